@@ -1,0 +1,60 @@
+"""Every time-out, batch size and lifetime, each with its reason. Nothing else may hold such a number."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+# EC2 ----------------------------------------------------------------------------------------------------------
+# RunInstances' and CreateFleet's resource bucket holds 1,000 instances, and MinTargetCapacity ends there.
+# AWS, "Request throttling for the Amazon EC2 API" and CreateFleet's MinTargetCapacity.
+FLEET_MAX_NODES = 1000
+# TerminateInstances takes 1,000 ids, "smaller batches advised" (EC2 API reference).
+TERMINATE_BATCH = 500
+# DescribeInstances by id: no limit is documented; 500 is what large users of the API send.
+DESCRIBE_BATCH = 500
+# CreateTags takes 1,000 resources a call (EC2 API reference, "Tag restrictions").
+TAG_BATCH = 1000
+# A tag value holds 256 characters (EC2 user guide, "Tag restrictions").
+TAG_VALUE_MAX = 256
+# Tag calls in flight at once, for the fallback of one call per instance: CreateTags is rate-limited per account.
+TAG_PARALLEL = 4
+# Of a reservation's 50 tags, how many may carry its node list before one tag per instance is the simpler way.
+NODE_LIST_TAGS = 8
+# More reservations than this in one answer: name the nodes one by one instead.
+NAMING_RESERVATIONS = 16
+# EC2 shows a fresh id or its address late (eventual consistency): first pause and growth of the poll.
+DESCRIBE_FIRST_PAUSE = timedelta(milliseconds=200)
+DESCRIBE_PAUSE_FACTOR = 1.7
+DESCRIBE_LONGEST_PAUSE = timedelta(seconds=5)
+# An instance without an address after this long is given back.
+ADDRESS_DEADLINE = timedelta(seconds=60)
+# Pauses between tries of the same rung after throttling or server trouble.
+RETRY_FIRST_PAUSE = timedelta(seconds=1)
+RETRY_LONGEST_PAUSE = timedelta(seconds=20)
+RETRY_MOST = 6
+AWS_CONNECT_TIMEOUT = timedelta(seconds=5)
+# CreateFleet of 1,000 instances answers in tens of seconds.
+AWS_READ_TIMEOUT = timedelta(seconds=60)
+# Slurm --------------------------------------------------------------------------------------------------------
+SCONTROL_TIMEOUT = timedelta(seconds=60)
+# Node names per `scontrol update`; scontrol takes up to 10,000 a range. The command line stays below 128 KiB.
+SCONTROL_BATCH = 5000
+# A launch must leave the node time to boot and register: no new try later than this share of ResumeTimeout.
+LAUNCH_SHARE_OF_RESUME_TIMEOUT = 0.5
+# Daemon -------------------------------------------------------------------------------------------------------
+# The spool is read on a nudge; this often too, in case a nudge was lost.
+SPOOL_POLL = timedelta(seconds=2)
+# Requests worked on at once (each waits mostly on EC2).
+REQUESTS_AT_ONCE = 8
+# SQLite waits this long for another writer (a hook without daemon, the CLI) before it gives up.
+LEDGER_BUSY = timedelta(seconds=10)
+# Reading ----------------------------------------------------------------------------------------------------
+# A configuration file larger than this is a mistake (10,000 groups fit).
+CONFIG_MAX_BYTES = 4 * 1024 * 1024
+# The resume file of a 10,000-node, 10,000-job call is about 2 MB.
+SPOOL_MAX_BYTES = 64 * 1024 * 1024
+PLAN_MAX_BYTES = 1024 * 1024
+# Prices -------------------------------------------------------------------------------------------------------
+# On-demand prices change rarely; spot moves by the hour.
+ON_DEMAND_PRICE_LIFE = timedelta(hours=12)
+SPOT_PRICE_LIFE = timedelta(minutes=5)

@@ -1,0 +1,1 @@
+"""Frozen values everybody may use. Does no I/O, knows no clock."""

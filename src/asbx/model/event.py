@@ -1,0 +1,49 @@
+"""Something that happened, said once: log line, audit row and metric are made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class EventKind(StrEnum):
+    """Stable names; scripts match on them."""
+
+    REQUEST_RECEIVED = "request-received"
+    REQUEST_ODD = "request-odd"
+    REQUEST_SET_ASIDE = "request-set-aside"
+    REQUEST_DONE = "request-done"
+    REQUEST_FAILED = "request-failed"
+    NODE_REFUSED = "node-refused"
+    LAUNCH_ASKED = "launch-asked"
+    LAUNCH_ANSWERED = "launch-answered"
+    LAUNCH_REFUSED = "launch-refused"
+    NODE_BOUND = "node-bound"
+    NODE_RELEASED = "node-released"
+    NODE_FAILED = "node-failed"
+    INSTANCE_ENDED = "instance-ended"
+    INSTANCE_ORPHANED = "instance-orphaned"
+    GIVEN_BACK = "given-back"
+    PLAN_NOTE = "plan-note"
+    DAEMON_STARTED = "daemon-started"
+    DAEMON_STOPPED = "daemon-stopped"
+    PASS_FAILED = "pass-failed"
+    RECONCILE_SKIPPED = "reconcile-skipped"
+
+
+@dataclass(frozen=True)
+class Event:
+    """A kind, one sentence for a person, and the names it is about.
+
+    data: further facts for machines; values must be JSON-serialisable.
+    """
+
+    kind: EventKind
+    text: str
+    request_id: str = ""
+    gang_id: str = ""
+    job_id: int | None = None
+    node: str = ""
+    instance_id: str = ""
+    data: dict[str, object] = field(default_factory=dict, hash=False)
+    level: str = "info"  # debug, info, warning, error

@@ -1,0 +1,63 @@
+"""What Slurm asks: requests, the jobs in them, and what the queue says of a job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class RequestKind(StrEnum):
+    """Which program of Slurm was called."""
+
+    RESUME = "resume"
+    SUSPEND = "suspend"
+    RESUME_FAIL = "resume-fail"
+
+
+@dataclass(frozen=True)
+class JobAsk:
+    """One job of a resume file.
+
+    nodes_alloc: every node of the job. nodes_resume: those to be powered up now.
+    The rest are null where that Slurm does not write them (22.05 writes none).
+    """
+
+    job_id: int
+    nodes_alloc: tuple[str, ...]
+    nodes_resume: tuple[str, ...]
+    partition: str | None = None
+    features: str | None = None
+    extra: str | None = None
+    reservation: str | None = None
+    exclusive: str | None = None
+    oversubscribe: str | None = None
+    priority: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of a Slurm program, as read from the spool.
+
+    nodes: sorted, without repetition. notes: what was odd about it, one sentence each.
+    plan_text: the execution plan handed over on the command line, unread.
+    """
+
+    request_id: str
+    kind: RequestKind
+    nodes: tuple[str, ...]
+    received_at: datetime
+    jobs: tuple[JobAsk, ...] = ()
+    notes: tuple[str, ...] = ()
+    plan_text: str | None = None
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What the queue says about a job; empty strings where Slurm said nothing."""
+
+    job_id: int
+    user: str = ""
+    account: str = ""
+    name: str = ""
+    state: str = ""
