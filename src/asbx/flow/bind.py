@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 
 from asbx.config.limits import (
     ADDRESS_DEADLINE,
@@ -105,8 +104,9 @@ def into_ledger(
 
 def name_them(doors: Doors, calls: Sequence[TagCall]) -> None:
     """Make the CreateTags calls with bounded parallelism. Raises the first CloudError."""
-    if len(calls) == 1:
-        doors.cloud.tag(calls[0].instance_ids, dict(calls[0].tags))
+    if len(calls) <= 1:
+        for call in calls:
+            doors.cloud.tag(call.instance_ids, dict(call.tags))
         return
     with ThreadPoolExecutor(TAG_PARALLEL) as pool:
         for _ in pool.map(lambda call: doors.cloud.tag(call.instance_ids, dict(call.tags)), calls):
