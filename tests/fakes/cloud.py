@@ -96,6 +96,17 @@ class FakeCloud:
                 if instance.tags.get("asbx:cluster") == cluster and instance.state != InstanceState.TERMINATED
             )
 
+    def launched_for(self, intent_id: str) -> tuple[Instance, ...]:
+        """Return the instances of an intent that are not terminated."""
+        self.calls["DescribeInstances"] += 1
+        with self._faults.call("launched_for"):
+            shown = self._shown(self._machines.values())
+            return tuple(
+                instance
+                for instance in shown
+                if instance.tags.get("asbx:intent") == intent_id and instance.state != InstanceState.TERMINATED
+            )
+
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         """End instances; every id is ending, ended or unknown afterwards."""
         self._count("TerminateInstances", len(instance_ids), TERMINATE_BATCH)
@@ -154,9 +165,7 @@ class FakeCloud:
             raise cloud_error("InvalidParameterValue", Verdict.INVALID, "pools, count or minimum")
         if order.minimum and not (order.single_zone or len(kinds) == 1):
             # CreateFleet: MinTargetCapacity needs SingleAvailabilityZone or SingleInstanceType.
-            raise cloud_error(
-                "InvalidParameterCombination", Verdict.INVALID, "a minimum over zones and types"
-            )
+            raise cloud_error("InvalidParameterCombination", Verdict.INVALID, "a minimum over zones and types")
 
     def _fulfil(self, order: FleetOrder) -> FleetAnswer:
         fleet_id = f"fleet-{len(self._answers) + 1}"
@@ -224,9 +233,7 @@ class FakeCloud:
 
     def _shown(self, machines: Iterable[Machine]) -> tuple[Instance, ...]:
         now = self.clock.now()
-        return tuple(
-            self._now(machine) for machine in machines if now - machine.launched_at >= self.show_after
-        )
+        return tuple(self._now(machine) for machine in machines if now - machine.launched_at >= self.show_after)
 
     def _now(self, machine: Machine) -> Instance:
         now = self.clock.now()
@@ -246,6 +253,4 @@ class FakeCloud:
 
 
 def _refusal(pool: Pool, code: str, verdict: Verdict) -> Refusal:
-    return Refusal(
-        code, f"no {pool.instance_type} there", verdict, pool.instance_type, pool.zone, pool.subnet_id
-    )
+    return Refusal(code, f"no {pool.instance_type} there", verdict, pool.instance_type, pool.zone, pool.subnet_id)

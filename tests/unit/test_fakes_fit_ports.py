@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from asbx.ports import Clock, Cloud, Ledger, Prices, Recorder, Scheduler
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.prices import FakePrices
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.scheduler import FakeScheduler
+
+from asbx.ports import Clock, Cloud, Ledger, Prices, Recorder, Scheduler
 
 
 def test_fakes_fit_their_doors() -> None:

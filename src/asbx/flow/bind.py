@@ -80,14 +80,10 @@ def _slurm_answers(doors: Doors) -> bool:
 
 
 def into_ledger(
-    doors: Doors,
-    pairs: Sequence[Pair],
-    jobs_of: Mapping[str, tuple[int, ...]],
-    at: datetime,
-    gang_of: Mapping[str, str],
+    doors: Doors, pairs: Sequence[Pair], jobs_of: Mapping[str, tuple[int, ...]], gang_of: Mapping[str, str]
 ) -> None:
     """Write the bindings and say so, one event for a gang."""
-    doors.ledger.bind(pairs, at, {node: jobs_of[node] for node, _ in pairs if node in jobs_of})
+    doors.ledger.bind(pairs, doors.clock.now(), {node: jobs_of[node] for node, _ in pairs if node in jobs_of})
     gangs: dict[str, list[Pair]] = {}
     for row in pairs:
         gangs.setdefault(gang_of.get(row[0], ""), []).append(row)
