@@ -1,4 +1,4 @@
-"""An EC2 in memory: pools that run out, fleets that launch a part, tokens, ids and addresses that show late."""
+"""An EC2 in memory: pools that run out, fleets that launch a part, tokens, addresses that show late."""
 
 from __future__ import annotations
 
