@@ -187,8 +187,7 @@ class Market:
         """Return every pool with a bound or with instances out, sorted."""
         used = {key for key, count in self._in_use.items() if count}
         return tuple(
-            PoolRow(key, self._capacity.get(key), self.in_use(key))
-            for key in sorted(used | set(self._capacity))
+            PoolRow(key, self._capacity.get(key), self.in_use(key)) for key in sorted(used | set(self._capacity))
         )
 
     def quote(self, spec: FleetSpec, at: float, limits: Limits | None = None) -> Allocation:
@@ -331,9 +330,7 @@ class _Quote:
         if barred or price is None:
             filling.refusals[offer.position] = Refusal(offer, *(barred or _not_sold(offer)))
             return
-        got, code, message = min(
-            (want, "", ""), *self._bounds(offer, price, room), key=lambda bound: bound[0]
-        )
+        got, code, message = min((want, "", ""), *self._bounds(offer, price, room), key=lambda bound: bound[0])
         if got < want:
             filling.refusals[offer.position] = Refusal(offer, code, message)
         if got:
@@ -353,9 +350,7 @@ class _Quote:
             text = "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket."
             spot = self._spec.market is Lifecycle.SPOT
             code = "MaxSpotInstanceCountExceeded" if spot else "VcpuLimitExceeded"
-            bounds.append(
-                (room.vcpus // offer.vcpus, code, "Max spot instance count exceeded" if spot else text)
-            )
+            bounds.append((room.vcpus // offer.vcpus, code, "Max spot instance count exceeded" if spot else text))
         if room.usd is not None and price:
             text = "Unable to fulfill capacity within MaxTotalPrice."
             bounds.append((int(room.usd // price), "UnfulfillableCapacity", text))
@@ -399,4 +394,6 @@ def _not_sold(offer: Offer) -> tuple[str, str]:
 def _full_text(market: Lifecycle, instance_type: str, zone: str) -> str:
     if market is Lifecycle.SPOT:
         return f"There is no Spot capacity available that matches your request ({instance_type} in {zone})."
-    return f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone})."
+    return (
+        f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone})."
+    )

@@ -75,9 +75,7 @@ def instance_item(machine: Machine, tags: Mapping[str, str], now: float) -> str:
         parts.append(element("privateDnsName", machine.private_dns if now >= machine.address_at else ""))
         parts.extend((_interfaces(machine, now), _volumes(machine)))
     parts.append("<tagSet>")
-    parts.extend(
-        f"<item>{element('key', key)}{element('value', value)}</item>" for key, value in tags.items()
-    )
+    parts.extend(f"<item>{element('key', key)}{element('value', value)}</item>" for key, value in tags.items())
     parts.append("</tagSet></item>")
     return "".join(parts)
 
@@ -126,9 +124,7 @@ def constant_part(machine: Machine) -> str:
             f"<iamInstanceProfile>{element('arn', launch.profile_arn)}<id>AIPAPRETEND</id></iamInstanceProfile>"
         )
     if launch.is_spot:
-        parts.extend(
-            (element("instanceLifecycle", "spot"), element("spotInstanceRequestId", machine.spot_request_id))
-        )
+        parts.extend((element("instanceLifecycle", "spot"), element("spotInstanceRequestId", machine.spot_request_id)))
     return "".join(parts)
 
 
@@ -146,9 +142,7 @@ def _metadata_options(launch: Launch) -> str:
 
 
 def _groups(ids: Sequence[str], names: Mapping[str, str]) -> str:
-    items = "".join(
-        f"<item>{element('groupId', g)}{element('groupName', names.get(g, ''))}</item>" for g in ids
-    )
+    items = "".join(f"<item>{element('groupId', g)}{element('groupName', names.get(g, ''))}</item>" for g in ids)
     return f"<groupSet>{items}</groupSet>"
 
 
