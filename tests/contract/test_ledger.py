@@ -53,9 +53,7 @@ def launched(ledger: Ledger) -> Ledger:
 def test_a_request_comes_back_whole(ledger: Ledger) -> None:
     """Nodes, jobs with null fields, notes and the plan are read back as they were written."""
     job = JobAsk(7, ("aws-cpu-000", "aws-cpu-001"), ("aws-cpu-001",), partition="aws", priority=3)
-    request = replace(
-        samples.request(), jobs=(job, JobAsk(8, (), ())), notes=("odd: é ☃",), plan_text='{"a": 1}\n'
-    )
+    request = replace(samples.request(), jobs=(job, JobAsk(8, (), ())), notes=("odd: é ☃",), plan_text='{"a": 1}\n')
     assert ledger.add_request(request)
     assert ledger.open_requests() == (request,)
 
@@ -97,9 +95,7 @@ def test_a_finished_request_is_no_longer_open(ledger: Ledger) -> None:
 
 def test_an_intent_comes_back_whole(ledger: Ledger) -> None:
     """Jobs, group, nodes and the microsecond are kept; writing it again changes nothing."""
-    intent = replace(
-        samples.intent(jobs=(12, 13)), group=GroupName("aws-east", "cpu"), nodes=("aws-east-cpu-7",)
-    )
+    intent = replace(samples.intent(jobs=(12, 13)), group=GroupName("aws-east", "cpu"), nodes=("aws-east-cpu-7",))
     ledger.add_intent(intent)
     ledger.add_intent(replace(intent, created_at=LATER))
     assert ledger.intents("r-1") == (intent,)
@@ -229,9 +225,7 @@ def test_a_second_partner_is_refused(launched: Ledger, node: str, instance_id: s
     """No node has two live instances and no instance two nodes; the whole call is undone."""
     launched.bind([("aws-cpu-000", samples.instance("i-1"))], NOON)
     with pytest.raises(LedgerError) as caught:
-        launched.bind(
-            [("aws-cpu-009", samples.instance("i-9")), (node, samples.instance(instance_id))], LATER
-        )
+        launched.bind([("aws-cpu-009", samples.instance("i-9")), (node, samples.instance(instance_id))], LATER)
     assert caught.value.code == "already-bound"
     assert launched.live_bindings() == (Binding("aws-cpu-000", "i-1", NOON),)
 
@@ -239,9 +233,7 @@ def test_a_second_partner_is_refused(launched: Ledger, node: str, instance_id: s
 def test_partners_within_one_call_are_checked(launched: Ledger) -> None:
     """A call that contradicts itself binds nothing."""
     with pytest.raises(LedgerError) as caught:
-        launched.bind(
-            [("aws-cpu-000", samples.instance("i-1")), ("aws-cpu-000", samples.instance("i-2"))], NOON
-        )
+        launched.bind([("aws-cpu-000", samples.instance("i-1")), ("aws-cpu-000", samples.instance("i-2"))], NOON)
     assert caught.value.code == "already-bound"
     assert launched.live_bindings() == ()
 

@@ -116,9 +116,7 @@ def test_opening_again_does_not_load_alembic(file: Path, ledger: SqlLedger) -> N
         f"open_ledger('sqlite:///{file}'); print(time.perf_counter() - begun, 'alembic' in sys.modules)"
     )
     runs = [
-        subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True
-        ).stdout.split()
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
         for _ in range(3)
     ]
     assert {loaded for _, loaded in runs} == {"False"}
@@ -142,10 +140,7 @@ def test_a_ledger_is_written_ahead_and_synced(file: Path) -> None:
     assert seen[:2] == ["PRAGMA synchronous=FULL", "BEGIN IMMEDIATE"]
     with engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-        assert (
-            connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
-            == limits.LEDGER_BUSY.total_seconds() * 1000
-        )
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == limits.LEDGER_BUSY.total_seconds() * 1000
     engine.dispose()
 
 
@@ -256,9 +251,7 @@ def test_a_full_disk_is_reported(file: Path) -> None:
         assert [kept.request_id for kept in ledger.open_requests()] == ["r-small"]
 
 
-def test_a_locked_ledger_gives_up_in_time(
-    file: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_locked_ledger_gives_up_in_time(file: Path, ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     """A writer that never ends does not hold us for ever; readers do not wait at all."""
     ledger.check()
     monkeypatch.setattr("asbx.ledger.engine.LEDGER_BUSY", timedelta(milliseconds=100))
@@ -308,9 +301,7 @@ def test_a_bad_url_is_refused_without_its_password(url: str) -> None:
 def test_a_thousand_nodes_are_recorded_at_once(ledger: SqlLedger) -> None:
     """Answer with 1,000 instances and binding of 1,000 nodes each take well under 0.3 s."""
     ids = [f"i-{number:017x}" for number in range(1000)]
-    answer = FleetAnswer(
-        "fleet-1", tuple(Launched(name, "c7i.large", "z", "subnet-a", Market.SPOT) for name in ids)
-    )
+    answer = FleetAnswer("fleet-1", tuple(Launched(name, "c7i.large", "z", "subnet-a", Market.SPOT) for name in ids))
     ledger.add_intent(samples.intent())
     begun = time.perf_counter()
     ledger.answer_attempt(

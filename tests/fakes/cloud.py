@@ -96,6 +96,17 @@ class FakeCloud:
                 if instance.tags.get("asbx:cluster") == cluster and instance.state != InstanceState.TERMINATED
             )
 
+    def launched_for(self, intent_id: str) -> tuple[Instance, ...]:
+        """Return the instances of an intent that are not terminated."""
+        self.calls["DescribeInstances"] += 1
+        with self._faults.call("launched_for"):
+            shown = self._shown(self._machines.values())
+            return tuple(
+                instance
+                for instance in shown
+                if instance.tags.get("asbx:intent") == intent_id and instance.state != InstanceState.TERMINATED
+            )
+
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         """End instances; every id is ending, ended or unknown afterwards."""
         self._count("TerminateInstances", len(instance_ids), TERMINATE_BATCH)
@@ -154,9 +165,7 @@ class FakeCloud:
             raise cloud_error("InvalidParameterValue", Verdict.INVALID, "pools, count or minimum")
         if order.minimum and not (order.single_zone or len(kinds) == 1):
             # CreateFleet: MinTargetCapacity needs SingleAvailabilityZone or SingleInstanceType.
-            raise cloud_error(
-                "InvalidParameterCombination", Verdict.INVALID, "a minimum over zones and types"
-            )
+            raise cloud_error("InvalidParameterCombination", Verdict.INVALID, "a minimum over zones and types")
 
     def _fulfil(self, order: FleetOrder) -> FleetAnswer:
         fleet_id = f"fleet-{len(self._answers) + 1}"
@@ -172,8 +181,8 @@ class FakeCloud:
     def _choose(self, order: FleetOrder) -> tuple[dict[Pool, int], tuple[Refusal, ...]]:
         if not order.single_zone:
             return self._fill(order, order.pools)
-        zones = dict.fromkeys(pool.zone for pool in order.pools)
-        tries = [self._fill(order, [pool for pool in order.pools if pool.zone == zone]) for zone in zones]
+        zones = dict.fromkeys(_zone(pool) for pool in order.pools)
+        tries = [self._fill(order, [pool for pool in order.pools if _zone(pool) == zone]) for zone in zones]
         best = max(tries, key=lambda found: sum(found[0].values()))
         if sum(best[0].values()) == order.count:
             return best
@@ -186,10 +195,10 @@ class FakeCloud:
         for pool in pools:
             if not missing:
                 break
-            if (pool.instance_type, pool.zone) in self.not_offered:
+            if (pool.instance_type, _zone(pool)) in self.not_offered:
                 refusals.append(_refusal(pool, "Unsupported", Verdict.NOT_OFFERED))
                 continue
-            share = min(missing, self.capacity.get((pool.instance_type, pool.zone, order.market), missing))
+            share = min(missing, self.capacity.get((pool.instance_type, _zone(pool), order.market), missing))
             missing -= share
             if share:
                 shares[pool] = share
@@ -198,7 +207,7 @@ class FakeCloud:
         return shares, tuple(refusals)
 
     def _start(self, order: FleetOrder, pool: Pool, reservation: str, index: int) -> Launched:
-        key = (pool.instance_type, pool.zone, order.market)
+        key = (pool.instance_type, _zone(pool), order.market)
         if key in self.capacity:
             self.capacity[key] -= 1
         number = len(self._machines) + 1
@@ -206,7 +215,7 @@ class FakeCloud:
         instance = Instance(
             f"i-{number:017x}",
             pool.instance_type,
-            pool.zone,
+            _zone(pool),
             pool.subnet_id,
             InstanceState.PENDING,
             order.market,
@@ -218,15 +227,13 @@ class FakeCloud:
             dict(order.tags),
         )
         self._machines[instance.instance_id] = Machine(instance, self.clock.now())
-        return Launched(instance.instance_id, pool.instance_type, pool.zone, pool.subnet_id, order.market)
+        return Launched(instance.instance_id, pool.instance_type, _zone(pool), pool.subnet_id, order.market)
 
     # -- how an instance looks as time goes by
 
     def _shown(self, machines: Iterable[Machine]) -> tuple[Instance, ...]:
         now = self.clock.now()
-        return tuple(
-            self._now(machine) for machine in machines if now - machine.launched_at >= self.show_after
-        )
+        return tuple(self._now(machine) for machine in machines if now - machine.launched_at >= self.show_after)
 
     def _now(self, machine: Machine) -> Instance:
         now = self.clock.now()
@@ -246,6 +253,9 @@ class FakeCloud:
 
 
 def _refusal(pool: Pool, code: str, verdict: Verdict) -> Refusal:
-    return Refusal(
-        code, f"no {pool.instance_type} there", verdict, pool.instance_type, pool.zone, pool.subnet_id
-    )
+    return Refusal(code, f"no {pool.instance_type} there", verdict, pool.instance_type, _zone(pool), pool.subnet_id)
+
+
+def _zone(pool: Pool) -> str:
+    """Return a pool's zone; an order that names none is told apart by its subnets, which lie in one zone each."""
+    return pool.zone or pool.subnet_id

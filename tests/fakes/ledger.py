@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -78,9 +78,7 @@ class FakeLedger:
     def add_intent(self, intent: Intent) -> None:
         """Keep an intent; refuse another launch under the same id."""
         with self._faults.call("add_intent"):
-            kept = self._intents.setdefault(
-                intent.intent_id, replace(intent, created_at=_aware(intent.created_at))
-            )
+            kept = self._intents.setdefault(intent.intent_id, replace(intent, created_at=_aware(intent.created_at)))
             if replace(kept, created_at=intent.created_at) != intent:
                 raise _refuse("ledger-differs", f"intent {intent.intent_id}")
 
@@ -138,12 +136,12 @@ class FakeLedger:
             ]
             return tuple(sorted(mine, key=lambda row: (row.launched_at, row.instance_id)))
 
-    def bind(self, rows: Sequence[tuple[str, Instance]], at: datetime) -> None:
+    def bind(
+        self, rows: Sequence[tuple[str, Instance]], at: datetime, jobs: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
         """Bind all or none; refuse a second partner of either side."""
         with self._faults.call("bind"):
-            live = {
-                binding.node: binding.instance_id for binding in self._bindings if not binding.released_at
-            }
+            live = {binding.node: binding.instance_id for binding in self._bindings if not binding.released_at}
             fresh: list[tuple[str, Instance]] = []
             for node, instance in rows:
                 if live.get(node) == instance.instance_id:
@@ -154,9 +152,9 @@ class FakeLedger:
                 fresh.append((node, instance))
             for node, instance in fresh:
                 self._bindings.append(Binding(node, instance.instance_id, _aware(at)))
-                self._mark(node, instance, _aware(at))
+                self._mark(node, instance, _aware(at), (jobs or {}).get(node))
 
-    def _mark(self, node: str, instance: Instance, at: datetime) -> None:
+    def _mark(self, node: str, instance: Instance, at: datetime, jobs: tuple[int, ...] | None) -> None:
         row = self._instances.get(instance.instance_id)
         if row is not None:
             self._instances[row.instance_id] = replace(
@@ -166,6 +164,8 @@ class FakeLedger:
                 private_ip=instance.private_ip,
                 reservation_id=instance.reservation_id,
                 launch_index=instance.launch_index,
+                launched_at=_aware(instance.launched_at),
+                jobs=row.jobs if jobs is None else jobs,
             )
 
     def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]:
@@ -177,6 +177,11 @@ class FakeLedger:
                 if not binding.released_at and (nodes is None or binding.node in nodes)
             ]
             return tuple(sorted(mine, key=lambda binding: binding.node))
+
+    def has_history(self, nodes: Sequence[str]) -> bool:
+        """Return whether every one of these nodes was bound at some time."""
+        with self._faults.call("has_history"):
+            return set(nodes) <= {binding.node for binding in self._bindings}
 
     def release(self, nodes: Sequence[str], at: datetime) -> None:
         """Close the live bindings of these nodes."""

@@ -52,9 +52,7 @@ class FakeScheduler:
         with self._faults.call("bind"):
             known = [(node, instance) for node, instance in rows if node in self._table]
             for node, instance in known:
-                self._change(
-                    node, address=instance.private_ip, hostname=node, instance_id=instance.instance_id
-                )
+                self._change(node, address=instance.private_ip, hostname=node, instance_id=instance.instance_id)
             self._refuse_unknown(node for node, _ in rows)
 
     def release(self, nodes: Sequence[str]) -> None:
@@ -79,9 +77,7 @@ class FakeScheduler:
         self._count("tell_job", 1)
         with self._faults.call("tell_job"):
             if self.job_table and job_id not in self.job_table:
-                raise SlurmError(
-                    "scontrol-refused", f"job {job_id} cannot be changed", "Invalid job id specified"
-                )
+                raise SlurmError("slurm-refused", f"job {job_id} cannot be changed", "Invalid job id specified")
             self.told.setdefault(job_id, []).append(text)
 
     def nodes(self) -> tuple[NodeView, ...]:
@@ -89,6 +85,12 @@ class FakeScheduler:
         self._count("nodes", 1)
         with self._faults.call("nodes"):
             return tuple(self._table.values())
+
+    def ping(self) -> None:
+        """Answer."""
+        self._count("ping", 1)
+        with self._faults.call("ping"):
+            return
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
         """Return what the queue knows of these jobs."""
@@ -145,9 +147,7 @@ class FakeScheduler:
     def _refuse_unknown(self, nodes: Iterable[str]) -> None:
         unknown = [node for node in nodes if node not in self._table]
         if unknown:
-            raise SlurmError(
-                "scontrol-refused", f"no such node: {','.join(unknown)}", "Invalid node name specified"
-            )
+            raise SlurmError("slurm-refused", f"no such node: {','.join(unknown)}", "Invalid node name specified")
 
     def _count(self, method: str, size: int) -> None:
         if method:

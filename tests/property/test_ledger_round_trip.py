@@ -42,9 +42,9 @@ ANSWERS = st.builds(
     FleetAnswer,
     fleet_id=TEXTS,
     launched=st.lists(st.builds(Launched, TEXTS, TEXTS, TEXTS, TEXTS, MARKETS), max_size=3).map(tuple),
-    refusals=st.lists(
-        st.builds(Refusal, TEXTS, TEXTS, st.sampled_from(Verdict), TEXTS, TEXTS, TEXTS), max_size=3
-    ).map(tuple),
+    refusals=st.lists(st.builds(Refusal, TEXTS, TEXTS, st.sampled_from(Verdict), TEXTS, TEXTS, TEXTS), max_size=3).map(
+        tuple
+    ),
 )
 ATTEMPTS = st.builds(
     Attempt,
@@ -104,9 +104,7 @@ INSTANCES = st.builds(
     end_reason=TEXTS,
 )
 # One ledger serves all examples of a test: opening one for each would measure the disk, not the promise.
-RELAXED = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -81,9 +81,7 @@ class BothLedgers(RuleBasedStateMachine):
     @rule(intent_id=INTENTS, number=st.integers(1, 2), ids=st.lists(IDS, max_size=3, unique=True))
     def answer(self, intent_id: str, number: int, ids: list[str]) -> None:
         """Let EC2 answer, perhaps again, with instances perhaps known."""
-        attempt = replace(
-            samples.attempt(intent_id, number), answer=samples.answer(tuple(ids)), answered_at=NOON
-        )
+        attempt = replace(samples.attempt(intent_id, number), answer=samples.answer(tuple(ids)), answered_at=NOON)
         rows = [samples.instance_row(name, intent_id=intent_id) for name in ids]
         self.both(lambda ledger: ledger.answer_attempt(attempt, rows))
         self.both(lambda ledger: [kept.answer for kept in ledger.attempts(intent_id)])

@@ -11,7 +11,7 @@ from asbx.ledger import tables as t
 from asbx.ledger.engine import batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 Pair = tuple[str, str]  # node, instance id
 
 
-def bind(connection: Connection, rows: Sequence[tuple[str, Instance]], at: datetime) -> None:
-    """Bind all or none; pairs already bound stay as they are.
+def bind(
+    connection: Connection,
+    rows: Sequence[tuple[str, Instance]],
+    at: datetime,
+    jobs: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Bind all or none; pairs already bound stay as they are. EC2's own launch time replaces ours: it is what is billed.
 
     Raises LedgerError (`already-bound`) if either side has another live partner.
     """
@@ -44,11 +49,19 @@ def bind(connection: Connection, rows: Sequence[tuple[str, Instance]], at: datet
             "private_ip": instance.private_ip,
             "reservation_id": instance.reservation_id,
             "launch_index": instance.launch_index,
+            "launched_at": instance.launched_at,
         }
         for node, instance in rows
         if (node, instance.instance_id) in fresh
     ]
     connection.execute(update(t.instances).where(t.instances.c.instance_id == bindparam("this")), marks)
+    owners = [
+        {"this": instance.instance_id, "jobs": jobs[node]}
+        for node, instance in rows
+        if (node, instance.instance_id) in fresh and node in jobs
+    ]
+    if owners:
+        connection.execute(update(t.instances).where(t.instances.c.instance_id == bindparam("this")), owners)
 
 
 def _live_partners(connection: Connection, pairs: Sequence[Pair]) -> set[Pair]:
@@ -58,9 +71,7 @@ def _live_partners(connection: Connection, pairs: Sequence[Pair]) -> set[Pair]:
             t.bindings.c.node.in_([node for node, _ in batch]),
             t.bindings.c.instance_id.in_([instance_id for _, instance_id in batch]),
         )
-        query = select(t.bindings.c.node, t.bindings.c.instance_id).where(
-            either, t.bindings.c.released_at.is_(None)
-        )
+        query = select(t.bindings.c.node, t.bindings.c.instance_id).where(either, t.bindings.c.released_at.is_(None))
         found.update((row.node, row.instance_id) for row in connection.execute(query))
     return found
 

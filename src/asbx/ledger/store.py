@@ -19,7 +19,7 @@ from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.schema import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
@@ -110,9 +110,7 @@ class SqlLedger:
         status = form.FAILED if failed else form.DONE
         mine = and_(t.requests.c.request_id == request_id, t.requests.c.status == form.NEW)
         with self._transaction(WRITE) as connection:
-            connection.execute(
-                update(t.requests).where(mine).values(status=status, note=note, finished_at=at)
-            )
+            connection.execute(update(t.requests).where(mine).values(status=status, note=note, finished_at=at))
 
     def request_outcome(self, request_id: str) -> tuple[str, str] | None:
         """Return (status, note); status is new, done or failed; None for an unknown id."""
@@ -157,9 +155,7 @@ class SqlLedger:
         """
         with self._transaction(WRITE) as connection:
             insert_new(connection, t.attempts, [form.attempt_row(attempt)])
-            kept = form.attempt_of(
-                connection.execute(select(t.attempts).where(_this(attempt))).mappings().one()
-            )
+            kept = form.attempt_of(connection.execute(select(t.attempts).where(_this(attempt))).mappings().one())
         if kept.order != attempt.order:
             raise _differs(f"attempt {attempt.number} of {attempt.intent_id}")
 
@@ -193,14 +189,16 @@ class SqlLedger:
         with self._transaction(READ) as connection:
             return tuple(form.instance_of(row) for row in connection.execute(query).mappings())
 
-    def bind(self, rows: Sequence[tuple[str, Instance]], at: datetime) -> None:
+    def bind(
+        self, rows: Sequence[tuple[str, Instance]], at: datetime, jobs: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
         """Bind nodes to instances, all or none. A pair already bound stays as it is.
 
         Raises LedgerError (`already-bound`) if either side has another live partner.
         """
         try:
             with self._transaction(WRITE) as connection:
-                pairs.bind(connection, rows, at)
+                pairs.bind(connection, rows, at, jobs or {})
         except LedgerError as error:
             # Two programs at the same moment: then the unique index is the judge.
             if isinstance(error.__cause__, DBAPIError) and is_conflict(error.__cause__):
@@ -220,6 +218,15 @@ class SqlLedger:
                     for row in connection.execute(query.where(t.bindings.c.node.in_(batch))).mappings()
                 ]
         return tuple(sorted(found, key=lambda binding: binding.node))
+
+    def has_history(self, nodes: Sequence[str]) -> bool:
+        """Return whether every one of these nodes was bound at some time."""
+        with self._transaction(READ) as connection:
+            return all(
+                len(set(connection.execute(select(t.bindings.c.node).where(t.bindings.c.node.in_(batch))).scalars()))
+                == len(set(batch))
+                for batch in batches(dict.fromkeys(nodes))
+            )
 
     def release(self, nodes: Sequence[str], at: datetime) -> None:
         """Close the live bindings of these nodes."""
