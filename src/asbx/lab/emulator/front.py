@@ -1,4 +1,4 @@
-"""The outermost layer: sort requests to the lab's door, to instance metadata, to Pricing, or to moto's services.
+"""Sort requests: to the lab's door, to instance metadata, to Pricing, or to moto's services.
 
 AWS calls are counted here, and faults strike here, so that they reach every SDK and every language alike.
 """

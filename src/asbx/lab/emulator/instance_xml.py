@@ -1,7 +1,7 @@
 """Write instances as EC2's XML, directly.
 
-DescribeInstances of hundreds of ids is the call a burst makes most. A general serialiser walks the whole service model
-for each instance (1.4 ms, measured with moto 5.2); what never changes of an instance is written once, at launch.
+DescribeInstances of hundreds of ids is the call a burst makes most. A general serialiser walks the whole service
+model for each instance (1.4 ms, measured with moto 5.2); what never changes is written once, at launch.
 Element names: EC2 API reference, type Instance.
 """
 
