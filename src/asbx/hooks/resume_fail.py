@@ -1,0 +1,10 @@
+"""`aws-slurm-burst-resume-fail`, Slurm's ResumeFailProgram. The work is done elsewhere; see handover.py."""
+
+from __future__ import annotations
+
+from asbx.hooks import handover
+
+
+def main() -> int:
+    """Run the program and return its exit status."""
+    return handover.run("resume-fail")

@@ -1,0 +1,122 @@
+"""The spool: one file for each call of a Slurm program, written and read here so that both sides agree.
+
+A file is whole or not there: it is written under a hidden name, fsynced, renamed, and the folder is fsynced.
+Names sort by arrival. Folder and files are private to SlurmUser (0700, 0600).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+FORMAT = 1
+SUFFIX = ".json"
+# The resume file of a 10,000-node, 10,000-job call is about 2 MB; anything beyond this is not one.
+RESUME_FILE_MAX = 32 * 1024 * 1024
+
+
+class SpoolUnreadableError(Exception):
+    """A spool file is not one of ours, or is damaged."""
+
+
+def read_resume_file(path: str | None) -> tuple[str | None, str]:
+    """Return (content, trouble) of the file slurmctld names in SLURM_RESUME_FILE.
+
+    It lives in /proc of a slurmctld child and is only promised for about ten seconds (slurm.conf(5), ResumeProgram),
+    so its bytes are copied at once and understood later. trouble is "" when all went well.
+    """
+    if not path:
+        return None, ""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123  pathlib would cost a third of the start-up
+            raw = file.read(RESUME_FILE_MAX + 1)
+    except OSError as error:
+        return None, f"cannot read {path}: {error.strerror or error}"
+    if len(raw) > RESUME_FILE_MAX:
+        return None, f"{path} is larger than {RESUME_FILE_MAX} bytes"
+    return raw.decode("utf-8", "replace"), ""
+
+
+def request(kind: str, argv: list[str], environ: dict[str, str], plan: str | None = None) -> dict[str, object]:
+    """Gather what Slurm said in this call: argv without the program's name, environment, resume file."""
+    content, trouble = read_resume_file(environ.get("SLURM_RESUME_FILE") if kind == "resume" else None)
+    return {
+        "asbx_spool": FORMAT,
+        "kind": kind,
+        "nodes": argv[0] if argv else "",
+        "argv": argv,
+        "received_at": time.time(),
+        "resume_file": content,
+        "resume_file_error": trouble,
+        "reboot_job": environ.get("SLURM_JOB_ID", ""),
+        "plan": plan,
+    }
+
+
+def write(folder: str, body: dict[str, object]) -> str:
+    """Keep a request durably and return its id (the file's name without suffix). Raises OSError."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)  # noqa: PTH103
+    name = f"{time.time_ns():020d}-{os.getpid()}-{body['kind']}"
+    hidden, final = f"{folder}/.{name}", f"{folder}/{name}{SUFFIX}"
+    handle = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(json.dumps(body).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(hidden, final)  # noqa: PTH104
+    except OSError:
+        os.unlink(hidden)  # noqa: PTH108
+        raise
+    directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+    return name
+
+
+def waiting(folder: str) -> list[str]:
+    """Return the ids of the requests in the folder, oldest first; an absent folder holds none."""
+    try:
+        names = os.listdir(folder)  # noqa: PTH208
+    except FileNotFoundError:
+        return []
+    return sorted(n[: -len(SUFFIX)] for n in names if n.endswith(SUFFIX) and not n.startswith("."))
+
+
+def read(folder: str, request_id: str, most_bytes: int) -> dict[str, object]:
+    """Return a request as it was written.
+
+    Raises SpoolUnreadableError for anything that is not one, OSError when it cannot be opened.
+    """
+    with open(f"{folder}/{request_id}{SUFFIX}", "rb") as file:  # noqa: PTH123
+        raw = file.read(most_bytes + 1)
+    if len(raw) > most_bytes:
+        raise SpoolUnreadableError(f"larger than {most_bytes} bytes")
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise SpoolUnreadableError(f"not JSON: {error}") from None
+    if not isinstance(body, dict) or body.get("asbx_spool") != FORMAT:
+        raise SpoolUnreadableError("not a request of this format")
+    if body.get("kind") not in ("resume", "suspend", "resume-fail") or not isinstance(body.get("nodes"), str):
+        raise SpoolUnreadableError("kind or nodes are missing")
+    return body
+
+
+def remove(folder: str, request_id: str) -> None:
+    """Forget a request that is safely elsewhere."""
+    try:
+        os.unlink(f"{folder}/{request_id}{SUFFIX}")  # noqa: PTH108
+    except FileNotFoundError:
+        pass
+
+
+def set_aside(folder: str, request_id: str, aside: str) -> str:
+    """Move a file nobody can read out of the way and return its new path. Raises OSError."""
+    os.makedirs(aside, mode=0o700, exist_ok=True)  # noqa: PTH103
+    target = f"{aside}/{request_id}{SUFFIX}"
+    os.rename(f"{folder}/{request_id}{SUFFIX}", target)  # noqa: PTH104
+    return target
