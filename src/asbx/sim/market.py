@@ -191,8 +191,7 @@ class Market:
         """Return every pool with a bound or with instances out, sorted."""
         used = {key for key, count in self._in_use.items() if count}
         return tuple(
-            PoolRow(key, self._capacity.get(key), self.in_use(key))
-            for key in sorted(used | set(self._capacity))
+            PoolRow(key, self._capacity.get(key), self.in_use(key)) for key in sorted(used | set(self._capacity))
         )
 
     def quote(self, spec: FleetSpec, at: float, limits: Limits | None = None) -> Allocation:
@@ -335,9 +334,7 @@ class _Quote:
         if barred or price is None:
             filling.refusals[offer.position] = Refusal(offer, *(barred or _not_sold(offer)))
             return
-        got, code, message = min(
-            (want, "", ""), *self._bounds(offer, price, room), key=lambda bound: bound[0]
-        )
+        got, code, message = min((want, "", ""), *self._bounds(offer, price, room), key=lambda bound: bound[0])
         if got < want:
             filling.refusals[offer.position] = Refusal(offer, code, message)
         if got:
@@ -350,16 +347,14 @@ class _Quote:
         kind, zone = offer.instance_type, offer.zone
         bounds = [(room.pools[self._key(offer)], _FULL, _full_text(self._spec.market, kind, zone))]
         if offer.subnet_id in room.addresses and offer.addresses:
-            text = f"There are not enough free addresses in subnet '{offer.subnet_id}' to satisfy the requested number of instances."
+            text = f"Not enough free addresses in subnet {offer.subnet_id} for the requested number of instances."
             count = room.addresses[offer.subnet_id] // offer.addresses
             bounds.append((count, "InsufficientFreeAddressesInSubnet", text))
         if room.vcpus is not None and offer.vcpus:
             text = "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket."
             spot = self._spec.market is Lifecycle.SPOT
             code = "MaxSpotInstanceCountExceeded" if spot else "VcpuLimitExceeded"
-            bounds.append(
-                (room.vcpus // offer.vcpus, code, "Max spot instance count exceeded" if spot else text)
-            )
+            bounds.append((room.vcpus // offer.vcpus, code, "Max spot instance count exceeded" if spot else text))
         if room.usd is not None and price:
             text = "Unable to fulfill capacity within MaxTotalPrice."
             bounds.append((int(room.usd // price), "UnfulfillableCapacity", text))
@@ -379,7 +374,7 @@ class _Quote:
             return None
         if offer.max_price * offer.weight >= price:
             return None
-        text = f"Your Spot request price of {offer.max_price} is lower than the minimum required Spot request fulfillment price of {price}."
+        text = f"Your Spot request price of {offer.max_price} is lower than the current Spot price of {price}."
         return "SpotMaxPriceTooLow", text
 
     def _shares(self, filling: _Filling) -> tuple[Share, ...]:
@@ -403,4 +398,6 @@ def _not_sold(offer: Offer) -> tuple[str, str]:
 def _full_text(market: Lifecycle, instance_type: str, zone: str) -> str:
     if market is Lifecycle.SPOT:
         return f"There is no Spot capacity available that matches your request ({instance_type} in {zone})."
-    return f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone})."
+    return (
+        f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone})."
+    )

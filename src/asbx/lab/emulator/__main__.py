@@ -50,13 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m asbx.lab.emulator", description=__doc__)
-    parser.add_argument(
-        "--state-dir", required=True, help="folder for emulator.json, which says where to reach it"
-    )
+    parser.add_argument("--state-dir", required=True, help="folder for emulator.json, which says where to reach it")
     parser.add_argument("--region", default="us-east-2", help="the region it serves (default: %(default)s)")
-    parser.add_argument(
-        "--boot", type=float, default=2.0, help="seconds from launch until an instance's system is up"
-    )
+    parser.add_argument("--boot", type=float, default=2.0, help="seconds from launch until an instance's system is up")
     parser.add_argument("--pending", type=float, default=0.5, help="seconds an instance stays pending")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1; 0 takes a free one")
     return parser.parse_args(argv)

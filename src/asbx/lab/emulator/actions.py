@@ -90,9 +90,7 @@ def _repair_moto(world: World) -> None:
 
     def get_tags(resource: Any) -> list[dict[str, str]]:
         tags = resource.ec2_backend.tags.get(getattr(resource, "id", None)) or {}
-        return [
-            {"resource_id": resource.id, "key": k, "value": v, "resource_type": ""} for k, v in tags.items()
-        ]
+        return [{"resource_id": resource.id, "key": k, "value": v, "resource_type": ""} for k, v in tags.items()]
 
     def free_addresses(subnet: Any) -> int:
         with world.lock:

@@ -47,9 +47,7 @@ class Blueprint:
         return sum(1 for nic in self.interfaces if nic.get("InterfaceType", "interface") in _WITH_ADDRESS)
 
 
-def blueprint(
-    world: World, store: Store, template: Mapping[str, Any], override: Mapping[str, Any]
-) -> Blueprint:
+def blueprint(world: World, store: Store, template: Mapping[str, Any], override: Mapping[str, Any]) -> Blueprint:
     """Return the plan for one override. Raises Ec2Error for what EC2 refuses the whole call for."""
     if override.get("InstanceRequirements"):
         if override.get("InstanceType"):
@@ -61,18 +59,13 @@ def blueprint(
     if not kind:
         raise missing("InstanceType")
     if not catalogue.is_known(kind, store.owner.region):
-        raise Ec2Error(
-            "InvalidInstanceType.NotFound", f"The instance type '{kind}' does not exist in this region."
-        )
+        raise Ec2Error("InvalidInstanceType.NotFound", f"The instance type '{kind}' does not exist in this region.")
     check_image(data.get("ImageId", ""))
     subnet = _subnet(store, data, override)
     placement = {**(data.get("Placement") or {}), **(override.get("Placement") or {})}
     group, barred = _group(world, store, placement)
     barred = (
-        barred
-        or _zone_bar(store, kind, subnet)
-        or _group_bar(world, group, kind, subnet)
-        or _interface_bar(kind, data)
+        barred or _zone_bar(store, kind, subnet) or _group_bar(world, group, kind, subnet) or _interface_bar(kind, data)
     )
     return Blueprint(data, kind, subnet, group, barred)
 
@@ -95,15 +88,11 @@ def _subnet(store: Store, data: Mapping[str, Any], override: Mapping[str, Any]) 
         return store.default_subnet(zone or (data.get("Placement") or {}).get("AvailabilityZone") or "")
     subnet = store.subnet(named)
     if zone and zone != subnet.zone:
-        raise invalid_combination(
-            f"The subnet {named} is in {subnet.zone}, not in the availability zone {zone}."
-        )
+        raise invalid_combination(f"The subnet {named} is in {subnet.zone}, not in the availability zone {zone}.")
     return subnet
 
 
-def _group(
-    world: World, store: Store, placement: Mapping[str, Any]
-) -> tuple[Group | None, tuple[str, str] | None]:
+def _group(world: World, store: Store, placement: Mapping[str, Any]) -> tuple[Group | None, tuple[str, str] | None]:
     name, group_id = placement.get("GroupName"), placement.get("GroupId")
     if not name and not group_id:
         return None, None
@@ -146,9 +135,7 @@ def _interface_bar(kind: str, data: Mapping[str, Any]) -> tuple[str, str] | None
     code, text = "InvalidParameterCombination", ""
     kinds = [nic.get("InterfaceType", "interface") for nic in nics]
     first = [
-        k
-        for nic, k in zip(nics, kinds, strict=True)
-        if not nic["DeviceIndex"] and not nic.get("NetworkCardIndex")
+        k for nic, k in zip(nics, kinds, strict=True) if not nic["DeviceIndex"] and not nic.get("NetworkCardIndex")
     ]
     if nics and (len(first) != 1 or first[0] == "efa-only"):
         text = "Exactly one interface that has an address must be at network card 0, device 0."

@@ -169,8 +169,7 @@ class Control:
 
     def _pools(self) -> list[dict[str, Any]]:
         return [
-            {**_key_row(row.key), "capacity": row.capacity, "in_use": row.in_use}
-            for row in self._world.market.rows()
+            {**_key_row(row.key), "capacity": row.capacity, "in_use": row.in_use} for row in self._world.market.rows()
         ]
 
     def _set_pool(self, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,17 +81,13 @@ def _candidates(world: World, store: Store, configs: list[Mapping[str, Any]]) ->
             candidate = _candidate(world, store, template, override, len(found))
             pool = (candidate.plan.instance_type, candidate.plan.subnet.zone)
             if pool in pools:
-                raise Ec2Error(
-                    "InvalidFleetConfig", "The fleet configuration contains duplicate instance pools."
-                )
+                raise Ec2Error("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
             pools.add(pool)
             found.append(candidate)
     return tuple(found)
 
 
-def _candidate(
-    world: World, store: Store, template: Template, override: Mapping[str, Any], position: int
-) -> Candidate:
+def _candidate(world: World, store: Store, template: Template, override: Mapping[str, Any], position: int) -> Candidate:
     if override.get("AvailabilityZoneId"):
         zones = {zone_id: zone for zone, zone_id in store.zones().items()}
         if override.get("AvailabilityZone"):
@@ -111,9 +107,7 @@ def _candidate(
         barred=plan.barred,
     )
     spec = {"LaunchTemplateId": template.template_id, "Version": str(template.version)}
-    return Candidate(
-        template, plan, offer, {"LaunchTemplateSpecification": spec, "Overrides": dict(override)}
-    )
+    return Candidate(template, plan, offer, {"LaunchTemplateSpecification": spec, "Overrides": dict(override)})
 
 
 def _priority(override: Mapping[str, Any]) -> float | None:
@@ -153,9 +147,7 @@ def _capacity(target: Mapping[str, Any]) -> dict[Lifecycle, int]:
     if not 1 <= total <= _MOST:
         raise invalid_value(f"TotalTargetCapacity must be between 1 and {_MOST}: {total}")
     if min(on_demand, spot) < 0 or on_demand + spot > total:
-        raise invalid_value(
-            "OnDemandTargetCapacity and SpotTargetCapacity must not exceed TotalTargetCapacity."
-        )
+        raise invalid_value("OnDemandTargetCapacity and SpotTargetCapacity must not exceed TotalTargetCapacity.")
     default = target.get("DefaultTargetCapacityType", "on-demand")
     if default not in set(Lifecycle):
         raise Ec2Error("UnsupportedOperation", f"This pretend EC2 has no capacity of type {default}.")
@@ -178,12 +170,10 @@ def _spec(
     if minimum and not (single_type or single_zone):
         raise invalid_combination("MinTargetCapacity requires SingleInstanceType or SingleAvailabilityZone.")
     if not 0 <= minimum <= min(_MOST, target or _MOST):
-        raise invalid_value(
-            f"MinTargetCapacity must be between 0 and the target capacity, at most {_MOST}: {minimum}"
-        )
+        raise invalid_value(f"MinTargetCapacity must be between 0 and the target capacity, at most {_MOST}: {minimum}")
     if market is Lifecycle.SPOT and options.get("InstanceInterruptionBehavior", "terminate") != "terminate":
         raise Ec2Error("UnsupportedOperation", "This pretend EC2 only terminates interrupted Spot instances.")
-    spec = FleetSpec(
+    return FleetSpec(
         market=market,
         target=target,
         offers=tuple(_for_market(offer, market) for offer in offers),
@@ -193,12 +183,13 @@ def _spec(
         minimum=minimum,
         max_total_price=_max_price(options.get("MaxTotalPrice")),
     )
-    return spec
 
 
 def _for_market(offer: Offer, market: Lifecycle) -> Offer:
     """Bar a type that EC2 does not sell on the market."""
     if offer.barred or market.value in catalogue.usage_classes(offer.instance_type):
         return offer
-    text = f"The requested configuration is currently not supported: {offer.instance_type} is not sold as {market.value}."
+    text = (
+        f"The requested configuration is currently not supported: {offer.instance_type} is not sold as {market.value}."
+    )
     return replace(offer, barred=("Unsupported", text))

@@ -53,9 +53,7 @@ def _replay(earlier: tuple[str, Any], said: str) -> dict[str, Any]:
     return answer
 
 
-def _perform(
-    world: World, store: Store, request: FleetRequest, token: str, params: dict[str, Any]
-) -> dict[str, Any]:
+def _perform(world: World, store: Store, request: FleetRequest, token: str, params: dict[str, Any]) -> dict[str, Any]:
     fleet_id = f"fleet-{uuid.uuid4()}"
     instances: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []

@@ -52,19 +52,14 @@ class Front:
         if path == "/_lab" or path.startswith("/_lab/"):
             return self._lab(environ, start, path[len("/_lab") :].strip("/"))
         if path.startswith("/_imds/"):
-            headers = {
-                k[5:].replace("_", "-").lower(): v for k, v in environ.items() if k.startswith("HTTP_")
-            }
+            headers = {k[5:].replace("_", "-").lower(): v for k, v in environ.items() if k.startswith("HTTP_")}
             reply = self._metadata.answer(environ["REQUEST_METHOD"], path[len("/_imds/") :], headers)
             return _send(start, reply.status, reply.body, reply.content_type)
         return self._aws(environ, start)
 
     def _lab(self, environ: Environ, start: StartResponse, path: str) -> Iterable[bytes]:
         try:
-            body = json.loads(_body(environ) or b"{}")
-            if not isinstance(body, dict):
-                raise BadRequestError("the body must be a JSON object")
-            answer, status = self._control.answer(environ["REQUEST_METHOD"], path, body), 200
+            answer, status = self._control.answer(environ["REQUEST_METHOD"], path, _json_body(environ)), 200
         except BadRequestError as error:
             answer, status = {"error": str(error)}, error.status
         except json.JSONDecodeError as error:
@@ -92,11 +87,7 @@ class Front:
     def _serve(self, environ: Environ, start: StartResponse, action: str, body: bytes) -> Iterable[bytes]:
         if str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("AWSPriceListService."):
             return self._pricing(start, action, body)
-        if (
-            _service(environ) == "ec2"
-            and action
-            and not hasattr(EC2Response, camelcase_to_underscores(action))
-        ):
+        if _service(environ) == "ec2" and action and not hasattr(EC2Response, camelcase_to_underscores(action)):
             text = f"The action {action} is not valid for this web service."
             return _send(start, 400, error_document("InvalidAction", text, str(uuid.uuid4())).encode(), _XML)
         answer: Iterable[bytes] = self._moto(environ, start)
@@ -116,6 +107,13 @@ def _body(environ: Environ) -> bytes:
     return bytes(environ["wsgi.input"].read(length)) if length else b""
 
 
+def _json_body(environ: Environ) -> dict[str, Any]:
+    body = json.loads(_body(environ) or b"{}")
+    if not isinstance(body, dict):
+        raise BadRequestError("the body must be a JSON object")
+    return body
+
+
 def _action(environ: Environ, body: bytes) -> str:
     target = str(environ.get("HTTP_X_AMZ_TARGET", ""))
     if target:
@@ -129,9 +127,7 @@ def _action(environ: Environ, body: bytes) -> str:
 
 def _service(environ: Environ) -> str:
     """Return the service a request is signed for (SigV4 credential scope), EC2 if it is not signed."""
-    scope = (
-        str(environ.get("HTTP_AUTHORIZATION", "")).partition("Credential=")[2].partition(",")[0].split("/")
-    )
+    scope = str(environ.get("HTTP_AUTHORIZATION", "")).partition("Credential=")[2].partition(",")[0].split("/")
     return scope[3] if len(scope) > 3 else "ec2"
 
 

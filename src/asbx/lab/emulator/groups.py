@@ -26,9 +26,7 @@ def create_placement_group(world: World, owner: Owner, params: Mapping[str, Any]
     if (owner, name) in world.groups:
         raise Ec2Error("InvalidPlacementGroup.Duplicate", f"The Placement Group '{name}' already exists.")
     if sum(1 for key in world.groups if key[0] == owner) >= _MOST_GROUPS:
-        raise Ec2Error(
-            "PlacementGroupLimitExceeded", f"The limit of {_MOST_GROUPS} placement groups is reached."
-        )
+        raise Ec2Error("PlacementGroupLimitExceeded", f"The limit of {_MOST_GROUPS} placement groups is reached.")
     tags = tags_by_resource(params.get("TagSpecifications") or [])
     check_tags(tags)
     if params.get("DryRun"):
@@ -80,9 +78,7 @@ def delete_placement_group(world: World, owner: Owner, params: Mapping[str, Any]
     name = str(params.get("GroupName") or "")
     group = _named({g.name: g for g in world.groups.values() if g.owner == owner}, name)
     if world.group_members(group):
-        raise Ec2Error(
-            "InvalidPlacementGroup.InUse", f"The placement group {name} is in use and may not be deleted."
-        )
+        raise Ec2Error("InvalidPlacementGroup.InUse", f"The placement group {name} is in use and may not be deleted.")
     if params.get("DryRun"):
         raise DryRunClientError
     del world.groups[owner, name]
@@ -104,8 +100,6 @@ def _description(world: World, group: Group) -> dict[str, Any]:
     return shown
 
 
-def describe_capacity_reservations(
-    _world: World, _owner: Owner, _params: Mapping[str, Any]
-) -> dict[str, Any]:
+def describe_capacity_reservations(_world: World, _owner: Owner, _params: Mapping[str, Any]) -> dict[str, Any]:
     """List no reservations."""
     return {"CapacityReservations": []}

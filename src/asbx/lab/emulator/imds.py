@@ -88,14 +88,10 @@ class MetadataService:
         values = self._values(machine)
         if key in values:
             return Reply(200, values[key].encode())
-        below = {
-            name[len(key) + 1 if key else 0 :] for name in values if name.startswith(f"{key}/" if key else "")
-        }
+        below = {name[len(key) + 1 if key else 0 :] for name in values if name.startswith(f"{key}/" if key else "")}
         if not below:
             return _NOT_FOUND
-        entries = {
-            f"{first}/" if rest else first for first, _, rest in (name.partition("/") for name in below)
-        }
+        entries = {f"{first}/" if rest else first for first, _, rest in (name.partition("/") for name in below)}
         return Reply(200, "\n".join(sorted(entries)).encode())
 
     def _values(self, machine: Machine) -> dict[str, str]:

@@ -14,6 +14,12 @@ from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.machine import Interface, Launch, Machine, iso_z
 
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+# The same for every instance here.
+_FIXED = (
+    "<dnsName></dnsName><productCodes/><monitoring><state>disabled</state></monitoring>"
+    "<sourceDestCheck>true</sourceDestCheck><hypervisor>xen</hypervisor><enaSupport>true</enaSupport>"
+    "<virtualizationType>hvm</virtualizationType><rootDeviceType>ebs</rootDeviceType>"
+)
 _DEFAULT_METADATA = {
     "HttpTokens": "optional",
     "HttpPutResponseHopLimit": "1",
@@ -75,9 +81,7 @@ def instance_item(machine: Machine, tags: Mapping[str, str], now: float) -> str:
         parts.append(element("privateDnsName", machine.private_dns if now >= machine.address_at else ""))
         parts.extend((_interfaces(machine, now), _volumes(machine)))
     parts.append("<tagSet>")
-    parts.extend(
-        f"<item>{element('key', key)}{element('value', value)}</item>" for key, value in tags.items()
-    )
+    parts.extend(f"<item>{element('key', key)}{element('value', value)}</item>" for key, value in tags.items())
     parts.append("</tagSet></item>")
     return "".join(parts)
 
@@ -110,9 +114,7 @@ def constant_part(machine: Machine) -> str:
         element("vpcId", launch.vpc_id),
         element("architecture", launch.architecture),
         element("ebsOptimized", launch.ebs_optimized),
-        "<dnsName></dnsName><productCodes/><monitoring><state>disabled</state></monitoring>"
-        "<sourceDestCheck>true</sourceDestCheck><hypervisor>xen</hypervisor><enaSupport>true</enaSupport>"
-        "<virtualizationType>hvm</virtualizationType><rootDeviceType>ebs</rootDeviceType>",
+        _FIXED,
         element("rootDeviceName", launch.devices[0]),
         f"<cpuOptions><coreCount>{cores}</coreCount><threadsPerCore>{threads}</threadsPerCore></cpuOptions>",
         _placement(launch),
@@ -126,9 +128,7 @@ def constant_part(machine: Machine) -> str:
             f"<iamInstanceProfile>{element('arn', launch.profile_arn)}<id>AIPAPRETEND</id></iamInstanceProfile>"
         )
     if launch.is_spot:
-        parts.extend(
-            (element("instanceLifecycle", "spot"), element("spotInstanceRequestId", machine.spot_request_id))
-        )
+        parts.extend((element("instanceLifecycle", "spot"), element("spotInstanceRequestId", machine.spot_request_id)))
     return "".join(parts)
 
 
@@ -146,9 +146,7 @@ def _metadata_options(launch: Launch) -> str:
 
 
 def _groups(ids: Sequence[str], names: Mapping[str, str]) -> str:
-    items = "".join(
-        f"<item>{element('groupId', g)}{element('groupName', names.get(g, ''))}</item>" for g in ids
-    )
+    items = "".join(f"<item>{element('groupId', g)}{element('groupName', names.get(g, ''))}</item>" for g in ids)
     return f"<groupSet>{items}</groupSet>"
 
 
@@ -181,7 +179,8 @@ def _interface(machine: Machine, nic: Interface, *, shown: bool) -> str:
         f"<item>{element('networkInterfaceId', nic.interface_id)}{element('subnetId', launch.subnet_id)}"
         f"{element('vpcId', launch.vpc_id)}{element('ownerId', launch.owner.account)}<status>in-use</status>"
         f"{element('macAddress', nic.mac)}{element('interfaceType', nic.kind)}{address}"
-        f"{_groups(nic.groups, launch.group_names)}<attachment><attachmentId>eni-attach-{nic.interface_id[4:]}</attachmentId>"
+        f"{_groups(nic.groups, launch.group_names)}"
+        f"<attachment><attachmentId>eni-attach-{nic.interface_id[4:]}</attachmentId>"
         f"<deviceIndex>{nic.device_index}</deviceIndex><networkCardIndex>{nic.card_index}</networkCardIndex>"
         f"<status>attached</status>{element('attachTime', iso_z(launch.launched_at))}"
         "<deleteOnTermination>true</deleteOnTermination></attachment></item>"

@@ -49,9 +49,7 @@ def launch(
     return machines
 
 
-def _common(
-    world: World, store: Store, plan: Blueprint, order: Order, market: Lifecycle, price: Decimal
-) -> Launch:
+def _common(world: World, store: Store, plan: Blueprint, order: Order, market: Lifecycle, price: Decimal) -> Launch:
     data, subnet = plan.data, plan.subnet
     groups = _security_groups(store, plan)
     return Launch(
@@ -92,9 +90,7 @@ def _profile(store: Store, profile: Mapping[str, Any]) -> str:
 
 
 def _devices(data: Mapping[str, Any]) -> tuple[str, ...]:
-    named = [
-        d["DeviceName"] for d in data.get("BlockDeviceMappings") or [] if d.get("DeviceName") and d.get("Ebs")
-    ]
+    named = [d["DeviceName"] for d in data.get("BlockDeviceMappings") or [] if d.get("DeviceName") and d.get("Ebs")]
     return tuple(named) or ("/dev/xvda",)
 
 

@@ -165,7 +165,4 @@ def iso(seconds: float) -> str:
 
 def iso_z(seconds: float) -> str:
     """Return an instant as EC2 writes it: milliseconds and a Z."""
-    return (
-        datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        + f"{int(seconds % 1 * 1000):03d}Z"
-    )
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(seconds % 1 * 1000):03d}Z"

@@ -68,11 +68,7 @@ def _filter(params: Mapping[str, Any], name: str) -> list[str]:
 def _spot_pools(owner: Owner, params: Mapping[str, Any]) -> Iterable[PoolKey]:
     offered = catalogue.zones_by_type(owner.region)
     types = params.get("InstanceTypes") or _filter(params, "instance-type") or sorted(offered)
-    zones = (
-        [params["AvailabilityZone"]]
-        if params.get("AvailabilityZone")
-        else _filter(params, "availability-zone")
-    )
+    zones = [params["AvailabilityZone"]] if params.get("AvailabilityZone") else _filter(params, "availability-zone")
     for kind in types:
         if Lifecycle.SPOT.value not in catalogue.usage_classes(kind):
             continue
@@ -89,8 +85,7 @@ def get_spot_placement_scores(world: World, owner: Owner, params: Mapping[str, A
     if owner.region not in regions:
         return {"SpotPlacementScores": []}
     scores = {
-        (zone_id): _score(world, owner, types, zone, target)
-        for zone, zone_id in sorted(Store(owner).zones().items())
+        (zone_id): _score(world, owner, types, zone, target) for zone, zone_id in sorted(Store(owner).zones().items())
     }
     if not params.get("SingleAvailabilityZone"):
         return {"SpotPlacementScores": [{"Region": owner.region, "Score": max(scores.values())}]}

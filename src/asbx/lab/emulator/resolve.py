@@ -48,9 +48,7 @@ class Store:
         """Return the template version a LaunchTemplateSpecification names; without a version, the default one."""
         template_id, name = spec.get("LaunchTemplateId"), spec.get("LaunchTemplateName")
         if template_id and name:
-            raise invalid_combination(
-                "Specify either a launch template ID or a launch template name, not both."
-            )
+            raise invalid_combination("Specify either a launch template ID or a launch template name, not both.")
         if template_id:
             found = self._backend.get_launch_template(template_id)
         elif name:
@@ -63,9 +61,7 @@ class Store:
 
     def _version_number(self, found: Any, wanted: str) -> int:
         if wanted.lower() in _SPECIAL:
-            return int(
-                found.latest_version_number if wanted.lower() == "$latest" else found.default_version_number
-            )
+            return int(found.latest_version_number if wanted.lower() == "$latest" else found.default_version_number)
         if wanted.isdigit() and 1 <= int(wanted) <= len(found.versions):
             return int(wanted)
         raise Ec2Error(
@@ -127,6 +123,4 @@ def check_image(image_id: str) -> None:
 
 
 def _subnet(found: Any) -> Subnet:
-    return Subnet(
-        found.id, found.vpc_id, found.availability_zone, found.availability_zone_id, found.cidr_block
-    )
+    return Subnet(found.id, found.vpc_id, found.availability_zone, found.availability_zone_id, found.cidr_block)

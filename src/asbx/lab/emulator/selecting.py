@@ -94,9 +94,7 @@ def select(world: World, owner: Owner, params: Mapping[str, Any]) -> tuple[list[
     return _page(chosen, params)
 
 
-def _filtered(
-    world: World, machines: Sequence[Machine], wanted: Mapping[str, Any], now: float
-) -> list[Machine]:
+def _filtered(world: World, machines: Sequence[Machine], wanted: Mapping[str, Any], now: float) -> list[Machine]:
     name, values = str(wanted.get("Name", "")), wanted.get("Values") or []
     attribute = _attribute(name)
     patterns = [_pattern(str(value)) for value in values]
@@ -139,9 +137,7 @@ def _page(machines: Sequence[Machine], params: Mapping[str, Any]) -> tuple[list[
     if size is None:
         return list(machines[start:]), ""
     if not _SMALLEST_PAGE <= int(size) <= _LARGEST_PAGE:
-        raise invalid_value(
-            f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value of 5 to 1000."
-        )
+        raise invalid_value(f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value of 5 to 1000.")
     end = start + int(size)
     return list(machines[start:end]), f"page-{end}" if end < len(machines) else ""
 

@@ -44,9 +44,7 @@ def tags_by_resource(specs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, 
     return found
 
 
-def merged(
-    template: Sequence[Mapping[str, Any]], call: Mapping[str, Mapping[str, str]]
-) -> dict[str, dict[str, str]]:
+def merged(template: Sequence[Mapping[str, Any]], call: Mapping[str, Mapping[str, str]]) -> dict[str, dict[str, str]]:
     """Return the template's tags with the call's over them, by resource type."""
     tags = tags_by_resource(template)
     for kind, of_call in call.items():
