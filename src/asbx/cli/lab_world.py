@@ -138,7 +138,7 @@ def price_list(state_dir: StateDirOption = None, as_json: JsonOption = False) ->
 
 
 @fault.command("add")
-def fault_add(  # noqa: PLR0917  # one parameter an option
+def fault_add(  # noqa: PLR0913, PLR0917  # one parameter an option
     action: Annotated[str, typer.Option("--action", help="AWS action, for example CreateFleet; * for all.")],
     code: Annotated[str, typer.Option("--code", help="EC2's error code; leave it out for a mere delay.")] = "",
     times: Annotated[int, typer.Option("--times", help="How many calls it strikes; -1 for ever.")] = 1,
