@@ -1,0 +1,1 @@
+"""The only room that knows how Slurm speaks: its programs, its files, its tables."""
