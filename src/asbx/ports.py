@@ -50,6 +50,9 @@ class Cloud(Protocol):
     def owned(self, cluster: str) -> tuple[Instance, ...]:
         """Return every instance tagged for the cluster that is not terminated."""
 
+    def launched_for(self, intent_id: str) -> tuple[Instance, ...]:
+        """Return what EC2 launched for an intent and has not terminated, by its tag."""
+
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
         """End instances; return the ids that are ending, ended or unknown to EC2. Idempotent."""
 
@@ -80,6 +83,9 @@ class Scheduler(Protocol):
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
+
+    def ping(self) -> None:
+        """Raise SlurmError unless slurmctld answers."""
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
         """Return what the queue knows of these jobs; unknown ones are left out."""
@@ -115,20 +121,31 @@ class Ledger(Protocol):
     def add_attempt(self, attempt: Attempt) -> None:
         """Keep a call before it is made (answer None)."""
 
-    def answer_attempt(
-        self, attempt: Attempt, instances: Sequence[InstanceRow]
-    ) -> None:
+    def answer_attempt(self, attempt: Attempt, instances: Sequence[InstanceRow]) -> None:
         """Keep what EC2 said and the instances it launched, in one transaction."""
 
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]: ...
 
     # -- instances and bindings
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]: ...
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None
+    ) -> tuple[InstanceRow, ...]: ...
 
-    def bind(self, rows: Sequence[tuple[str, Instance]], at: datetime) -> None:
-        """Bind nodes to instances. Raises LedgerError (`already-bound`) if either side has another live partner."""
+    def bind(
+        self,
+        rows: Sequence[tuple[str, Instance]],
+        at: datetime,
+        jobs: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
+        """Bind nodes to instances, and note each node's own jobs where `jobs` (node -> job ids) names them.
+
+        Raises LedgerError (`already-bound`) if either side has another live partner.
+        """
 
     def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]: ...
+
+    def has_history(self, nodes: Sequence[str]) -> bool:
+        """Return whether every one of these nodes was bound at some time: then nothing of them is unknown."""
 
     def release(self, nodes: Sequence[str], at: datetime) -> None:
         """Close the live bindings of these nodes."""
@@ -142,7 +159,12 @@ class Ledger(Protocol):
     def add_event(self, event: Event, at: datetime) -> None: ...
 
     def events(
-        self, *, job_id: int | None = None, node: str | None = None, request_id: str | None = None, limit: int = 200
+        self,
+        *,
+        job_id: int | None = None,
+        node: str | None = None,
+        request_id: str | None = None,
+        limit: int = 200,
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return events, oldest first."""
 

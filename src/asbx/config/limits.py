@@ -58,3 +58,7 @@ PLAN_MAX_BYTES = 1024 * 1024
 # On-demand prices change rarely; spot moves by the hour.
 ON_DEMAND_PRICE_LIFE = timedelta(hours=12)
 SPOT_PRICE_LIFE = timedelta(minutes=5)
+# Launches of one request in flight at once: CreateFleet's request bucket is small and shared by the account.
+GANGS_AT_ONCE = 4
+# How often a command that waits for the daemon looks at the ledger.
+WAIT_POLL = timedelta(milliseconds=200)

@@ -82,7 +82,14 @@ class Aws(Section):
     retry_max_attempts: int = Field(default=3, ge=1, le=10)
     retry_mode: Literal["standard", "adaptive", "legacy"] = "standard"
     authentication_method: Literal[
-        "default", "instance_profile", "assume_role", "sso", "web_identity", "cross_account", "profile", "access_keys"
+        "default",
+        "instance_profile",
+        "assume_role",
+        "sso",
+        "web_identity",
+        "cross_account",
+        "profile",
+        "access_keys",
     ] = "default"
     assume_role: AssumeRole | None = None
     sso: Sso | None = None

@@ -16,7 +16,17 @@ from asbx.hooks import spool
 SPOOL = "/var/spool/asbx"
 SOCKET = "/run/asbx/asbx.sock"
 # These ask for an answer on the screen or name files to be checked: work for the full program.
-FOREGROUND = ("--config", "-c", "--execution-plan", "--dry-run", "--wait", "--json", "--help", "-h", "--version")
+FOREGROUND = (
+    "--config",
+    "-c",
+    "--execution-plan",
+    "--dry-run",
+    "--wait",
+    "--json",
+    "--help",
+    "-h",
+    "--version",
+)
 LEDGER_EXIT = 10
 
 
@@ -37,7 +47,10 @@ def run(kind: str) -> int:
         return complain(kind, folder, error)
     if awake and knock(environ.get("ASBX_SOCKET", SOCKET), b"nudge\n"):
         if person:
-            say(sys.stdout, f"handed to the daemon as request {request_id}; see `asbx events --request {request_id}`")
+            say(
+                sys.stdout,
+                f"handed to the daemon as request {request_id}; see `asbx events --request {request_id}`",
+            )
         return 0
     detach([sys.executable, "-m", "asbx", "work"])
     return 0

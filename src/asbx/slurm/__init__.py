@@ -1,1 +1,1 @@
-"""The only room that knows how Slurm speaks: its programs, its files, its tables."""
+"""Slurm's side: the one place that starts its commands, the parsers of what they print, the writers of its files."""

@@ -1,0 +1,122 @@
+"""What EC2's answers mean: one table from code to verdict, and fleets, instances and prices as values.
+
+Codes are matched, never texts. Sources: EC2 API reference, "Error codes for the Amazon EC2 API"; the unions that
+Karpenter and ParallelCluster keep; botocore's throttle list. A code that is not here is UNKNOWN and shown loudly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from asbx.model.market import FleetAnswer, Instance, InstanceState, Launched, Market, Refusal, Verdict
+
+_CODES: dict[Verdict, str] = {
+    Verdict.CAPACITY: """InsufficientInstanceCapacity UnfulfillableCapacity InsufficientHostCapacity
+        InsufficientReservedInstanceCapacity ReservationCapacityExceeded InsufficientVolumeCapacity
+        InsufficientCapacity""",
+    Verdict.NOT_OFFERED: "Unsupported UnsupportedOperation",
+    Verdict.PRICE: "SpotMaxPriceTooLow",
+    Verdict.ADDRESSES: "InsufficientFreeAddressesInSubnet InsufficientAddressCapacity",
+    Verdict.QUOTA: """VcpuLimitExceeded MaxSpotInstanceCountExceeded MaxFleetCountExceeded VolumeLimitExceeded
+        InstanceLimitExceeded PendingVerification""",
+    Verdict.THROTTLED: """RequestLimitExceeded Throttling ThrottlingException ThrottledException RequestThrottled
+        RequestThrottledException TooManyRequestsException BandwidthLimitExceeded LimitExceededException SlowDown
+        EC2ThrottledException ProvisionedThroughputExceededException PriorRequestNotComplete""",
+    Verdict.TRANSIENT: """InternalError InternalFailure ServiceUnavailable Unavailable RequestTimeout
+        RequestTimeoutException""",
+    Verdict.INVALID: """InvalidParameterValue InvalidParameterCombination InvalidParameter MissingParameter
+        ValidationError InvalidAMIID.Malformed InvalidUserData.Malformed InvalidInstanceType
+        InvalidInstanceType.NotFound IdempotentParameterMismatch RequestResourceCountExceeded InvalidAction
+        InvalidFleetConfiguration TagLimitExceeded""",
+    Verdict.PERMISSION: """UnauthorizedOperation AccessDenied AccessDeniedException AuthFailure
+        AuthFailure.ServiceLinkedRoleCreationNotPermitted OptInRequired ExpiredToken ExpiredTokenException
+        RequestExpired InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch""",
+    Verdict.NOT_FOUND: """InvalidInstanceID.NotFound InvalidInstanceID.Malformed InvalidLaunchTemplateId.NotFound
+        InvalidLaunchTemplateName.NotFoundException InvalidLaunchTemplateId.VersionNotFound InvalidSubnetID.NotFound
+        InvalidAMIID.NotFound InvalidCapacityReservationId.NotFound InvalidPlacementGroup.Unknown QueueDoesNotExist
+        NoSuchEntity ParameterNotFound InvalidGroup.NotFound InvalidID""",
+    Verdict.EXISTS: """InvalidPlacementGroup.Duplicate InvalidPlacementGroup.InUse
+        InvalidLaunchTemplateName.AlreadyExistsException EntityAlreadyExists""",
+    Verdict.DRY_RUN: "DryRunOperation",
+}
+VERDICTS: dict[str, Verdict] = {code: verdict for verdict, codes in _CODES.items() for code in codes.split()}
+
+
+def verdict_of(code: str, status: int = 400) -> Verdict:
+    """Return what a code means. An unknown code of a server error (5xx) is transient."""
+    known = VERDICTS.get(code)
+    if known is not None:
+        return known
+    return Verdict.TRANSIENT if status >= 500 else Verdict.UNKNOWN
+
+
+def fleet_answer(raw: Mapping[str, Any]) -> FleetAnswer:
+    """Read CreateFleet's answer. One item of `Instances` holds SEVERAL ids; all of them are ours."""
+    return FleetAnswer(
+        fleet_id=str(raw.get("FleetId", "")),
+        launched=tuple(_launched(raw.get("Instances") or [])),
+        refusals=tuple(_refusal(item) for item in raw.get("Errors") or []),
+    )
+
+
+def _launched(items: list[dict[str, Any]]) -> Iterator[Launched]:
+    for item in items:
+        override = (item.get("LaunchTemplateAndOverrides") or {}).get("Overrides") or {}
+        market = Market.SPOT if item.get("Lifecycle") == "spot" else Market.ON_DEMAND
+        for instance_id in item.get("InstanceIds") or []:
+            yield Launched(
+                instance_id=instance_id,
+                instance_type=item.get("InstanceType") or override.get("InstanceType", ""),
+                zone=item.get("AvailabilityZone") or override.get("AvailabilityZone", ""),
+                subnet_id=item.get("SubnetId") or override.get("SubnetId", ""),
+                market=market,
+            )
+
+
+def _refusal(item: Mapping[str, Any]) -> Refusal:
+    override = (item.get("LaunchTemplateAndOverrides") or {}).get("Overrides") or {}
+    code = str(item.get("ErrorCode", ""))
+    return Refusal(
+        code=code,
+        message=str(item.get("ErrorMessage", ""))[:1000],
+        verdict=verdict_of(code),
+        instance_type=override.get("InstanceType", ""),
+        zone=override.get("AvailabilityZone", ""),
+        subnet_id=override.get("SubnetId", ""),
+    )
+
+
+def instances(raw: Mapping[str, Any]) -> Iterator[Instance]:
+    """Read one page of DescribeInstances."""
+    for reservation in raw.get("Reservations") or []:
+        for item in reservation.get("Instances") or []:
+            yield _instance(item, str(reservation.get("ReservationId", "")))
+
+
+def _instance(item: Mapping[str, Any], reservation: str) -> Instance:
+    launched = item.get("LaunchTime")
+    return Instance(
+        instance_id=item["InstanceId"],
+        instance_type=item.get("InstanceType", ""),
+        zone=(item.get("Placement") or {}).get("AvailabilityZone", ""),
+        subnet_id=item.get("SubnetId", ""),
+        state=InstanceState((item.get("State") or {}).get("Name", "pending")),
+        market=Market.SPOT if item.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND,
+        private_ip=_primary_address(item),
+        private_dns=item.get("PrivateDnsName") or "",
+        reservation_id=reservation,
+        launch_index=int(item.get("AmiLaunchIndex") or 0),
+        launched_at=launched if isinstance(launched, datetime) else datetime.fromtimestamp(0, UTC),
+        tags={tag["Key"]: tag.get("Value", "") for tag in item.get("Tags") or []},
+    )
+
+
+def _primary_address(item: Mapping[str, Any]) -> str:
+    """Return the address of device 0 on card 0; any other interface gave wrong host names to MPI (pcluster #5682)."""
+    for interface in item.get("NetworkInterfaces") or []:
+        attachment = interface.get("Attachment") or {}
+        if attachment.get("DeviceIndex") == 0 and attachment.get("NetworkCardIndex", 0) == 0:
+            return interface.get("PrivateIpAddress") or item.get("PrivateIpAddress") or ""
+    return item.get("PrivateIpAddress") or ""

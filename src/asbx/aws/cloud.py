@@ -1,0 +1,122 @@
+"""The door to EC2's instances: launch, describe, tag, terminate, in as few calls as EC2 allows."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+from asbx.aws import answers, requests
+from asbx.aws.client import client, translated
+from asbx.config.limits import DESCRIBE_BATCH, TAG_BATCH, TERMINATE_BATCH
+from asbx.config.schema import Aws
+from asbx.model.market import FleetAnswer, FleetOrder, Instance, Verdict
+from asbx.ports import CloudError
+
+_ALIVE = ["pending", "running", "stopping", "stopped"]
+# A filter takes 200 values (EC2 API reference, "List and filter resources").
+_FILTER_VALUES = 200
+_PAGE = 1000
+_Row = TypeVar("_Row")
+
+
+class Ec2:
+    """The Cloud port over boto3. Clients are made when first used: creating one costs 0.1 s."""
+
+    def __init__(self, settings: Aws) -> None:
+        self._settings = settings
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    def _client(self, name: str, attempts: int) -> Any:
+        with self._lock:
+            if name not in self._clients:
+                self._clients[name] = client(self._settings, "ec2", attempts=attempts)
+            return self._clients[name]
+
+    @property
+    def _ec2(self) -> Any:
+        return self._client("ec2", 0)
+
+    @property
+    def _launcher(self) -> Any:
+        return self._client("launch", 1)
+
+    def warm(self) -> None:
+        """Make the clients now, so that the first launch does not pay for them."""
+        assert self._ec2 and self._launcher
+
+    def launch(self, order: FleetOrder) -> FleetAnswer:
+        """Call CreateFleet once."""
+        with translated("ec2", "CreateFleet"):
+            return answers.fleet_answer(self._launcher.create_fleet(**requests.create_fleet(order)))
+
+    def describe(self, instance_ids: Sequence[str]) -> tuple[Instance, ...]:
+        """Describe by id; where EC2 does not know one yet, ask by filter, which leaves it out instead of failing."""
+        found: list[Instance] = []
+        for batch in _chunks(instance_ids, DESCRIBE_BATCH):
+            try:
+                with translated("ec2", "DescribeInstances"):
+                    found.extend(answers.instances(self._ec2.describe_instances(InstanceIds=list(batch))))
+            except CloudError as error:
+                if error.verdict is not Verdict.NOT_FOUND:
+                    raise
+                for few in _chunks(batch, _FILTER_VALUES):
+                    found.extend(self._filtered({"instance-id": list(few)}))
+        return tuple(found)
+
+    def owned(self, cluster: str) -> tuple[Instance, ...]:
+        """Return every instance of the cluster that may still cost money."""
+        return tuple(self._filtered({"tag:asbx:cluster": [cluster], "instance-state-name": _ALIVE}))
+
+    def launched_for(self, intent_id: str) -> tuple[Instance, ...]:
+        """Return what EC2 launched for an intent, whether or not its answer reached us."""
+        return tuple(self._filtered({"tag:asbx:intent": [intent_id], "instance-state-name": _ALIVE}))
+
+    def _filtered(self, filters: Mapping[str, list[str]]) -> Iterator[Instance]:
+        arguments: dict[str, Any] = {
+            "Filters": [{"Name": name, "Values": values} for name, values in filters.items()],
+            "MaxResults": _PAGE,
+        }
+        while True:
+            with translated("ec2", "DescribeInstances"):
+                page = self._ec2.describe_instances(**arguments)
+            yield from answers.instances(page)
+            if not page.get("NextToken"):
+                return
+            arguments["NextToken"] = page["NextToken"]
+
+    def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
+        """Terminate in batches. One unknown id fails a whole call, so then only those EC2 knows are named again."""
+        ended: list[str] = []
+        for batch in _chunks(instance_ids, TERMINATE_BATCH):
+            try:
+                ended.extend(self._terminate(batch))
+            except CloudError as error:
+                if error.verdict is not Verdict.NOT_FOUND:
+                    raise
+                known = [
+                    i.instance_id
+                    for few in _chunks(batch, _FILTER_VALUES)
+                    for i in self._filtered({"instance-id": list(few)})
+                ]
+                if known:
+                    ended.extend(self._terminate(known))
+        return tuple(ended)
+
+    def _terminate(self, batch: Sequence[str]) -> list[str]:
+        with translated("ec2", "TerminateInstances"):
+            raw = self._ec2.terminate_instances(InstanceIds=list(batch))
+        return [item["InstanceId"] for item in raw.get("TerminatingInstances") or []]
+
+    def tag(self, instance_ids: Sequence[str], tags: Mapping[str, str]) -> None:
+        """Put the same tags on all of these."""
+        body = [{"Key": key, "Value": value} for key, value in tags.items()]
+        for batch in _chunks(instance_ids, TAG_BATCH):
+            with translated("ec2", "CreateTags"):
+                self._ec2.create_tags(Resources=list(batch), Tags=body)
+
+
+def _chunks(rows: Sequence[_Row], size: int) -> Iterator[Sequence[_Row]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -1,0 +1,40 @@
+"""What most commands begin with: the configuration, the doors, and answers as text or JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from asbx.config.load import LoadedConfig, find_config, load_config
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", "-c", help="Configuration file; else $ASBX_CONFIG, else /etc/slurm/aws-burst.yaml."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
+NodesArgument = Annotated[
+    str, typer.Argument(metavar="NODES", help="Hostlist, for example 'aws-cpu-[001-004]'.")
+]
+
+
+def load(path: Path | None) -> LoadedConfig:
+    """Load the configuration for a person's command. Raises ConfigError."""
+    found = find_config(path, os.environ, Path.cwd())
+    return load_config(found.path, os.environ)
+
+
+def show(value: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def warn(text: str) -> None:
+    """Say something beside the answer."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,59 @@
+"""Put the real doors together for a configuration."""
+
+from __future__ import annotations
+
+import re
+
+from asbx.aws.cloud import Ec2
+from asbx.aws.prices import Ec2Prices
+from asbx.config.schema import Config
+from asbx.daemon.clock import RealClock
+from asbx.flow.doors import Doors
+from asbx.ledger.store import open_ledger
+from asbx.model.market import Market
+from asbx.slurm.process import SlurmCommands
+from asbx.slurm.scontrol import Slurm
+from asbx.telemetry.recorder import LedgerAndLogRecorder
+
+
+def doors(config: Config, clock: RealClock | None = None) -> Doors:
+    """Open everything. Raises LedgerError when the ledger cannot serve; EC2 and Slurm are met when first used."""
+    config = with_cluster_name(config)
+    clock = clock or RealClock()
+    ledger = open_ledger(config.ledger_url)
+    return Doors(
+        config=config,
+        cloud=Ec2(config.aws),
+        scheduler=Slurm(SlurmCommands(config.slurm.bin_path, config.slurm.config_path)),
+        ledger=ledger,
+        prices=Ec2Prices(config.aws, clock),
+        clock=clock,
+        recorder=LedgerAndLogRecorder(
+            ledger, config.logging.file, clock, level=config.logging.level, format=config.logging.format
+        ),
+    )
+
+
+def with_cluster_name(config: Config) -> Config:
+    """Take ClusterName from slurm.conf where the configuration leaves cluster.name at its default."""
+    if config.cluster.name != "slurm":
+        return config
+    try:
+        text = config.slurm.config_path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return config
+    match = re.search(r"(?im)^\s*ClusterName\s*=\s*([A-Za-z0-9][A-Za-z0-9._-]{0,62})\s*$", text)
+    if match is None:
+        return config
+    return config.model_copy(update={"cluster": config.cluster.model_copy(update={"name": match[1]})})
+
+
+def warm(doors: Doors) -> None:
+    """Pay start-up costs before the first request: clients, prices of the configured types. Never raises for AWS."""
+    if isinstance(doors.cloud, Ec2):
+        doors.cloud.warm()
+    for partition in doors.config.slurm.partitions:
+        for group in partition.node_groups:
+            for override in group.launch_template_overrides:
+                if group.purchasing_option != "spot":
+                    doors.prices.hourly(override.instance_type, "", Market.ON_DEMAND)

@@ -1,0 +1,111 @@
+"""The daemon: wake on a knock or every other second, take in, start what may start, sweep now and then."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+from datetime import datetime, timedelta
+from typing import Any
+
+from asbx import __version__
+from asbx.config.limits import SPOOL_POLL
+from asbx.config.schema import Config
+from asbx.daemon.clock import RealClock
+from asbx.daemon.compose import doors as open_doors
+from asbx.daemon.compose import warm
+from asbx.daemon.engine import Engine
+from asbx.daemon.lock import worker_lock
+from asbx.daemon.socket import ControlSocket
+from asbx.errors import AsbxError, ConfigError
+from asbx.flow.doors import Doors
+from asbx.model.event import Event, EventKind
+
+
+def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT. Raises AsbxError when it cannot start."""
+    with worker_lock(config.paths.runtime, timedelta(seconds=2)) as held:
+        if not held:
+            raise ConfigError(
+                "daemon-running",
+                "another daemon or worker serves this spool",
+                f"it holds {config.paths.runtime / 'worker.lock'}",
+                "stop it first, or give this one its own paths",
+            )
+        config.paths.requests.mkdir(parents=True, exist_ok=True, mode=0o700)
+        clock = RealClock()
+        Daemon(open_doors(config, clock), clock).serve()
+
+
+def work(config: Config, patience: timedelta) -> bool:
+    """Work off the spool in this process, without a daemon; False when somebody else holds it all the time."""
+    with worker_lock(config.paths.runtime, patience) as held:
+        if held:
+            engine = Engine(open_doors(config))
+            engine.drain()
+            engine.close()
+        return held
+
+
+class Daemon:
+    """The loop around one engine."""
+
+    def __init__(self, doors: Doors, clock: RealClock) -> None:
+        self._doors = doors
+        self._clock = clock
+        self._wake = threading.Event()
+        self._stopping = False
+        self._engine = Engine(doors, self._wake.set)
+        self._started = clock.now()
+        self._swept = self._started
+
+    def serve(self) -> None:
+        """Run until told to stop."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        paths = self._doors.config.paths
+        control = ControlSocket(paths.socket, self._wake.set, self.status)
+        self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
+        threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
+        try:
+            while not self._stopping:
+                self._pass()
+                self._wake.wait(SPOOL_POLL.total_seconds())
+                self._wake.clear()
+        finally:
+            control.close()
+            self._clock.wake()
+            self._engine.close()
+            self._doors.say(Event(EventKind.DAEMON_STOPPED, "stopped; open requests are in the ledger"))
+
+    def _pass(self) -> None:
+        """Do one turn. A failing turn is recorded and the next one tries again."""
+        try:
+            self._engine.intake()
+            self._engine.dispatch()
+            if self._sweep_is_due(self._clock.now()):
+                self._engine.reconcile()
+        except AsbxError as error:
+            self._doors.say(Event(EventKind.PASS_FAILED, str(error), level="error"))
+
+    def _sweep_is_due(self, now: datetime) -> bool:
+        due = now - self._swept >= timedelta(seconds=self._doors.config.reconcile.interval_seconds)
+        if due:
+            self._swept = now
+        return due
+
+    def _stop(self, number: int, frame: object) -> None:
+        del number, frame
+        self._stopping = True
+        self._wake.set()
+
+    def status(self) -> dict[str, Any]:
+        """Return what the control socket answers. peak_rss_mib: the most memory this process has held."""
+        return {
+            "pid": os.getpid(),
+            "version": __version__,
+            "started": self._started.isoformat(),
+            "running_requests": self._engine.running(),
+            "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        }

@@ -1,0 +1,91 @@
+"""The daemon's socket: hooks knock, the CLI asks for the state. Only SlurmUser and root may connect (mode 0600)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from asbx.errors import ConfigError
+
+_BACKLOG = 512  # a burst of array tasks calls many hooks at once
+_MOST_BYTES = 64
+
+
+class ControlSocket:
+    """Answers one word a connection: anything wakes the daemon, `status` is answered with one JSON object."""
+
+    def __init__(
+        self, path: Path, on_nudge: Callable[[], None], status: Callable[[], dict[str, Any]]
+    ) -> None:
+        self._path = path
+        self._on_nudge = on_nudge
+        self._status = status
+        self._listener = _listen(path)
+        self._thread = threading.Thread(target=self._serve, name="control-socket", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:
+                return  # closed
+            with caller:
+                caller.settimeout(1.0)
+                with contextlib.suppress(OSError):
+                    self._answer(caller)
+
+    def _answer(self, caller: socket.socket) -> None:
+        words = caller.recv(_MOST_BYTES)
+        if words.startswith(b"status"):
+            caller.sendall(json.dumps(self._status()).encode())
+        elif words:
+            self._on_nudge()
+
+    def close(self) -> None:
+        """Stop listening and remove the socket."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # left by a killed daemon; the worker lock says that none is alive
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            "daemon-socket", f"{path} cannot be made", str(error.strerror or error), "see paths.runtime"
+        ) from None
+    finally:
+        os.umask(mask)
+    return listener
+
+
+def ask(path: Path, words: str) -> dict[str, Any] | None:
+    """Ask the daemon behind a socket; None when none answers."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as line:
+        line.settimeout(5.0)
+        try:
+            line.connect(str(path))
+            line.sendall(words.encode() + b"\n")
+            line.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: line.recv(65536), b""))
+        except OSError:
+            return None
+    try:
+        return dict(json.loads(answer)) if answer else {}
+    except ValueError:
+        return {}

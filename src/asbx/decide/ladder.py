@@ -1,0 +1,167 @@
+"""The ladder: given the rungs and what was tried so far, the next step of one launch.
+
+It ends: each rung is left after a refusal, repeats of one rung are counted, and nothing is asked after the deadline.
+A call whose answer never came is asked again as it stands, because EC2 answers the same token with the same instances;
+a call that was answered, even with errors only, needs a new token (EC2 user guide, "Ensuring idempotency").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from asbx.config.limits import RETRY_FIRST_PAUSE, RETRY_LONGEST_PAUSE, RETRY_MOST
+from asbx.decide.rungs import Rung
+from asbx.model.market import Refusal, Verdict
+from asbx.model.record import Attempt
+
+_AGAIN = {Verdict.THROTTLED, Verdict.TRANSIENT}
+_HOPELESS = {Verdict.INVALID, Verdict.PERMISSION}
+
+
+@dataclass(frozen=True)
+class Ask:
+    """Make a new call: rung by index, number of the attempt, how many instances at least and at most."""
+
+    rung: int
+    number: int
+    count: int
+    minimum: int
+
+
+@dataclass(frozen=True)
+class AskAgain:
+    """Repeat an unanswered call under its own token."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Too late to repeat an unanswered call: look for what it launched by its tag, launch nothing."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Do nothing before this moment."""
+
+    until: datetime
+
+
+@dataclass(frozen=True)
+class Done:
+    """All that were wanted have been launched."""
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """No more tries: EC2's code and a sentence."""
+
+    code: str
+    reason: str
+
+
+Step = Ask | AskAgain | Settle | Wait | Done | GiveUp
+
+
+def next_step(
+    rungs: Sequence[Rung],
+    wanted: int,
+    *,
+    whole: bool,
+    attempts: Sequence[Attempt],
+    now: datetime,
+    deadline: datetime,
+) -> Step:
+    """Return what to do next for one intent. attempts: oldest first. wanted: instances, at least 1."""
+    have = sum(len(a.answer.launched) for a in attempts if a.answer is not None and _counts(a, whole=whole))
+    if have >= wanted:
+        return Done()
+    if not rungs:
+        return GiveUp("no-pool", "nothing is left that this group may launch")
+    last = attempts[-1] if attempts else None
+    if last is not None and last.answered_at is None:
+        return AskAgain(last) if now < deadline else Settle(last)
+    rung = _rung_of(last, rungs) if last is not None else 0
+    if last is not None:
+        step = _after(last, len(attempts), _repeats(attempts), now)
+        if isinstance(step, GiveUp | Wait):
+            return _in_time(step, now, deadline)
+        rung += step
+    if rung >= len(rungs):
+        assert last is not None
+        return GiveUp(*_why(last))
+    if now >= deadline:
+        return GiveUp("deadline", "no time was left for the nodes to boot before ResumeTimeout")
+    left = wanted - have
+    return Ask(rung, len(attempts) + 1, left, left if whole and left > 1 else 0)
+
+
+def _counts(attempt: Attempt, *, whole: bool) -> bool:
+    """Whether an attempt's instances stay: a whole launch keeps nothing that came short of its order."""
+    assert attempt.answer is not None
+    return not whole or len(attempt.answer.launched) >= attempt.order.count
+
+
+def _after(last: Attempt, tried: int, repeats: int, now: datetime) -> int | GiveUp | Wait:
+    """Return how many rungs to step up after an answered attempt, or the end of it, or a pause."""
+    verdicts = {refusal.verdict for refusal in _refusals(last)}
+    if verdicts & _HOPELESS:
+        return GiveUp(*_why(last))
+    if verdicts and verdicts <= _AGAIN:
+        if repeats >= RETRY_MOST:
+            return GiveUp(*_why(last))
+        assert last.answered_at is not None
+        ready = last.answered_at + pause(repeats)
+        return 0 if now >= ready else Wait(ready)
+    return 1
+
+
+def pause(repeats: int) -> timedelta:
+    """Return the pause before the next repeat of a rung: doubling, bounded."""
+    return min(RETRY_FIRST_PAUSE * 2 ** max(repeats - 1, 0), RETRY_LONGEST_PAUSE)
+
+
+def _repeats(attempts: Sequence[Attempt]) -> int:
+    """Return how many attempts in a row, ending with the last, failed only for throttling or server trouble."""
+    count = 0
+    for attempt in reversed(attempts):
+        verdicts = {refusal.verdict for refusal in _refusals(attempt)}
+        if not verdicts or not verdicts <= _AGAIN:
+            break
+        count += 1
+    return count
+
+
+def _refusals(attempt: Attempt) -> tuple[Refusal, ...]:
+    return attempt.answer.refusals if attempt.answer is not None else ()
+
+
+def _rung_of(attempt: Attempt, rungs: Sequence[Rung]) -> int:
+    """Return the rung an attempt stood on; -1 if the configuration has changed since."""
+    for index, rung in enumerate(rungs):
+        if attempt.order.market is rung.market and attempt.order.pools == rung.pools:
+            return index
+    return -1
+
+
+def _in_time(step: GiveUp | Wait, now: datetime, deadline: datetime) -> GiveUp | Wait:
+    if isinstance(step, Wait) and step.until >= deadline:
+        return GiveUp("deadline", f"EC2 asked us to wait and no time was left after {now:%H:%M:%S} UTC")
+    return step
+
+
+def _why(attempt: Attempt) -> tuple[str, str]:
+    """Return (code, sentence) of an attempt that failed: the true codes, the graver ones first."""
+    order = [Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.QUOTA]
+    ranked = sorted(
+        _refusals(attempt), key=lambda r: order.index(r.verdict) if r.verdict in order else len(order)
+    )
+    if not ranked:
+        short = len(attempt.answer.launched) if attempt.answer else 0
+        return "short", f"EC2 launched {short} of {attempt.order.count} and named no error"
+    codes = list(dict.fromkeys(refusal.code for refusal in ranked))
+    return codes[0], f"{', '.join(codes)}: {ranked[0].message}"

@@ -1,0 +1,109 @@
+"""What is wrong between Slurm, EC2 and the ledger, and what to do about it.
+
+Nothing is done on one sighting: a finding must be there on two looks, a grace apart. Only instances whose intent is in
+our own ledger are ever ended; everything else in the account is none of our business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from asbx.model.market import Instance
+from asbx.model.node import NodeView
+from asbx.model.record import Binding, InstanceRow
+
+
+class ActionKind(StrEnum):
+    """What a pass may do."""
+
+    TERMINATE = "terminate"  # end an instance nobody needs
+    FORGET = "forget"  # the instance is gone from EC2: close its row and its binding
+    RELEASE = "release"  # a node points to an instance that is gone: reset its address
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something to do, to which instance or node, and why."""
+
+    kind: ActionKind
+    target: str
+    reason: str
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at the three sides. owned was taken before nodes, so that a fresh launch is no orphan.
+
+    busy_*: what a running request is working on; it is left alone.
+    """
+
+    taken_at: datetime
+    owned: Sequence[Instance]
+    nodes: Sequence[NodeView]
+    rows: Sequence[InstanceRow]
+    bindings: Sequence[Binding]
+    known_intents: Collection[str]
+    busy_nodes: Collection[str] = ()
+    busy_intents: Collection[str] = ()
+
+
+Sightings = Mapping[tuple[str, str], datetime]
+
+
+def findings(look: Snapshot) -> tuple[Action, ...]:
+    """Return everything that looks wrong on this look alone."""
+    nodes = {view.name: view for view in look.nodes}
+    bound = {binding.instance_id: binding.node for binding in look.bindings}
+    alive = {i.instance_id for i in look.owned}
+    found: list[Action] = []
+    for instance in look.owned:
+        intent = instance.tags.get("asbx:intent", "")
+        if intent not in look.known_intents or intent in look.busy_intents:
+            continue
+        found.extend(_about_instance(instance, bound.get(instance.instance_id), nodes, look.busy_nodes))
+    for row in look.rows:
+        if (
+            row.ended_at is None
+            and row.instance_id not in alive
+            and bound.get(row.instance_id) not in look.busy_nodes
+        ):
+            node = bound.get(row.instance_id, "")
+            found.append(Action(ActionKind.FORGET, row.instance_id, "EC2 does not list it any more", node))
+    return tuple(found)
+
+
+def _about_instance(
+    instance: Instance, node: str | None, nodes: Mapping[str, NodeView], busy: Collection[str]
+) -> list[Action]:
+    if node is None:
+        return [Action(ActionKind.TERMINATE, instance.instance_id, "it is bound to no node")]
+    if node in busy:
+        return []
+    view = nodes.get(node)
+    if view is None:
+        return [Action(ActionKind.TERMINATE, instance.instance_id, f"Slurm has no node {node}", node)]
+    if view.is_powered_down:
+        return [
+            Action(ActionKind.TERMINATE, instance.instance_id, f"Slurm holds {node} for powered down", node)
+        ]
+    return []
+
+
+def due(
+    look: Snapshot, before: Sightings, grace: timedelta
+) -> tuple[tuple[Action, ...], dict[tuple[str, str], datetime]]:
+    """Return (actions to take now, what to remember for the next look)."""
+    seen = {
+        (a.kind.value, a.target): before.get((a.kind.value, a.target), look.taken_at) for a in findings(look)
+    }
+    ready = tuple(
+        action
+        for action in findings(look)
+        if (action.kind.value, action.target) in before
+        and look.taken_at - before[action.kind.value, action.target] >= grace
+    )
+    return ready, seen

@@ -1,0 +1,121 @@
+"""From launched instances to nodes Slurm can reach: addresses, bindings, one `scontrol update`, names for the nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+
+from asbx.config.limits import (
+    ADDRESS_DEADLINE,
+    DESCRIBE_FIRST_PAUSE,
+    DESCRIBE_LONGEST_PAUSE,
+    DESCRIBE_PAUSE_FACTOR,
+    TAG_PARALLEL,
+)
+from asbx.decide.bind import Pair, TagCall
+from asbx.errors import AsbxError, SlurmError
+from asbx.flow.doors import Doors
+from asbx.model.event import Event, EventKind
+from asbx.model.market import Instance, Verdict
+from asbx.ports import CloudError
+
+
+def with_addresses(doors: Doors, instance_ids: Sequence[str]) -> dict[str, Instance]:
+    """Ask EC2 until every instance has an address, with growing pauses and one deadline.
+
+    Returns those that are alive and have one; the rest died or stayed nameless.
+    """
+    give_up = doors.clock.now() + ADDRESS_DEADLINE
+    pause = DESCRIBE_FIRST_PAUSE
+    ready: dict[str, Instance] = {}
+    missing = list(instance_ids)
+    while missing:
+        for instance in _describe(doors, missing):
+            if not instance.state.is_alive:
+                missing.remove(instance.instance_id)
+            elif instance.private_ip:
+                ready[instance.instance_id] = instance
+        missing = [one for one in missing if one not in ready]
+        if missing and doors.clock.now() + pause > give_up:
+            break
+        if missing:
+            doors.clock.sleep(pause)
+            pause = min(pause * DESCRIBE_PAUSE_FACTOR, DESCRIBE_LONGEST_PAUSE)
+    return ready
+
+
+def _describe(doors: Doors, instance_ids: Sequence[str]) -> tuple[Instance, ...]:
+    try:
+        return doors.cloud.describe(instance_ids)
+    except CloudError as error:
+        if error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED):
+            return ()  # the deadline of the poll bounds this
+        raise
+
+
+def into_slurm(doors: Doors, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """Tell Slurm all addresses in one call; return (node, why) for nodes it does not take.
+
+    Where it refuses the whole list, the list is halved until the bad names are alone, so that one unknown node costs
+    only itself. Raises SlurmError when slurmctld does not answer at all.
+    """
+    try:
+        doors.scheduler.bind(pairs)
+    except SlurmError as error:
+        if error.code != "slurm-refused" or not _slurm_answers(doors):
+            raise
+        if len(pairs) == 1:
+            return [(pairs[0][0], error.why)]
+        half = len(pairs) // 2
+        return into_slurm(doors, pairs[:half]) + into_slurm(doors, pairs[half:])
+    return []
+
+
+def _slurm_answers(doors: Doors) -> bool:
+    try:
+        doors.scheduler.ping()
+    except SlurmError:
+        return False
+    return True
+
+
+def into_ledger(
+    doors: Doors,
+    pairs: Sequence[Pair],
+    jobs_of: Mapping[str, tuple[int, ...]],
+    at: datetime,
+    gang_of: Mapping[str, str],
+) -> None:
+    """Write the bindings and say so, one event for a gang."""
+    doors.ledger.bind(pairs, at, {node: jobs_of[node] for node, _ in pairs if node in jobs_of})
+    gangs: dict[str, list[Pair]] = {}
+    for row in pairs:
+        gangs.setdefault(gang_of.get(row[0], ""), []).append(row)
+    for gang_id, rows in gangs.items():
+        doors.say(
+            Event(
+                EventKind.NODE_BOUND,
+                f"{len(rows)} node(s) have an instance",
+                gang_id=gang_id,
+                data={node: instance.instance_id for node, instance in rows},
+            )
+        )
+
+
+def name_them(doors: Doors, calls: Sequence[TagCall]) -> None:
+    """Make the CreateTags calls with bounded parallelism. Raises the first CloudError."""
+    if len(calls) == 1:
+        doors.cloud.tag(calls[0].instance_ids, dict(calls[0].tags))
+        return
+    with ThreadPoolExecutor(TAG_PARALLEL) as pool:
+        for _ in pool.map(lambda call: doors.cloud.tag(call.instance_ids, dict(call.tags)), calls):
+            pass
+
+
+def courtesy(doors: Doors, calls: Sequence[TagCall]) -> None:
+    """Make tag calls that only please the eye: a failure is noted and nothing else."""
+    try:
+        name_them(doors, calls)
+    except AsbxError as error:
+        doors.say(Event(EventKind.PLAN_NOTE, f"Name tags were not set: {error}", level="warning"))

@@ -1,0 +1,26 @@
+"""Everything a flow may touch, handed to it by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from asbx.config.schema import Config
+from asbx.model.event import Event
+from asbx.ports import Clock, Cloud, Ledger, Prices, Recorder, Scheduler
+
+
+@dataclass(frozen=True)
+class Doors:
+    """The site's configuration and the doors to its outside."""
+
+    config: Config
+    cloud: Cloud
+    scheduler: Scheduler
+    ledger: Ledger
+    prices: Prices
+    clock: Clock
+    recorder: Recorder
+
+    def say(self, event: Event) -> None:
+        """Record an event."""
+        self.recorder.record(event)

@@ -1,0 +1,72 @@
+"""Start one of Slurm's commands. The only place of the product that starts a process it waits for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from asbx.config.limits import SCONTROL_TIMEOUT
+from asbx.errors import SlurmError
+
+
+class SlurmCommands:
+    """Runs scontrol, squeue and friends with a plain environment; counts them by name."""
+
+    def __init__(self, bin_path: Path, slurm_conf: Path) -> None:
+        self._bin = bin_path
+        # Slurm's programs get an almost empty environment (no PATH, no locale), so it is built here in full.
+        self._environ = {
+            "SLURM_CONF": str(slurm_conf),
+            "PATH": f"{bin_path}:/usr/bin:/bin",
+            "LC_ALL": "C",
+            "TZ": "UTC",
+        }
+        if socket := os.environ.get("MUNGE_SOCKET"):
+            self._environ["MUNGE_SOCKET"] = socket
+        self.calls: dict[str, int] = {}
+
+    def run(self, name: str, *arguments: str) -> str:
+        """Run a command and return what it printed.
+
+        Raises SlurmError: `slurm-missing` (no such program), `slurm-silent` (no answer in time),
+        `slurm-refused` (exit status other than 0; the text says why).
+        """
+        path = self._bin / name
+        self.calls[name] = self.calls.get(name, 0) + 1
+        try:
+            done = subprocess.run(
+                [str(path), *arguments],
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=SCONTROL_TIMEOUT.total_seconds(),
+                check=False,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise SlurmError(
+                "slurm-missing",
+                f"{path} cannot be run",
+                str(error.strerror or error),
+                "install Slurm's client commands here or set slurm.bin_path in the configuration",
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise SlurmError(
+                "slurm-silent",
+                f"`{name} {arguments[0] if arguments else ''}` got no answer in {SCONTROL_TIMEOUT.seconds} s",
+                "slurmctld is down, overloaded or unreachable",
+                "run `scontrol ping` on this machine",
+            ) from None
+        if done.returncode != 0:
+            shown = " ".join(arguments)
+            said = " ".join((done.stderr or done.stdout).split())
+            raise SlurmError(
+                "slurm-refused",
+                f"`{name} {shown[:200]}{'…' if len(shown) > 200 else ''}` failed",
+                said or f"exit status {done.returncode}",
+                "run `scontrol ping`; the program must run as SlurmUser or root",
+            )
+        return done.stdout
