@@ -127,9 +127,7 @@ class Ledger(Protocol):
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]: ...
 
     # -- instances and bindings
-    def instances(
-        self, *, live_only: bool = False, intent_id: str | None = None
-    ) -> tuple[InstanceRow, ...]: ...
+    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]: ...
 
     def bind(
         self,

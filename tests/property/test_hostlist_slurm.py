@@ -17,9 +17,7 @@ from asbx.model.hostlist import expand, fold, natural_key, unique_sorted
 
 Slurm = Callable[[str], tuple[str, ...]]
 
-_prefix = st.sampled_from(
-    ["aws-cpu-", "aws-gpu-", "127.80.0.", "127.80.1.", "ip-10-0-0-", "n", "a1b", "", "x-0"]
-)
+_prefix = st.sampled_from(["aws-cpu-", "aws-gpu-", "127.80.0.", "127.80.1.", "ip-10-0-0-", "n", "a1b", "", "x-0"])
 _number = st.builds(
     lambda value, width: f"{value:0{width}d}", st.integers(0, 120) | st.integers(0, 10**12), st.integers(1, 5)
 )

@@ -83,15 +83,11 @@ def _session(settings: Aws) -> boto3.Session:
     return boto3.Session(profile_name=settings.profile or None)
 
 
-def _assumed(
-    settings: Aws, profile: str, role_arn: str, session_name: str, extra: dict[str, Any]
-) -> boto3.Session:
+def _assumed(settings: Aws, profile: str, role_arn: str, session_name: str, extra: dict[str, Any]) -> boto3.Session:
     """Return a session whose credentials come from sts:AssumeRole and renew themselves."""
     source = boto3.Session(profile_name=profile or None)
     sts = source.client("sts", region_name=settings.region, endpoint_url=settings.endpoint_url or None)
-    parameters = {"RoleArn": role_arn, "RoleSessionName": session_name} | {
-        k: v for k, v in extra.items() if v
-    }
+    parameters = {"RoleArn": role_arn, "RoleSessionName": session_name} | {k: v for k, v in extra.items() if v}
     core = get_session()
     core._credentials = DeferredRefreshableCredentials(  # noqa: SLF001  the documented way has no public name
         refresh_using=create_assume_role_refresher(sts, parameters), method="sts-assume-role"

@@ -43,9 +43,7 @@ class Ec2Prices:
 
     def _ask(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
         try:
-            return (
-                self._spot(instance_type, zone) if market is Market.SPOT else self._on_demand(instance_type)
-            )
+            return self._spot(instance_type, zone) if market is Market.SPOT else self._on_demand(instance_type)
         except (CloudError, ValueError, KeyError, InvalidOperation):
             return None  # the bill says `unpriced`; a launch never waits for a price list
 
@@ -59,9 +57,7 @@ class Ec2Prices:
         if zone:
             arguments["AvailabilityZone"] = zone
         with translated("ec2", "DescribeSpotPriceHistory"):
-            rows = (
-                self._client("ec2", "").describe_spot_price_history(**arguments).get("SpotPriceHistory") or []
-            )
+            rows = self._client("ec2", "").describe_spot_price_history(**arguments).get("SpotPriceHistory") or []
         return Decimal(rows[0]["SpotPrice"]) if rows else None
 
     def _on_demand(self, instance_type: str) -> Decimal | None:
@@ -78,9 +74,7 @@ class Ec2Prices:
         with translated("pricing", "GetProducts"):
             raw = self._client("pricing", home).get_products(
                 ServiceCode="AmazonEC2",
-                Filters=[
-                    {"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in filters.items()
-                ],
+                Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in filters.items()],
             )
         for text in raw.get("PriceList") or []:
             for term in json.loads(text)["terms"]["OnDemand"].values():

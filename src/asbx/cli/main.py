@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import difflib
 import importlib
 import json
 import os
@@ -9,12 +11,10 @@ import sys
 import tempfile
 import traceback
 
-import click
 import typer
-from typer.core import TyperGroup
 
 from asbx import __version__
-from asbx.errors import AsbxError, ExitCode
+from asbx.errors import AsbxError, UsageError
 
 # name -> (module that holds a Typer `app`, one line of help); a module is imported when its command is used.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -43,48 +43,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class Lazy(TyperGroup):
-    """A group whose commands are imported when asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return all names."""
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        module, summary = COMMANDS[cmd_name]
-        command = typer.main.get_command(importlib.import_module(module).app)
-        command.name = cmd_name
-        command.short_help = summary
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
-        del ctx
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
-
-app = typer.Typer(
-    cls=Lazy,
-    name="asbx",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-@app.callback(invoke_without_command=True)
-def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:  # noqa: FBT003
-    """Let an existing Slurm cluster burst into EC2. Start with `asbx lab demo`."""
-    if version:
-        typer.echo(f"asbx {__version__}")
-        raise typer.Exit
+# typer 0.2x carries click inside itself and names only this one of its usage errors; its base is what all of them share.
+_UsageError = typer.BadParameter.__mro__[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -92,24 +52,53 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
     try:
-        result = typer.main.get_command(app).main(arguments, prog_name="asbx", standalone_mode=False)
+        return _run(arguments)
     except AsbxError as error:
         return _say(error, as_json=as_json)
-    except click.exceptions.Abort:
+    except (typer.Abort, KeyboardInterrupt):
         return 130
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return int(stop.exit_code)
-    except click.UsageError as error:
-        hint = f"`{error.ctx.command_path} --help` shows what there is" if error.ctx else "`asbx --help`"
-        return _say(
-            AsbxError("usage", error.format_message(), "", hint), as_json=as_json, status=ExitCode.USAGE
-        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:  # noqa: BLE001  the edge: nobody is shown a traceback
+        if isinstance(error, _UsageError):
+            return _say(_usage(str(error)), as_json=as_json)
         return _say(_internal(error), as_json=as_json)
-    return int(result) if isinstance(result, int) else 0
+
+
+def _run(arguments: list[str]) -> int:
+    """Import and run the one command that is named."""
+    name = arguments[0] if arguments else "--help"
+    if name in ("--help", "-h"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(f"asbx {__version__}")
+        return 0
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        raise _usage(f"there is no command {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    command = typer.main.get_command(importlib.import_module(COMMANDS[name][0]).app)
+    result = command.main(arguments[1:], prog_name=f"asbx {name}", standalone_mode=False)
+    return result if isinstance(result, int) else 0
+
+
+def overview() -> str:
+    """Return the help of `asbx` itself."""
+    width = max(len(name) for name in COMMANDS)
+    rows = "\n".join(f"  {name:<{width}}  {summary}" for name, (_, summary) in COMMANDS.items())
+    return (
+        "Usage: asbx COMMAND [OPTIONS]\n\n"
+        "Let an existing Slurm cluster burst into EC2. Start with `asbx lab demo`.\n\n"
+        f"Commands (each has --help with an example):\n{rows}\n\n"
+        "Options:\n  --version  Print the version.\n  --help     Show this."
+    )
+
+
+def _usage(text: str) -> UsageError:
+    return UsageError("usage", text, "", "--help shows what there is, with an example")
 
 
 def validate() -> int:
@@ -122,18 +111,16 @@ def state_manager() -> int:
     return main(["reconcile", *sys.argv[1:]])
 
 
-def _say(error: AsbxError, *, as_json: bool, status: ExitCode | None = None) -> int:
+def _say(error: AsbxError, *, as_json: bool) -> int:
     if as_json:
         text = json.dumps({"error": error.as_dict()})
     else:
         text = f"error: {error.what} [{error.code}]"
         text += f"\n  why:  {error.why}" if error.why else ""
         text += f"\n  do:   {error.hint}" if error.hint else ""
-    try:
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # Slurm 22.05 starts its programs without stderr
         print(text, file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        pass  # Slurm 22.05 starts its programs with stderr closed
-    return int(error.exit_code if status is None else status)
+    return int(error.exit_code)
 
 
 def _internal(error: Exception) -> AsbxError:
@@ -144,6 +131,4 @@ def _internal(error: Exception) -> AsbxError:
             file.write(f"asbx {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
     except OSError:
         path = "nowhere: the temporary folder is not writable"
-    return AsbxError(
-        "internal", f"{type(error).__name__}: {error}", f"details are in {path}", "please report this"
-    )
+    return AsbxError("internal", f"{type(error).__name__}: {error}", f"details are in {path}", "please report this")

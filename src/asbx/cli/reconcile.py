@@ -17,9 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def reconcile(
     config: site.ConfigOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only list what one look finds, and why.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list what one look finds, and why.")] = False,
     as_json: site.JsonOption = False,
 ) -> None:
     """Compare Slurm, EC2 and the ledger, twice with the grace between, and undo what must not last.
@@ -67,6 +65,4 @@ def _report(actions: tuple[Action, ...], look: Snapshot, *, as_json: bool, verb:
         return
     for action in actions:
         typer.echo(f"{verb} {action.kind} {action.target}: {action.reason}")
-    typer.echo(
-        f"{len(actions)} action(s); {len(look.owned)} instance(s), {len(look.nodes)} node(s) looked at"
-    )
+    typer.echo(f"{len(actions)} action(s); {len(look.owned)} instance(s), {len(look.nodes)} node(s) looked at")

@@ -128,11 +128,7 @@ def _tell(facts: dict[str, Any], sorted_out: Intake) -> None:
         kind = "all or none" if launch["whole"] else "each for itself"
         typer.echo(f"\n{launch['nodes']}  {launch['count']} node(s) of group {launch['group']}, {kind}")
         for name, known in launch["types"].items():
-            size = (
-                f"{known['vcpus']} vCPU, {known['memory_mib'] // 1024} GiB"
-                if known
-                else "not in the catalogue"
-            )
+            size = f"{known['vcpus']} vCPU, {known['memory_mib'] // 1024} GiB" if known else "not in the catalogue"
             typer.echo(f"  {name:<16} {size}{', EFA' if known and known['efa'] else ''}")
         for number, call in enumerate(launch["calls"], 1):
             market = call["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
@@ -158,9 +154,7 @@ def rehearse_suspend(loaded: LoadedConfig, nodes: str, *, as_json: bool) -> int:
     bindings = open_ledger(loaded.config.ledger_url).live_bindings(names)
     behind = {binding.node: binding.instance_id for binding in bindings}
     if as_json:
-        site.show(
-            {"dry_run": True, "would_end": behind, "without_instance": sorted(set(names) - set(behind))}
-        )
+        site.show({"dry_run": True, "would_end": behind, "without_instance": sorted(set(names) - set(behind))})
     else:
         for node, instance in behind.items():
             typer.echo(f"would end {instance} behind {node}")

@@ -23,14 +23,10 @@ def read_plan(path: Path | None) -> str | None:
         with path.open("rb") as file:
             raw = file.read(PLAN_MAX_BYTES + 1)
         if len(raw) > PLAN_MAX_BYTES:
-            raise PlanError(
-                "plan-size", f"{path} is too large for a plan", f"the limit is {PLAN_MAX_BYTES} bytes"
-            )
+            raise PlanError("plan-size", f"{path} is too large for a plan", f"the limit is {PLAN_MAX_BYTES} bytes")
         return raw.decode("utf-8")
     except OSError as error:
-        raise PlanError(
-            "plan-file", f"{path} cannot be read", str(error.strerror), "check --execution-plan"
-        ) from None
+        raise PlanError("plan-file", f"{path} cannot be read", str(error.strerror), "check --execution-plan") from None
     except UnicodeDecodeError:
         raise PlanError(
             "plan-file", f"{path} is not text", "a plan is JSON in UTF-8", "check --execution-plan"
@@ -47,9 +43,7 @@ def carry_out(kind: str, nodes: str, config: Config, *, plan: str | None, wait: 
     from asbx.ledger.store import open_ledger
 
     daemon = ask(config.paths.socket, "status") is not None
-    ledger = open_ledger(
-        config.ledger_url
-    )  # a ledger that cannot serve is said now, before anything is asked for
+    ledger = open_ledger(config.ledger_url)  # a ledger that cannot serve is said now, before anything is asked for
     ledger.check()
     request_id = _keep(kind, nodes, config, plan)
     if daemon:

@@ -14,14 +14,10 @@ from asbx.config.load import LoadedConfig, find_config, load_config
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option(
-        "--config", "-c", help="Configuration file; else $ASBX_CONFIG, else /etc/slurm/aws-burst.yaml."
-    ),
+    typer.Option("--config", "-c", help="Configuration file; else $ASBX_CONFIG, else /etc/slurm/aws-burst.yaml."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object for machines.")]
-NodesArgument = Annotated[
-    str, typer.Argument(metavar="NODES", help="Hostlist, for example 'aws-cpu-[001-004]'.")
-]
+NodesArgument = Annotated[str, typer.Argument(metavar="NODES", help="Hostlist, for example 'aws-cpu-[001-004]'.")]
 
 
 def load(path: Path | None) -> LoadedConfig:

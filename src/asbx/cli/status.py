@@ -45,15 +45,9 @@ def status(config: site.ConfigOption = None, as_json: site.JsonOption = False) -
         site.show(facts)
         return
     daemon = facts["daemon"]
-    typer.echo(
-        f"daemon     {'pid ' + str(daemon.get('pid')) if daemon else 'not running; the hooks do the work'}"
-    )
+    typer.echo(f"daemon     {'pid ' + str(daemon.get('pid')) if daemon else 'not running; the hooks do the work'}")
     nodes = facts["nodes"]
-    shown = (
-        ", ".join(f"{n} {state}" for state, n in nodes.items())
-        if nodes is not None
-        else "Slurm does not answer"
-    )
+    shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
     typer.echo(f"nodes      {shown}")
     typer.echo(f"instances  {facts['instances']}, {facts['cost_per_hour']} USD an hour")
     typer.echo(f"launching  {len(facts['gangs'])} launch(es) in {len(requests)} request(s)")
@@ -61,8 +55,6 @@ def status(config: site.ConfigOption = None, as_json: site.JsonOption = False) -
 
 def _nodes(ask_slurm: Any) -> dict[str, int] | None:
     try:
-        return dict(
-            Counter("+".join([n.state, *sorted(n.flags - {"CLOUD"})]) for n in ask_slurm()).most_common()
-        )
+        return dict(Counter("+".join([n.state, *sorted(n.flags - {"CLOUD"})]) for n in ask_slurm()).most_common())
     except SlurmError:
         return None

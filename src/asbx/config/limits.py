@@ -62,3 +62,5 @@ SPOT_PRICE_LIFE = timedelta(minutes=5)
 GANGS_AT_ONCE = 4
 # How often a command that waits for the daemon looks at the ledger.
 WAIT_POLL = timedelta(milliseconds=200)
+# A request the ledger could not even close rests this long before it is tried again.
+LEDGER_REST = timedelta(seconds=5)

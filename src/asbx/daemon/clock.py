@@ -6,8 +6,12 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 
+class StoppingError(Exception):
+    """The process is stopping. Flows may end at any pause: they are run again from the ledger."""
+
+
 class RealClock:
-    """The Clock port. After wake(), every sleep returns at once."""
+    """The Clock port. After stop(), every sleep raises StoppingError."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
@@ -18,9 +22,9 @@ class RealClock:
 
     def sleep(self, duration: timedelta) -> None:
         """Pause; zero and negative durations do not."""
-        if duration > timedelta(0):
-            self._stop.wait(duration.total_seconds())
+        if self._stop.wait(max(duration.total_seconds(), 0)):
+            raise StoppingError
 
-    def wake(self) -> None:
+    def stop(self) -> None:
         """End all pauses, now and later."""
         self._stop.set()

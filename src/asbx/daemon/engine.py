@@ -9,12 +9,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from datetime import datetime
 
-from asbx.config.limits import REQUESTS_AT_ONCE, SPOOL_MAX_BYTES
+from asbx.config.limits import LEDGER_REST, REQUESTS_AT_ONCE, SPOOL_MAX_BYTES
+from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode
 from asbx.flow.doors import Doors
-from asbx.flow.outcome import Outcome
+from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.flow.suspend import suspend
@@ -34,6 +36,7 @@ class Engine:
         self._on_change = on_change
         self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="request")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
+        self._resting: dict[str, datetime] = {}
         self._lock = threading.Lock()
 
     def intake(self) -> int:
@@ -88,7 +91,10 @@ class Engine:
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
         with self._lock:
-            waiting = [r for r in self.doors.ledger.open_requests() if r.request_id not in self._running]
+            now = self.doors.clock.now()
+            self._resting = {one: until for one, until in self._resting.items() if until > now}
+            held = {*self._running, *self._resting}
+            waiting = [r for r in self.doors.ledger.open_requests() if r.request_id not in held]
             for request in runnable(waiting, [r for r, _ in self._running.values()]):
                 self._running[request.request_id] = (request, self._pool.submit(self._work, request))
             return len(self._running)
@@ -98,12 +104,12 @@ class Engine:
         try:
             outcome = self._run(request)
             self._close(request, outcome)
+        except StoppingError:
+            pass  # it is still open in the ledger
         except AsbxError as error:
             self._failed(request, error)
         except Exception as error:  # noqa: BLE001  the one broad except of the daemon: log, count, go on
-            self._failed(
-                request, AsbxError("internal", f"{type(error).__name__}: {error}", "", "report this")
-            )
+            self._failed(request, AsbxError("internal", f"{type(error).__name__}: {error}", "", "report this"))
         finally:
             with self._lock:
                 self._running.pop(request.request_id, None)
@@ -111,9 +117,9 @@ class Engine:
 
     def _run(self, request: Request) -> Outcome:
         if not request.nodes:
-            return Outcome(
-                failed={"": "; ".join(request.notes)}, codes=["no-nodes"], exit_code=ExitCode.USAGE
-            )
+            outcome = Outcome()
+            outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
+            return outcome
         if request.kind is RequestKind.RESUME:
             return Resume(self.doors, request).run()
         return suspend(self.doors, request)
@@ -131,15 +137,15 @@ class Engine:
 
     def _failed(self, request: Request, error: AsbxError) -> None:
         """Close a request that cannot go on. Its nodes run into ResumeTimeout, and the sweep ends what was launched."""
-        outcome = Outcome(
-            failed=dict.fromkeys(request.nodes, f"{error.what}: {error.why}"),
-            codes=[error.code],
-            exit_code=error.exit_code,
-        )
+        outcome = Outcome()
+        outcome.fail(request.nodes, Failure.of_error(error))
         try:
             self._close(request, outcome)
-        except AsbxError as trouble:  # the ledger itself: the request stays open and is tried again
+        except AsbxError as trouble:
+            # The ledger itself: the request stays open there and is tried again after a rest.
             error = trouble
+            with self._lock:
+                self._resting[request.request_id] = self.doors.clock.now() + LEDGER_REST
         self.doors.say(Event(EventKind.REQUEST_FAILED, str(error), request.request_id, level="error"))
 
     def running(self) -> list[str]:
@@ -153,9 +159,7 @@ class Engine:
             running = [request for request, _ in self._running.values()]
         nodes = {node for request in running for node in request.nodes}
         try:
-            intents = {
-                i.intent_id for request in running for i in self.doors.ledger.intents(request.request_id)
-            }
+            intents = {i.intent_id for request in running for i in self.doors.ledger.intents(request.request_id)}
             self.sweep.run(nodes, intents)
         except AsbxError as error:
             self.doors.say(Event(EventKind.RECONCILE_SKIPPED, str(error), level="warning"))

@@ -75,7 +75,7 @@ class Daemon:
                 self._wake.clear()
         finally:
             control.close()
-            self._clock.wake()
+            self._clock.stop()
             self._engine.close()
             self._doors.say(Event(EventKind.DAEMON_STOPPED, "stopped; open requests are in the ledger"))
 

@@ -20,9 +20,7 @@ _MOST_BYTES = 64
 class ControlSocket:
     """Answers one word a connection: anything wakes the daemon, `status` is answered with one JSON object."""
 
-    def __init__(
-        self, path: Path, on_nudge: Callable[[], None], status: Callable[[], dict[str, Any]]
-    ) -> None:
+    def __init__(self, path: Path, on_nudge: Callable[[], None], status: Callable[[], dict[str, Any]]) -> None:
         self._path = path
         self._on_nudge = on_nudge
         self._status = status

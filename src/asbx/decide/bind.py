@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from asbx.config.limits import NAMING_RESERVATIONS, NODE_LIST_TAGS, TAG_VALUE_MAX
-from asbx.model.hostlist import fold, unique_sorted
+from asbx.model.hostlist import fold, natural_key, unique_sorted
 from asbx.model.market import Instance
 
 Pair = tuple[str, Instance]
@@ -35,11 +35,13 @@ def pair(nodes: Sequence[str], instances: Sequence[Instance]) -> tuple[Pair, ...
     return tuple(zip(unique_sorted(nodes), ordered, strict=False))
 
 
+by_number = natural_key  # the order Slurm pairs lists in; before 22.05.8 it needed them sorted
+
+
 def naming(pairs: Sequence[Pair]) -> tuple[TagCall, ...]:
     """Return the CreateTags calls that tell the nodes of one launch their names, as few as possible."""
     by_reservation = [
-        (reservation, list(rows))
-        for reservation, rows in groupby(pairs, key=lambda row: row[1].reservation_id)
+        (reservation, list(rows)) for reservation, rows in groupby(pairs, key=lambda row: row[1].reservation_id)
     ]
     if len(by_reservation) > NAMING_RESERVATIONS:
         return one_by_one(pairs)

@@ -35,9 +35,7 @@ def refusal(config: Config, node: str) -> str | None:
         return "its name is not <partition>-<nodegroup>-<number>"
     group = config.group(name.group)
     if group is None:
-        return (
-            f"the configuration has no node group {name.group.group!r} in partition {name.group.partition!r}"
-        )
+        return f"the configuration has no node group {name.group.group!r} in partition {name.group.partition!r}"
     if not group.first_number <= name.number < group.first_number + group.max_nodes:
         last = group.first_number + group.max_nodes - 1
         return f"group {name.group} has the numbers {group.first_number} to {last}"
@@ -62,9 +60,7 @@ def intake(config: Config, request: Request, facts: Mapping[int, JobFacts]) -> I
                 reason = f"job {job.job_id} needs it together with {lost[0]}, which cannot be launched"
                 refused.update(dict.fromkeys(mine, reason))
             elif mine:
-                gangs.append(
-                    Gang(f"job-{job.job_id}", (job.job_id,), _parts(mine), True, fact.user, fact.account)
-                )
+                gangs.append(Gang(f"job-{job.job_id}", (job.job_id,), _parts(mine), True, fact.user, fact.account))
             free -= set(mine)
         else:
             for node in mine:
@@ -89,9 +85,7 @@ def _loose(
     for number, ((group, user, account), nodes) in enumerate(loose.items()):
         jobs = sorted({job for node in nodes for job in jobs_of.get(node, ())})
         part = Part(group, unique_sorted(nodes))
-        gang_id = (
-            f"job-{jobs[0]}" if len(jobs) == 1 and len(loose) == 1 else f"loose-{request.request_id}-{number}"
-        )
+        gang_id = f"job-{jobs[0]}" if len(jobs) == 1 and len(loose) == 1 else f"loose-{request.request_id}-{number}"
         yield Gang(gang_id, tuple(jobs), (part,), False, user, account)
 
 

@@ -58,23 +58,18 @@ class Done:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """No more tries: EC2's code and a sentence."""
+    """No more tries: EC2's code, a sentence, and what the code means where EC2 said it."""
 
     code: str
     reason: str
+    verdict: Verdict | None = None
 
 
 Step = Ask | AskAgain | Settle | Wait | Done | GiveUp
 
 
 def next_step(
-    rungs: Sequence[Rung],
-    wanted: int,
-    *,
-    whole: bool,
-    attempts: Sequence[Attempt],
-    now: datetime,
-    deadline: datetime,
+    rungs: Sequence[Rung], wanted: int, *, whole: bool, attempts: Sequence[Attempt], now: datetime, deadline: datetime
 ) -> Step:
     """Return what to do next for one intent. attempts: oldest first. wanted: instances, at least 1."""
     have = sum(len(a.answer.launched) for a in attempts if a.answer is not None and _counts(a, whole=whole))
@@ -82,18 +77,14 @@ def next_step(
         return Done()
     if not rungs:
         return GiveUp("no-pool", "nothing is left that this group may launch")
-    last = attempts[-1] if attempts else None
-    if last is not None and last.answered_at is None:
-        return AskAgain(last) if now < deadline else Settle(last)
-    rung = _rung_of(last, rungs) if last is not None else 0
-    if last is not None:
-        step = _after(last, len(attempts), _repeats(attempts), now)
-        if isinstance(step, GiveUp | Wait):
-            return _in_time(step, now, deadline)
-        rung += step
-    if rung >= len(rungs):
-        assert last is not None
-        return GiveUp(*_why(last))
+    if not attempts:
+        rung: int | GiveUp | Wait = 0
+    elif attempts[-1].answered_at is None:
+        return AskAgain(attempts[-1]) if now < deadline else Settle(attempts[-1])
+    else:
+        rung = _after(rungs, attempts, now)
+    if not isinstance(rung, int):
+        return _in_time(rung, now, deadline)
     if now >= deadline:
         return GiveUp("deadline", "no time was left for the nodes to boot before ResumeTimeout")
     left = wanted - have
@@ -106,23 +97,27 @@ def _counts(attempt: Attempt, *, whole: bool) -> bool:
     return not whole or len(attempt.answer.launched) >= attempt.order.count
 
 
-def _after(last: Attempt, tried: int, repeats: int, now: datetime) -> int | GiveUp | Wait:
-    """Return how many rungs to step up after an answered attempt, or the end of it, or a pause."""
+def _after(rungs: Sequence[Rung], attempts: Sequence[Attempt], now: datetime) -> int | GiveUp | Wait:
+    """Return the rung to stand on after an answered attempt, or the end of it, or a pause."""
+    last = attempts[-1]
+    rung = _rung_of(last, rungs)
     verdicts = {refusal.verdict for refusal in _refusals(last)}
     if verdicts & _HOPELESS:
-        return GiveUp(*_why(last))
+        return _why(last)
     if verdicts and verdicts <= _AGAIN:
+        repeats = _repeats(attempts)
         if repeats >= RETRY_MOST:
-            return GiveUp(*_why(last))
+            return _why(last)
         assert last.answered_at is not None
         ready = last.answered_at + pause(repeats)
-        return 0 if now >= ready else Wait(ready)
-    return 1
+        return max(rung, 0) if now >= ready else Wait(ready)
+    return rung + 1 if rung + 1 < len(rungs) else _why(last)
 
 
 def pause(repeats: int) -> timedelta:
     """Return the pause before the next repeat of a rung: doubling, bounded."""
-    return min(RETRY_FIRST_PAUSE * 2 ** max(repeats - 1, 0), RETRY_LONGEST_PAUSE)
+    doublings: int = 2 ** max(repeats - 1, 0)
+    return min(RETRY_FIRST_PAUSE * doublings, RETRY_LONGEST_PAUSE)
 
 
 def _repeats(attempts: Sequence[Attempt]) -> int:
@@ -154,14 +149,12 @@ def _in_time(step: GiveUp | Wait, now: datetime, deadline: datetime) -> GiveUp |
     return step
 
 
-def _why(attempt: Attempt) -> tuple[str, str]:
-    """Return (code, sentence) of an attempt that failed: the true codes, the graver ones first."""
-    order = [Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.QUOTA]
-    ranked = sorted(
-        _refusals(attempt), key=lambda r: order.index(r.verdict) if r.verdict in order else len(order)
-    )
+def _why(attempt: Attempt) -> GiveUp:
+    """Say why an attempt failed: EC2's true codes, the graver ones first."""
+    order = [Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_FOUND, Verdict.QUOTA]
+    ranked = sorted(_refusals(attempt), key=lambda r: order.index(r.verdict) if r.verdict in order else len(order))
     if not ranked:
         short = len(attempt.answer.launched) if attempt.answer else 0
-        return "short", f"EC2 launched {short} of {attempt.order.count} and named no error"
+        return GiveUp("short", f"EC2 launched {short} of {attempt.order.count} and named no error")
     codes = list(dict.fromkeys(refusal.code for refusal in ranked))
-    return codes[0], f"{', '.join(codes)}: {ranked[0].message}"
+    return GiveUp(codes[0], f"{', '.join(codes)}: {ranked[0].message}", ranked[0].verdict)

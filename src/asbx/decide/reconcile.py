@@ -66,11 +66,7 @@ def findings(look: Snapshot) -> tuple[Action, ...]:
             continue
         found.extend(_about_instance(instance, bound.get(instance.instance_id), nodes, look.busy_nodes))
     for row in look.rows:
-        if (
-            row.ended_at is None
-            and row.instance_id not in alive
-            and bound.get(row.instance_id) not in look.busy_nodes
-        ):
+        if row.ended_at is None and row.instance_id not in alive and bound.get(row.instance_id) not in look.busy_nodes:
             node = bound.get(row.instance_id, "")
             found.append(Action(ActionKind.FORGET, row.instance_id, "EC2 does not list it any more", node))
     return tuple(found)
@@ -87,9 +83,7 @@ def _about_instance(
     if view is None:
         return [Action(ActionKind.TERMINATE, instance.instance_id, f"Slurm has no node {node}", node)]
     if view.is_powered_down:
-        return [
-            Action(ActionKind.TERMINATE, instance.instance_id, f"Slurm holds {node} for powered down", node)
-        ]
+        return [Action(ActionKind.TERMINATE, instance.instance_id, f"Slurm holds {node} for powered down", node)]
     return []
 
 
@@ -97,9 +91,7 @@ def due(
     look: Snapshot, before: Sightings, grace: timedelta
 ) -> tuple[tuple[Action, ...], dict[tuple[str, str], datetime]]:
     """Return (actions to take now, what to remember for the next look)."""
-    seen = {
-        (a.kind.value, a.target): before.get((a.kind.value, a.target), look.taken_at) for a in findings(look)
-    }
+    seen = {(a.kind.value, a.target): before.get((a.kind.value, a.target), look.taken_at) for a in findings(look)}
     ready = tuple(
         action
         for action in findings(look)

@@ -72,9 +72,7 @@ def _narrow_pools(pools: tuple[Pool, ...], plan: ExecutionPlan, notes: list[str]
     kept = _only(pools, [p.instance_type for p in pools], plan.instance_types, "instance types", notes)
     kept = _only(kept, [p.subnet_id for p in kept], plan.subnet_ids, "subnets", notes)
     if plan.max_spot_price is not None:
-        kept = tuple(
-            Pool(p.instance_type, p.subnet_id, p.zone, _lower(p.max_price, plan.max_spot_price)) for p in kept
-        )
+        kept = tuple(Pool(p.instance_type, p.subnet_id, p.zone, _lower(p.max_price, plan.max_spot_price)) for p in kept)
     return kept
 
 
@@ -87,14 +85,10 @@ def _only(
     kept = tuple(pool for pool, value in zip(pools, values, strict=True) if value in wanted)
     foreign = [value for value in wanted if value not in values]
     if not kept:
-        notes.append(
-            f"the plan's {what} {', '.join(wanted)} are not allowed for this group; its own are used"
-        )
+        notes.append(f"the plan's {what} {', '.join(wanted)} are not allowed for this group; its own are used")
         return pools
     if foreign:
-        notes.append(
-            f"the plan's {what} {', '.join(foreign)} are not allowed for this group and were left out"
-        )
+        notes.append(f"the plan's {what} {', '.join(foreign)} are not allowed for this group and were left out")
     return kept
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 
 from asbx.config.limits import (
     ADDRESS_DEADLINE,
@@ -81,14 +80,10 @@ def _slurm_answers(doors: Doors) -> bool:
 
 
 def into_ledger(
-    doors: Doors,
-    pairs: Sequence[Pair],
-    jobs_of: Mapping[str, tuple[int, ...]],
-    at: datetime,
-    gang_of: Mapping[str, str],
+    doors: Doors, pairs: Sequence[Pair], jobs_of: Mapping[str, tuple[int, ...]], gang_of: Mapping[str, str]
 ) -> None:
     """Write the bindings and say so, one event for a gang."""
-    doors.ledger.bind(pairs, at, {node: jobs_of[node] for node, _ in pairs if node in jobs_of})
+    doors.ledger.bind(pairs, doors.clock.now(), {node: jobs_of[node] for node, _ in pairs if node in jobs_of})
     gangs: dict[str, list[Pair]] = {}
     for row in pairs:
         gangs.setdefault(gang_of.get(row[0], ""), []).append(row)
@@ -105,8 +100,9 @@ def into_ledger(
 
 def name_them(doors: Doors, calls: Sequence[TagCall]) -> None:
     """Make the CreateTags calls with bounded parallelism. Raises the first CloudError."""
-    if len(calls) == 1:
-        doors.cloud.tag(calls[0].instance_ids, dict(calls[0].tags))
+    if len(calls) <= 1:
+        for call in calls:
+            doors.cloud.tag(call.instance_ids, dict(call.tags))
         return
     with ThreadPoolExecutor(TAG_PARALLEL) as pool:
         for _ in pool.map(lambda call: doors.cloud.tag(call.instance_ids, dict(call.tags)), calls):

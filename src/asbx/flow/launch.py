@@ -6,17 +6,18 @@ any two lines is picked up by calling this again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from asbx.config.limits import RETRY_MOST
+from asbx.decide.bind import Pair, pair
 from asbx.decide.ladder import Ask, AskAgain, Done, GiveUp, Settle, Wait, next_step, pause
 from asbx.decide.rungs import Rung
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
-from asbx.model.market import FleetAnswer, FleetOrder, Launched, Refusal, Verdict
+from asbx.model.market import FleetAnswer, FleetOrder, Instance, Launched, Refusal, Verdict
 from asbx.model.record import Attempt, InstanceRow, Intent
 from asbx.ports import CloudError
 
@@ -42,6 +43,10 @@ class Launch:
         if self.whole:
             kept = [a for a in kept if a.answer is not None and len(a.answer.launched) >= a.order.count]
         return tuple(instance for a in kept if a.answer is not None for instance in a.answer.launched)
+
+    def pairs(self, ready: Mapping[str, Instance]) -> tuple[Pair, ...]:
+        """Pair the intent's nodes with its instances that are ready (instance id -> instance)."""
+        return pair(self.intent.nodes, [ready[i.instance_id] for i in self.launched if i.instance_id in ready])
 
 
 def advance(doors: Doors, launch: Launch) -> End:
@@ -188,8 +193,7 @@ def give_back(doors: Doors, instance_ids: Sequence[str], why: str, gang_id: str 
         doors.say(
             Event(
                 EventKind.GIVEN_BACK,
-                f"{len(instance_ids)} instance(s) could not be ended: {error}; the next "
-                "reconcile pass does it",
+                f"{len(instance_ids)} instance(s) could not be ended: {error}; the next reconcile pass does it",
                 gang_id=gang_id,
                 level="error",
                 data={"ids": list(instance_ids)},

@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from asbx.errors import ExitCode
+from asbx.decide.ladder import GiveUp
+from asbx.errors import AsbxError, ExitCode
 from asbx.model.hostlist import expand, fold, unique_sorted
+from asbx.model.market import Verdict
+from asbx.ports import CloudError
+
+# What a failure of EC2 means for the exit status; everything else is "no capacity within the deadline".
+_EXITS = {
+    Verdict.PERMISSION: ExitCode.AWS_ACCESS,
+    Verdict.INVALID: ExitCode.CONFIG,
+    Verdict.NOT_FOUND: ExitCode.CONFIG,
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why nodes are not served: a code, a sentence, and the exit status if nothing else worked either."""
+
+    code: str
+    reason: str
+    exit_code: ExitCode = ExitCode.NO_CAPACITY
+
+    @staticmethod
+    def of_error(error: AsbxError) -> Failure:
+        """Make one of an error."""
+        exit_code = (
+            _EXITS.get(error.verdict, ExitCode.NO_CAPACITY) if isinstance(error, CloudError) else error.exit_code
+        )
+        return Failure(error.code, f"{error.what}: {error.why}" if error.why else error.what, exit_code)
+
+    @staticmethod
+    def of_ladder(end: GiveUp) -> Failure:
+        """Make one of a ladder that ended."""
+        exit_code = _EXITS.get(end.verdict, ExitCode.NO_CAPACITY) if end.verdict else ExitCode.NO_CAPACITY
+        return Failure(end.code, end.reason, exit_code)
 
 
 @dataclass
@@ -20,6 +54,20 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     codes: list[str] = field(default_factory=list)
     exit_code: ExitCode = ExitCode.DONE
+
+    def fail(self, nodes: Iterable[str], failure: Failure) -> None:
+        """Note nodes that are not served. The exit status says whether anything else is."""
+        self.failed.update(dict.fromkeys(nodes, failure.reason))
+        self.codes.append(failure.code)
+        self.exit_code = failure.exit_code
+
+    def settled(self) -> Outcome:
+        """Return itself with the exit status of the whole."""
+        if not self.failed:
+            self.exit_code = ExitCode.DONE
+        elif self.bound:
+            self.exit_code = ExitCode.PARTLY
+        return self
 
     def note(self) -> str:
         """Return it as JSON."""

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
-from asbx.config.limits import FLEET_MAX_NODES, GANGS_AT_ONCE, LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.decide import bind as naming
 from asbx.decide.intake import Intake, intake
-from asbx.decide.ladder import Done, GiveUp, Wait
-from asbx.decide.rungs import choose
-from asbx.decide.tags import launch_tags
-from asbx.errors import AsbxError, ExitCode, PlanError, SlurmError
+from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
 from asbx.flow.doors import Doors
-from asbx.flow.launch import Launch, advance, give_back
-from asbx.flow.outcome import Outcome
+from asbx.flow.gangs import GangRun, advance_all, prepare
+from asbx.flow.launch import give_back
+from asbx.flow.outcome import Failure, Outcome
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import Gang
-from asbx.model.hostlist import fold
+from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import JobFacts, Request
-from asbx.model.names import GroupName
+from asbx.model.market import Instance
 from asbx.model.plan import ExecutionPlan, parse_plan
-from asbx.model.record import Intent
-
-
-@dataclass
-class GangRun:
-    """A gang and its launches: one for each node group and each thousand nodes."""
-
-    gang: Gang
-    launches: list[Launch]
-    until: datetime | None = None  # asked to wait
-    failure: GiveUp | None = None
-    done: bool = False
 
 
 class Resume:
@@ -46,295 +28,199 @@ class Resume:
         self._doors = doors
         self._request = request
         self._outcome = Outcome()
-        self._sorted: Intake | None = None
 
     def run(self) -> Outcome:
-        """Work until every node is bound or failed."""
+        """Work until every node is bound or failed. Raises LedgerError: without the ledger nothing may be launched."""
         try:
-            plan = parse_plan(self._request.plan_text) if self._request.plan_text else None
-        except PlanError as error:
-            self._fail(self._request.nodes, error.code, f"{error.what}: {error.why}", ExitCode.PLAN)
-            return self._outcome
-        self._sorted = sorted_out = intake(self._doors.config, self._request, self._facts())
-        for node, why in sorted_out.refused:
-            self._say(EventKind.NODE_REFUSED, f"{node}: {why}", node=node, level="error")
-        if sorted_out.refused:
-            by_reason: dict[str, list[str]] = {}
-            for node, why in sorted_out.refused:
-                by_reason.setdefault(why, []).append(node)
-            for why, nodes in by_reason.items():
-                self._fail(nodes, "node-refused", why, ExitCode.PARTLY)
+            self._serve()
+        except LedgerError:
+            raise
+        except AsbxError as error:
+            settled = {*self._outcome.bound, *self._outcome.failed}
+            self._fail([n for n in self._request.nodes if n not in settled], Failure.of_error(error))
+        return self._outcome.settled()
+
+    def _serve(self) -> None:
+        plan = parse_plan(self._request.plan_text) if self._request.plan_text else None
+        if plan is not None and not plan.should_burst:
+            why = "the execution plan says should_burst=false; nothing was launched"
+            self._fail(self._request.nodes, Failure("plan-no-burst", why, ExitCode.PLAN))
+            return
+        sorted_out = intake(self._doors.config, self._request, self._facts())
+        self._refuse(sorted_out)
         served = self._already_served()
-        runs = [run for gang in sorted_out.gangs if (run := self._prepare(gang, served, plan)) is not None]
-        self._work_through(runs)
-        self._outcome.exit_code = self._exit_code()
-        return self._outcome
+        runs = [prepare(self._doors, self._request, gang, served, plan) for gang in sorted_out.gangs]
+        self._note_plan(runs, plan)
+        self._work_through([run for run in runs if run.launches], sorted_out)
 
     # -- before the launch
 
     def _facts(self) -> dict[int, JobFacts]:
+        """Ask Slurm who waits. A Slurm that does not answer could not be told an address either: nothing is launched."""
         jobs = [job.job_id for job in self._request.jobs]
         try:
-            return {fact.job_id: fact for fact in self._doors.scheduler.jobs(jobs)}
+            if jobs:
+                return {fact.job_id: fact for fact in self._doors.scheduler.jobs(jobs)}
         except SlurmError as error:
-            self._say(
-                EventKind.REQUEST_ODD,
-                f"users and accounts of the jobs are unknown: {error.why}",
-                level="warning",
-            )
-            return {}
+            if error.code != "slurm-refused":
+                raise
+            text = f"users and accounts of the jobs are unknown: {error.why}"
+            self._say(Event(EventKind.REQUEST_ODD, text, level="warning"))
+        self._doors.scheduler.ping()
+        return {}
 
-    def _already_served(self) -> set[str]:
+    def _refuse(self, sorted_out: Intake) -> None:
+        by_reason: dict[str, list[str]] = {}
+        for node, why in sorted_out.refused:
+            by_reason.setdefault(why, []).append(node)
+        for why, nodes in by_reason.items():
+            self._fail(nodes, Failure("node-refused", why, ExitCode.USAGE))
+
+    def _already_served(self) -> frozenset[str]:
         """Return nodes that have a live instance already, after telling Slurm its address again."""
         bindings = self._doors.ledger.live_bindings(self._request.nodes)
         if not bindings:
-            return set()
-        alive = {
-            i.instance_id: i
-            for i in self._doors.cloud.describe([b.instance_id for b in bindings])
-            if i.state.is_alive
-        }
+            return frozenset()
+        seen = self._doors.cloud.describe([b.instance_id for b in bindings])
+        alive = {i.instance_id: i for i in seen if i.state.is_alive and i.private_ip}
         dead = [b for b in bindings if b.instance_id not in alive]
         now = self._doors.clock.now()
+        give_back(self._doors, [b.instance_id for b in dead], "gone or useless when its node was resumed again")
         self._doors.ledger.release([b.node for b in dead], now)
-        self._doors.ledger.end_instances(
-            [b.instance_id for b in dead], "gone when its node was resumed again", now
-        )
-        rows = [
-            (b.node, alive[b.instance_id])
-            for b in bindings
-            if b.instance_id in alive and alive[b.instance_id].private_ip
-        ]
+        self._doors.ledger.end_instances([b.instance_id for b in dead], "gone when its node was resumed again", now)
+        rows = [(b.node, alive[b.instance_id]) for b in bindings if b.instance_id in alive]
         if rows:
             bind.into_slurm(self._doors, rows)
-            bind.name_them(self._doors, naming.one_by_one(rows))
+            bind.name_them(self._doors, naming.one_by_one([r for r in rows if r[1].tags.get("asbx:node") != r[0]]))
         self._outcome.bound.extend(node for node, _ in rows)
-        return {node for node, _ in rows}
+        return frozenset(node for node, _ in rows)
 
-    def _prepare(self, gang: Gang, served: set[str], plan: ExecutionPlan | None) -> GangRun | None:
-        launches = [
-            self._launch(gang, part.group, nodes, plan)
-            for part in gang.parts
-            for nodes in _chunks([node for node in part.nodes if node not in served])
-        ]
-        return GangRun(gang, launches) if launches else None
-
-    def _launch(
-        self, gang: Gang, name: GroupName, nodes: tuple[str, ...], plan: ExecutionPlan | None
-    ) -> Launch:
-        group = self._doors.config.group(name)
-        assert group is not None, name  # the intake refused nodes without a group
-        choice = choose(group, plan, together=gang.whole and len(gang.nodes) > 1)
-        for note in choice.notes:
-            self._say(EventKind.PLAN_NOTE, note, gang_id=gang.gang_id, level="warning")
-        intent = self._intent(gang, name, nodes)
-        deadline = (
-            self._request.received_at + self._doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
-        )
-        attempts = list(self._doors.ledger.attempts(intent.intent_id))
-        tags = launch_tags(self._doors.config, group, intent)
-        return Launch(intent, choice.rungs, gang.whole, deadline, tags, attempts)
-
-    def _intent(self, gang: Gang, group: GroupName, nodes: tuple[str, ...]) -> Intent:
-        """Return the intent of an earlier run of this request, or write a new one."""
-        for old in self._doors.ledger.intents(self._request.request_id):
-            if old.gang_id == gang.gang_id and old.group == group and set(nodes) <= set(old.nodes):
-                return old
-        intent = Intent(
-            uuid.uuid4().hex,
-            self._request.request_id,
-            gang.gang_id,
-            gang.jobs,
-            group,
-            nodes,
-            gang.user,
-            gang.account,
-            self._doors.clock.now(),
-        )
-        self._doors.ledger.add_intent(intent)
-        return intent
+    def _note_plan(self, runs: Iterable[GangRun], plan: ExecutionPlan | None) -> None:
+        if plan is None:
+            return
+        for note in dict.fromkeys(note for run in runs for note in run.notes):
+            self._say(Event(EventKind.PLAN_NOTE, note, level="warning"))
 
     # -- the launch
 
-    def _work_through(self, runs: Sequence[GangRun]) -> None:
-        """Advance all gangs, bind what is done in one go, wait for the rest, until none is left."""
+    def _work_through(self, runs: Sequence[GangRun], sorted_out: Intake) -> None:
+        """Advance all gangs, bind what is done in one go, wait for the rest, until none is left.
+
+        It ends because every ladder ends at its deadline.
+        """
         open_runs = list(runs)
         while open_runs:
-            with ThreadPoolExecutor(min(GANGS_AT_ONCE, len(open_runs))) as pool:
-                list(pool.map(self._advance, open_runs))
-            self._settle_round([run for run in open_runs if run.done or run.failure])
+            advance_all(self._doors, open_runs)
+            for run in open_runs:
+                if run.failure is not None:
+                    self._give_up(run, run.failure)
+            self._bind([run for run in open_runs if run.done], sorted_out)
             open_runs = [run for run in open_runs if not run.done and run.failure is None]
             waits = [run.until for run in open_runs if run.until is not None]
             if waits:
-                self._doors.clock.sleep(
-                    max(min(waits) - self._doors.clock.now(), type(min(waits) - min(waits))(0))
-                )
+                self._doors.clock.sleep(max(min(waits) - self._doors.clock.now(), timedelta(0)))
 
-    def _advance(self, run: GangRun) -> None:
-        run.until = None
-        for launch in run.launches:
-            end = advance(self._doors, launch)
-            if isinstance(end, Wait):
-                run.until = end.until
-                return
-            if isinstance(end, GiveUp) and (run.gang.whole or not launch.launched):
-                run.failure = end
-                if run.gang.whole:
-                    return
-        run.done = run.failure is None or any(launch.launched for launch in run.launches)
-        if not run.gang.whole and run.done:
-            run.failure = None
-
-    def _settle_round(self, runs: Sequence[GangRun]) -> None:
-        for run in runs:
-            if run.failure is not None:
-                self._give_up(run, run.failure.code, run.failure.reason)
-        self._bind([run for run in runs if run.failure is None])
-
-    def _bind(self, runs: Sequence[GangRun]) -> None:
-        ids = [i.instance_id for run in runs for launch in run.launches for i in launch.launched]
+    def _bind(self, runs: Sequence[GangRun], sorted_out: Intake) -> None:
+        """Make nodes of the instances of these gangs, all in one describe and one `scontrol update`."""
+        ids = [i.instance_id for run in runs for i in run.launched]
         if not ids:
             return
         ready = bind.with_addresses(self._doors, ids)
-        pairs: list[naming.Pair] = []
-        gang_of: dict[str, str] = {}
-        for run in runs:
-            rows = self._pairs(run, ready)
-            pairs.extend(rows)
-            gang_of.update({node: run.gang.gang_id for node, _ in rows})
+        pairs = [row for run in runs for row in self._pairs(run, ready)]
         if not pairs:
             return
-        assert self._sorted is not None
-        bind.into_ledger(self._doors, pairs, self._sorted.jobs_of, self._doors.clock.now(), gang_of)
-        self._into_slurm(runs, sorted(pairs, key=lambda row: row[0]))
+        gang_of = {node: run.gang.gang_id for run in runs for node in run.nodes}
+        bind.into_ledger(self._doors, pairs, sorted_out.jobs_of, gang_of)
+        kept = self._into_slurm([run for run in runs if run.failure is None], pairs)
+        self._outcome.bound.extend(node for node, _ in kept)
+        bind.courtesy(self._doors, naming.courtesy(kept, sorted_out.jobs_of))
 
-    def _pairs(self, run: GangRun, ready: Mapping[str, object]) -> list[naming.Pair]:
+    def _pairs(self, run: GangRun, ready: Mapping[str, Instance]) -> list[naming.Pair]:
         """Pair a gang's nodes with its instances that came up; what is short is given back and failed."""
-        pairs: list[naming.Pair] = []
-        lost: list[str] = []
-        for launch in run.launches:
-            instances = [ready[i.instance_id] for i in launch.launched if i.instance_id in ready]
-            lost += [i.instance_id for i in launch.launched if i.instance_id not in ready]
-            pairs += naming.pair(launch.intent.nodes, instances)  # type: ignore[arg-type]
+        lost = [i.instance_id for i in run.launched if i.instance_id not in ready]
+        give_back(self._doors, lost, "it died or got no address", run.gang.gang_id)
+        pairs = [row for launch in run.launches for row in launch.pairs(ready)]
         bound = {node for node, _ in pairs}
-        short = [node for node in run.gang.nodes if node not in bound and node not in self._outcome.bound]
-        if lost:
-            give_back(self._doors, lost, "it died or got no address", run.gang.gang_id)
+        short = [node for node in run.nodes if node not in bound]
         if short and run.gang.whole:
-            self._give_up(run, "short", "not all instances of the gang came up")
+            self._give_up(run, Failure("short", "not all instances of the gang came up"))
             return []
         if short:
-            code, reason = self._why_short(run)
-            self._fail(short, code, reason, ExitCode.PARTLY)
+            self._fail(short, run.why_short(), run.gang)
         return pairs
 
-    def _why_short(self, run: GangRun) -> tuple[str, str]:
-        for launch in run.launches:
-            for attempt in reversed(launch.attempts):
-                if attempt.answer is not None and attempt.answer.refusals:
-                    refusal = attempt.answer.refusals[0]
-                    return refusal.code, f"{refusal.code}: {refusal.message}"
-        return "short", "not all instances came up"
+    def _into_slurm(self, runs: Sequence[GangRun], pairs: Sequence[naming.Pair]) -> list[naming.Pair]:
+        """Make the nodes reachable and tell them their names; return the pairs that stay.
 
-    def _into_slurm(self, runs: Sequence[GangRun], pairs: Sequence[naming.Pair]) -> None:
-        """Make the nodes reachable; whoever cannot be is given back, with its whole gang where it has one."""
+        Whoever Slurm does not take is given back, with its whole gang where it has one.
+        """
         try:
-            refused = dict(bind.into_slurm(self._doors, pairs))
-            bad = [run for run in runs if run.gang.whole and any(node in refused for node in run.gang.nodes)]
-            keep = [
-                row for row in pairs if row[0] not in refused and not any(row[0] in r.gang.nodes for r in bad)
-            ]
-            bind.name_them(self._doors, naming.naming(keep)) if keep else None
+            refused = dict(bind.into_slurm(self._doors, sorted(pairs, key=lambda row: naming.by_number(row[0]))))
+            bad = {run.gang.gang_id: run for run in runs if run.gang.whole and not refused.keys().isdisjoint(run.nodes)}
+            out = {node for run in bad.values() for node in run.nodes} | refused.keys()
+            kept = [row for row in pairs if row[0] not in out]
+            bind.name_them(self._doors, naming.naming(kept))
         except AsbxError as error:
             for run in runs:
-                self._unbind(run, error.code, f"{error.what}: {error.why}")
-            self._outcome.exit_code = error.exit_code
-            return
-        for run in bad:
-            node = next(node for node in run.gang.nodes if node in refused)
-            self._unbind(run, "slurm-refused", f"Slurm did not take {node}: {refused[node]}")
-        loose = [node for node in refused if not any(node in run.gang.nodes for run in bad)]
-        if loose:
-            self._release(
-                {node: instance.instance_id for node, instance in pairs if node in loose}, "Slurm refused it"
-            )
-            self._fail(
-                loose, "slurm-refused", "; ".join(sorted({refused[node] for node in loose})), ExitCode.PARTLY
-            )
-        self._outcome.bound.extend(node for node, _ in keep)
-        assert self._sorted is not None
-        bind.courtesy(self._doors, naming.courtesy(keep, self._sorted.jobs_of))
+                self._unbind(run, run.nodes, Failure.of_error(error))
+            return []
+        for run in runs:
+            mine = [node for node in run.nodes if node in refused]
+            if mine:
+                failure = Failure("slurm-refused", f"Slurm did not take {mine[0]}: {refused[mine[0]]}", ExitCode.SLURM)
+                self._unbind(run, run.nodes if run.gang.whole else mine, failure)
+        return kept
 
     # -- when it does not work out
 
-    def _unbind(self, run: GangRun, code: str, reason: str) -> None:
-        nodes = set(run.gang.nodes)
-        self._doors.ledger.release(sorted(nodes), self._doors.clock.now())
-        self._give_up(run, code, reason)
+    def _unbind(self, run: GangRun, nodes: Sequence[str], failure: Failure) -> None:
+        """Take nodes of a gang out of the ledger again and end their instances."""
+        behind = {b.node: b.instance_id for b in self._doors.ledger.live_bindings(nodes)}
+        self._doors.ledger.release(nodes, self._doors.clock.now())
+        give_back(self._doors, list(behind.values()), failure.reason, run.gang.gang_id)
+        run.failure = failure
+        self._fail(nodes, failure, run.gang)
 
-    def _release(self, pairs: Mapping[str, str], why: str) -> None:
-        self._doors.ledger.release(list(pairs), self._doors.clock.now())
-        give_back(self._doors, list(pairs.values()), why)
+    def _give_up(self, run: GangRun, failure: Failure) -> None:
+        """End what the gang has and fail its nodes, so that Slurm requeues its jobs."""
+        give_back(self._doors, [i.instance_id for i in run.launched], failure.reason, run.gang.gang_id)
+        run.failure = failure
+        self._fail(run.nodes, failure, run.gang)
 
-    def _give_up(self, run: GangRun, code: str, reason: str) -> None:
-        """Give back what the gang has, fail its nodes so that Slurm requeues the jobs, and tell the jobs why."""
-        give_back(
-            self._doors,
-            [i.instance_id for launch in run.launches for i in launch.launched],
-            reason,
-            run.gang.gang_id,
-        )
-        run.failure = GiveUp(code, reason)
-        self._fail(run.gang.nodes, code, reason, ExitCode.NO_CAPACITY, run.gang)
+    def _fail(self, nodes: Sequence[str], failure: Failure, gang: Gang | None = None) -> None:
+        """Tell the jobs why, then take the nodes DOWN and off: bare DOWN strands them, bare power_down waits for ever.
 
-    def _fail(
-        self, nodes: Sequence[str], code: str, reason: str, exit_code: ExitCode, gang: Gang | None = None
-    ) -> None:
-        text = f"asbx:{code} {reason}"
-        self._outcome.failed.update(dict.fromkeys(nodes, reason))
-        self._outcome.codes.append(code)
-        self._outcome.exit_code = exit_code
-        self._say(
-            EventKind.NODE_FAILED,
-            f"{fold(nodes)}: {reason}",
-            gang_id=gang.gang_id if gang else "",
-            level="error",
-            code=code,
-        )
-        waiting = (
-            gang.jobs if gang else [j.job_id for j in self._request.jobs if set(nodes) & set(j.nodes_resume)]
-        )
-        for job in waiting:
-            self._try(lambda job=job: self._doors.scheduler.tell_job(job, text))  # type: ignore[misc]
-        self._try(lambda: self._doors.scheduler.fail(nodes, text))
-
-    def _try(self, action: object) -> None:
-        """Do something with Slurm that must not stop the rest."""
+        Order as slurm-gcp found it (cluster-toolkit PR 5776).
+        """
+        if not nodes:
+            return
+        self._outcome.fail(nodes, failure)
+        gang_id = gang.gang_id if gang else ""
+        text = f"{fold(unique_sorted(nodes))}: {failure.reason}"
+        self._say(Event(EventKind.NODE_FAILED, text, gang_id=gang_id, level="error", data={"code": failure.code}))
+        said = f"asbx:{failure.code} {failure.reason}"
+        jobs = gang.jobs if gang else [j.job_id for j in self._request.jobs if not set(nodes).isdisjoint(j.nodes_alloc)]
         try:
-            action()  # type: ignore[operator]
+            for job in jobs:
+                self._doors.scheduler.tell_job(job, said)
         except SlurmError as error:
-            self._say(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", level="warning")
+            self._say(Event(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", level="warning"))
+        try:
+            self._doors.scheduler.fail(unique_sorted(nodes), said)
+        except SlurmError as error:
+            self._say(Event(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", level="warning"))
 
-    def _exit_code(self) -> ExitCode:
-        if not self._outcome.failed:
-            return ExitCode.DONE
-        return ExitCode.PARTLY if self._outcome.bound else self._outcome.exit_code
-
-    def _say(
-        self,
-        kind: EventKind,
-        text: str,
-        *,
-        gang_id: str = "",
-        node: str = "",
-        level: str = "info",
-        **data: object,
-    ) -> None:
+    def _say(self, event: Event) -> None:
         self._doors.say(
-            Event(kind, text, self._request.request_id, gang_id, None, node, data=data, level=level)
+            Event(
+                event.kind,
+                event.text,
+                self._request.request_id,
+                event.gang_id,
+                event.job_id,
+                event.node,
+                event.instance_id,
+                event.data,
+                event.level,
+            )
         )
-
-
-def _chunks(nodes: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for start in range(0, len(nodes), FLEET_MAX_NODES):
-        yield tuple(nodes[start : start + FLEET_MAX_NODES])

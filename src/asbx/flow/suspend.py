@@ -68,9 +68,7 @@ def _slurm(doors: Doors, request: Request, outcome: Outcome, *, never_came: bool
     try:
         doors.scheduler.release(request.nodes)
         if never_came:
-            doors.scheduler.fail(
-                request.nodes, "asbx:boot-timeout the instance did not register within ResumeTimeout"
-            )
+            doors.scheduler.fail(request.nodes, "asbx:boot-timeout the instance did not register within ResumeTimeout")
     except SlurmError as error:
         outcome.codes.append(error.code)
         outcome.exit_code = ExitCode.SLURM

@@ -68,7 +68,7 @@ def keep_standard_descriptors() -> None:
 
 def knock(path: str, words: bytes) -> bool:
     """Return whether a daemon listens at the socket; leave a few words there without waiting for an answer."""
-    import _socket  # noqa: PLC0415, PLC2701  the pure-Python `socket` doubles the start-up (enum, selectors)
+    import _socket  # noqa: PLC0415  the pure-Python `socket` doubles the start-up (enum, selectors)
 
     line = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     line.settimeout(1.0)
@@ -136,6 +136,6 @@ def complain(kind: str, folder: str, error: OSError) -> int:
 def say(stream: object, text: str) -> None:
     """Write a line where somebody may read it; a closed or broken stream is no reason to fail."""
     try:
-        print(text, file=stream, flush=True)  # type: ignore[call-overload]  # noqa: T201
+        print(text, file=stream, flush=True)  # type: ignore[call-overload]
     except (OSError, ValueError):
         pass

@@ -38,9 +38,7 @@ def read_resume_file(path: str | None) -> tuple[str | None, str]:
     return raw.decode("utf-8", "replace"), ""
 
 
-def request(
-    kind: str, argv: list[str], environ: dict[str, str], plan: str | None = None
-) -> dict[str, object]:
+def request(kind: str, argv: list[str], environ: dict[str, str], plan: str | None = None) -> dict[str, object]:
     """Gather what Slurm said in this call: argv without the program's name, environment, resume file."""
     content, trouble = read_resume_file(environ.get("SLURM_RESUME_FILE") if kind == "resume" else None)
     return {

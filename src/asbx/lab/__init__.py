@@ -1,1 +1,1 @@
-"""A real Slurm and an emulated EC2 on one machine: the product's proving ground. Never needed on a head node."""
+"""The pretend world on this machine: an EC2 emulator, real Slurm, and what runs between them."""

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from asbx.errors import ConfigError
 
 # The group holds no hyphen, so a partition may (upstream's own examples have one and fail its own validator).
-_NODE = re.compile(
-    r"^(?P<partition>[A-Za-z0-9][A-Za-z0-9_-]*)-(?P<group>[A-Za-z0-9]+)-(?P<number>[0-9]{1,9})$"
-)
+_NODE = re.compile(r"^(?P<partition>[A-Za-z0-9][A-Za-z0-9_-]*)-(?P<group>[A-Za-z0-9]+)-(?P<number>[0-9]{1,9})$")
 
 
 @dataclass(frozen=True, order=True)

@@ -68,17 +68,13 @@ def _resume_file(
     try:
         content = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        notes.append(
-            f"the resume file is not JSON ({error}); the nodes are launched without knowing their jobs"
-        )
+        notes.append(f"the resume file is not JSON ({error}); the nodes are launched without knowing their jobs")
         return (), ()
     if not isinstance(content, dict):
         notes.append("the resume file is not an object; the nodes are launched without knowing their jobs")
         return (), ()
     listed_text = content.get("all_nodes_resume", content.get("all_nodes"))
-    listed = (
-        _nodes(listed_text, "all_nodes of the resume file", notes) if isinstance(listed_text, str) else ()
-    )
+    listed = _nodes(listed_text, "all_nodes of the resume file", notes) if isinstance(listed_text, str) else ()
     rows = content.get("jobs")
     jobs = tuple(
         job

@@ -54,17 +54,13 @@ class Slurm:
         """
         for batch in _batches(nodes):
             names = fold(batch)
-            self._commands.run(
-                "scontrol", "update", f"nodename={names}", f"nodeaddr={names}", f"nodehostname={names}"
-            )
+            self._commands.run("scontrol", "update", f"nodename={names}", f"nodeaddr={names}", f"nodehostname={names}")
 
     def fail(self, nodes: Sequence[str], reason: str) -> None:
         """Set nodes DOWN, which requeues their jobs, then power them down, which makes them usable again."""
         for batch in _batches(nodes):
             names = fold(batch)
-            self._commands.run(
-                "scontrol", "update", f"nodename={names}", "state=down", f"reason={_one_line(reason)}"
-            )
+            self._commands.run("scontrol", "update", f"nodename={names}", "state=down", f"reason={_one_line(reason)}")
             self._commands.run("scontrol", "update", f"nodename={names}", "state=power_down")
 
     def tell_job(self, job_id: int, text: str) -> None:
@@ -83,9 +79,7 @@ class Slurm:
             return ()
         wanted = ",".join(str(job) for job in job_ids)
         # %A is unique for each task of an array; the name comes last because it may hold the separator (squeue(1)).
-        text = self._commands.run(
-            "squeue", "--noheader", "--array", f"--jobs={wanted}", "--format=%A|%u|%a|%T|%j"
-        )
+        text = self._commands.run("squeue", "--noheader", "--array", f"--jobs={wanted}", "--format=%A|%u|%a|%T|%j")
         return parse_jobs(text)
 
     def ping(self) -> None:

@@ -1,0 +1,148 @@
+"""Merge a launch template with an override into the plan of one kind of instance, and find what forbids it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from asbx.lab.emulator import catalogue
+from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value, missing
+from asbx.lab.emulator.resolve import Store, Subnet, check_image
+from asbx.lab.emulator.world import Group, World
+
+# What an override may replace in the template (EC2 API reference, FleetLaunchTemplateOverridesRequest).
+_REPLACEABLE = (
+    "ImageId",
+    "KeyName",
+    "BlockDeviceMappings",
+    "IamInstanceProfile",
+    "MetadataOptions",
+    "InstanceType",
+)
+_WITH_ADDRESS = ("interface", "efa")
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """One kind of instance in one place. data: LaunchTemplateData with the override's members put in.
+
+    barred: EC2's code and text if this can never launch.
+    """
+
+    data: Mapping[str, Any]
+    instance_type: str
+    subnet: Subnet
+    group: Group | None
+    barred: tuple[str, str] | None = None
+
+    @property
+    def interfaces(self) -> list[Mapping[str, Any]]:
+        """The interfaces to make, in EC2's shape; one plain interface if the template names none."""
+        return list(self.data.get("NetworkInterfaces") or [{"DeviceIndex": 0}])
+
+    @property
+    def addresses(self) -> int:
+        """How many addresses one instance takes: efa-only interfaces have none."""
+        return sum(1 for nic in self.interfaces if nic.get("InterfaceType", "interface") in _WITH_ADDRESS)
+
+
+def blueprint(world: World, store: Store, template: Mapping[str, Any], override: Mapping[str, Any]) -> Blueprint:
+    """Return the plan for one override. Raises Ec2Error for what EC2 refuses the whole call for."""
+    if override.get("InstanceRequirements"):
+        if override.get("InstanceType"):
+            raise invalid_combination("You cannot specify both InstanceType and InstanceRequirements.")
+        raise Ec2Error("UnsupportedOperation", "This pretend EC2 does not choose by InstanceRequirements.")
+    data = dict(template)
+    data.update({key: override[key] for key in _REPLACEABLE if override.get(key)})
+    kind = data.get("InstanceType")
+    if not kind:
+        raise missing("InstanceType")
+    if not catalogue.is_known(kind, store.owner.region):
+        raise Ec2Error("InvalidInstanceType.NotFound", f"The instance type '{kind}' does not exist in this region.")
+    check_image(data.get("ImageId", ""))
+    subnet = _subnet(store, data, override)
+    placement = {**(data.get("Placement") or {}), **(override.get("Placement") or {})}
+    group, barred = _group(world, store, placement)
+    barred = (
+        barred or _zone_bar(store, kind, subnet) or _group_bar(world, group, kind, subnet) or _interface_bar(kind, data)
+    )
+    return Blueprint(data, kind, subnet, group, barred)
+
+
+def _subnet(store: Store, data: Mapping[str, Any], override: Mapping[str, Any]) -> Subnet:
+    in_template = {nic["SubnetId"] for nic in data.get("NetworkInterfaces") or [] if nic.get("SubnetId")}
+    wanted, zone = override.get("SubnetId"), override.get("AvailabilityZone")
+    if wanted and "," in wanted:
+        raise invalid_value("For a fleet of type instant, an override names exactly one subnet.")
+    if wanted and in_template:
+        raise invalid_combination(
+            "Network interfaces and an instance-level subnet ID may not be specified on the same request"
+        )
+    if len(in_template) > 1:
+        raise invalid_combination("All network interfaces of an instance must be in one subnet.")
+    if zone:
+        store.check_zone(zone)
+    named = wanted or next(iter(in_template), None)
+    if not named:
+        return store.default_subnet(zone or (data.get("Placement") or {}).get("AvailabilityZone") or "")
+    subnet = store.subnet(named)
+    if zone and zone != subnet.zone:
+        raise invalid_combination(f"The subnet {named} is in {subnet.zone}, not in the availability zone {zone}.")
+    return subnet
+
+
+def _group(world: World, store: Store, placement: Mapping[str, Any]) -> tuple[Group | None, tuple[str, str] | None]:
+    name, group_id = placement.get("GroupName"), placement.get("GroupId")
+    if not name and not group_id:
+        return None, None
+    for group in world.groups.values():
+        if group.owner == store.owner and (group.name == name or group.group_id == group_id):
+            return group, None
+    return None, ("InvalidPlacementGroup.Unknown", f"The Placement Group '{name or group_id}' is unknown.")
+
+
+def _zone_bar(store: Store, kind: str, subnet: Subnet) -> tuple[str, str] | None:
+    """Code and text as reported for instant fleets (hashicorp/packer #9946)."""
+    if subnet.zone in catalogue.zones_by_type(store.owner.region)[kind]:
+        return None
+    return (
+        "InvalidFleetConfiguration",
+        f"Your requested instance type ({kind}) is not supported in your requested Availability Zone ({subnet.zone}).",
+    )
+
+
+def _group_bar(world: World, group: Group | None, kind: str, subnet: Subnet) -> tuple[str, str] | None:
+    """A cluster group is in one zone, the one of its first instance, and takes no burstable types."""
+    if group is None or group.strategy != "cluster":
+        return None
+    if kind.startswith("t"):
+        text = f"Placement groups with the cluster strategy do not support the instance type {kind}."
+        return "InvalidParameterCombination", text
+    zones = {member.launch.pool.zone for member in world.group_members(group)}
+    if not zones or subnet.zone in zones:
+        return None
+    return (
+        "InsufficientInstanceCapacity",
+        f"The placement group {group.name} is in {', '.join(sorted(zones))}.",
+    )
+
+
+def _interface_bar(kind: str, data: Mapping[str, Any]) -> tuple[str, str] | None:
+    nics: Sequence[Mapping[str, Any]] = data.get("NetworkInterfaces") or []
+    if nics and any("DeviceIndex" not in nic for nic in nics):
+        return "MissingParameter", "Each network interface requires a device index."
+    code, text = "InvalidParameterCombination", ""
+    kinds = [nic.get("InterfaceType", "interface") for nic in nics]
+    first = [
+        k for nic, k in zip(nics, kinds, strict=True) if not nic["DeviceIndex"] and not nic.get("NetworkCardIndex")
+    ]
+    if nics and (len(first) != 1 or first[0] == "efa-only"):
+        text = "Exactly one interface that has an address must be at network card 0, device 0."
+    elif len(nics) > 1 and any(nic.get("AssociatePublicIpAddress") for nic in nics):
+        text = "The associatePublicIPAddress parameter cannot be specified with several network interfaces."
+    elif any(k.startswith("efa") for k in kinds) and not catalogue.takes_efa(kind):
+        text = f"EFA interfaces are not supported on {kind}."
+    elif any(nic.get("NetworkCardIndex", 0) >= catalogue.network_cards(kind) for nic in nics):
+        text = f"{kind} has {catalogue.network_cards(kind)} network card(s)."
+    return (code, text) if text else None

@@ -1,0 +1,234 @@
+"""The lab's own door to the pretend EC2: JSON under /_lab, for the command line, the instance runner and tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from asbx.lab.emulator.faults import FaultBook
+from asbx.lab.emulator.machine import BY_FAILURE, BY_ITSELF, BY_SPOT, Machine, iso
+from asbx.lab.emulator.world import World
+from asbx.sim.market import Lifecycle, PoolKey
+
+_NOTICE = 120.0  # seconds; EC2's two minutes
+_NODE_TAGS = ("asbx:node", "Name")
+
+
+class BadRequestError(ValueError):
+    """The request cannot be understood; status: HTTP."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Control:
+    """Answers /_lab requests with something JSON can hold. Raises BadRequestError."""
+
+    def __init__(self, world: World, faults: FaultBook, base_url: Callable[[], str]) -> None:
+        self._world = world
+        self._faults = faults
+        self._base_url = base_url
+        self._routes: dict[tuple[str, str], Callable[[Mapping[str, Any]], object]] = {
+            ("GET", "instances"): lambda _: [self._row(m) for m in self._world.machines.values()],
+            ("GET", "calls"): lambda _: self._faults.calls(),
+            ("DELETE", "calls"): lambda _: self._faults.reset_calls(),
+            ("GET", "pools"): lambda _: self._pools(),
+            ("POST", "pools"): self._set_pool,
+            ("GET", "prices"): lambda _: self._prices(),
+            ("POST", "prices"): self._set_price,
+            ("GET", "faults"): lambda _: self._faults.rows(),
+            ("POST", "faults"): self._add_fault,
+            ("DELETE", "faults"): lambda _: self._faults.clear(),
+            ("GET", "knobs"): lambda _: dataclasses.asdict(self._world.knobs),
+            ("POST", "knobs"): self._set_knobs,
+            ("GET", "machines"): lambda _: self._machines(),
+            ("GET", "bill"): lambda _: self._bill(),
+            ("GET", "groups"): lambda _: self._groups(),
+        }
+
+    def answer(self, method: str, path: str, body: Mapping[str, Any]) -> object:
+        """Answer; path: what follows /_lab/."""
+        head, _, target = path.strip("/").partition("/")
+        with self._world.lock:
+            self._world.settle()
+            if target and (method, head) == ("POST", "machines"):
+                return self._act(self._find(target), body)
+            if target or (method, head) not in self._routes:
+                raise BadRequestError(f"no such thing: {method} /_lab/{path}", 404)
+            return self._routes[method, head](body)
+
+    # -- instances
+
+    def _row(self, machine: Machine) -> dict[str, Any]:
+        launch, now = machine.launch, self._world.now()
+        tags = self._world.tags[machine.instance_id]
+        return {
+            "id": machine.instance_id,
+            "type": launch.pool.instance_type,
+            "zone": launch.pool.zone,
+            "market": launch.pool.market.value,
+            "state": machine.state(now).name,
+            "node": next((tags[key] for key in _NODE_TAGS if tags.get(key)), ""),
+            "job": tags.get("asbx:job", ""),
+            "gang": tags.get("asbx:gang", ""),
+            "launched_at": iso(launch.launched_at),
+            "terminated_at": iso(machine.ended_at) if machine.ended_at and machine.has_ended(now) else None,
+            "placement_group": launch.placement_group,
+            "subnet": launch.subnet_id,
+            "private_ip": machine.address,
+            "launch_index": machine.index,
+            "price": str(launch.price),
+            "reservation": launch.reservation_id,
+            "tags": dict(tags),
+            "fleet": launch.fleet_id,
+            "hang": machine.hang,
+        }
+
+    def _machines(self) -> dict[str, Any]:
+        now = self._world.now()
+        wanted, gone = [], []
+        for machine in self._world.machines.values():
+            if machine.has_ended(now):
+                gone.append(machine.instance_id)
+                continue
+            wanted.append(
+                {
+                    "id": machine.instance_id,
+                    "state": machine.state(now).name,
+                    "boot_at": machine.boot_at,
+                    "private_ip": machine.address,
+                    "user_data": machine.launch.user_data,
+                    "imds": f"{self._base_url()}/_imds/{machine.instance_id}",
+                    "hang": machine.hang,
+                }
+            )
+        return {"wanted": wanted, "gone": gone}
+
+    def _find(self, target: str) -> Machine:
+        """Return a machine by id, or the live one that bears a node name."""
+        machine = self._world.machines.get(target)
+        if machine is not None:
+            return machine
+        now = self._world.now()
+        for machine in reversed(self._world.machines.values()):
+            tags = self._world.tags[machine.instance_id]
+            if not machine.has_ended(now) and target in (tags.get("asbx:node"), tags.get("Name")):
+                return machine
+        raise BadRequestError(f"no instance '{target}'", 404)
+
+    def _act(self, machine: Machine, body: Mapping[str, Any]) -> dict[str, Any]:
+        wish = body.get("state")
+        now = self._world.now()
+        if wish == "stopped-itself":
+            self._world.end(machine, BY_ITSELF)
+        elif wish == "killed":
+            self._world.end(machine, BY_FAILURE, ending=0.0)
+        elif wish == "hung":
+            machine.hang = True
+        elif wish == "interrupted":
+            if not machine.launch.is_spot:
+                raise BadRequestError(f"{machine.instance_id} is not a Spot instance")
+            machine.notice_at = now
+            self._world.end(machine, BY_SPOT, at=now + float(body.get("notice", _NOTICE)))
+        elif wish == "rebalance":
+            machine.rebalance_at = now
+        else:
+            raise BadRequestError("state must be stopped-itself, killed, hung, interrupted or rebalance")
+        return self._row(machine)
+
+    def _bill(self) -> dict[str, Any]:
+        now = self._world.now()
+        rows = [
+            {
+                "id": m.instance_id,
+                "type": m.launch.pool.instance_type,
+                "market": m.launch.pool.market.value,
+                "seconds": m.seconds(now),
+                "usd": f"{m.usd(now):.8f}",
+            }
+            for m in self._world.machines.values()
+        ]
+        total = sum((Decimal(row["usd"]) for row in rows), Decimal(0))
+        return {"total_usd": f"{total:.8f}", "instances": rows}
+
+    def _groups(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": g.name,
+                "id": g.group_id,
+                "strategy": g.strategy,
+                "members": len(self._world.group_members(g)),
+            }
+            for g in self._world.groups.values()
+        ]
+
+    # -- market
+
+    def _pools(self) -> list[dict[str, Any]]:
+        return [
+            {**_key_row(row.key), "capacity": row.capacity, "in_use": row.in_use} for row in self._world.market.rows()
+        ]
+
+    def _set_pool(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        key, capacity = _key(body), body.get("capacity")
+        try:
+            self._world.market.set_capacity(key, None if capacity is None else int(capacity))
+        except (TypeError, ValueError) as error:
+            raise BadRequestError(str(error)) from error
+        return {**_key_row(key), "capacity": capacity, "in_use": self._world.market.in_use(key)}
+
+    def _prices(self) -> list[dict[str, Any]]:
+        """Return the prices set by hand and those of pools in sight."""
+        market, now = self._world.market, self._world.now()
+        keys = sorted({row.key for row in market.rows()} | set(market.prices.set_keys()))
+        priced = [(key, market.prices.price(key, now)) for key in keys]
+        return [{**_key_row(key), "usd": str(usd)} for key, usd in priced if usd is not None]
+
+    def _set_price(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        key = _key(body)
+        try:
+            usd = Decimal(str(body.get("usd", "")))
+            self._world.market.prices.set(key, usd, self._world.now())
+        except (InvalidOperation, ValueError) as error:
+            raise BadRequestError(f"not a price: {body.get('usd')}") from error
+        return {**_key_row(key), "usd": str(usd)}
+
+    # -- behaviour
+
+    def _add_fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            return dataclasses.asdict(self._faults.add(body))
+        except (TypeError, ValueError) as error:
+            raise BadRequestError(str(error)) from error
+
+    def _set_knobs(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        knobs = self._world.knobs
+        known = {field.name for field in dataclasses.fields(knobs)}
+        for name, value in body.items():
+            if name not in known:
+                raise BadRequestError(f"unknown knob '{name}'; there are {', '.join(sorted(known))}")
+            if name.startswith("vcpus"):
+                fits = value is None or (isinstance(value, int) and value >= 0)
+            else:
+                fits = isinstance(value, int | float) and value >= 0
+            if not fits:
+                raise BadRequestError(f"not a value for {name}: {value}")
+        for name, value in body.items():
+            setattr(knobs, name, value)
+        return dataclasses.asdict(knobs)
+
+
+def _key(body: Mapping[str, Any]) -> PoolKey:
+    try:
+        return PoolKey(str(body["type"]), str(body["zone"]), Lifecycle(body["market"]))
+    except KeyError as error:
+        raise BadRequestError(f"{error.args[0]} is missing") from error
+    except ValueError as error:
+        raise BadRequestError(f"market must be on-demand or spot, not '{body['market']}'") from error
+
+
+def _key_row(key: PoolKey) -> dict[str, str]:
+    return {"type": key.instance_type, "zone": key.zone, "market": key.market.value}

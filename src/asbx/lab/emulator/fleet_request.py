@@ -1,0 +1,196 @@
+"""Read a CreateFleet request as strictly as EC2 does. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from asbx.lab.emulator import catalogue
+from asbx.lab.emulator.blueprint import Blueprint, blueprint
+from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value, missing
+from asbx.lab.emulator.resolve import Store, Template
+from asbx.lab.emulator.tagging import tags_by_resource
+from asbx.lab.emulator.world import World
+from asbx.sim.market import FleetSpec, Lifecycle, Offer, Strategy
+
+# EC2 API reference, MinTargetCapacity: at most 1000. We hold a whole instant fleet to it as well.
+_MOST = 1000
+# EC2 API reference, MaxPrice: lower values are refused.
+_LEAST_PRICE = Decimal("0.001")
+_STRATEGIES = {
+    Lifecycle.ON_DEMAND: {Strategy.LOWEST_PRICE, Strategy.PRIORITIZED},
+    Lifecycle.SPOT: set(Strategy) - {Strategy.PRIORITIZED},
+}
+_OPTIONS = {Lifecycle.ON_DEMAND: "OnDemandOptions", Lifecycle.SPOT: "SpotOptions"}
+# EC2 API reference, TagSpecifications of CreateFleet with type instant.
+_TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One override of the request; echo: template and override as the answer repeats them."""
+
+    template: Template
+    plan: Blueprint
+    offer: Offer
+    echo: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FleetRequest:
+    """A request that EC2 would accept. specs: what it asks of each market, in the order they are served."""
+
+    candidates: tuple[Candidate, ...]
+    specs: tuple[FleetSpec, ...]
+    tags: Mapping[str, Mapping[str, str]]
+
+
+def read_request(world: World, store: Store, params: Mapping[str, Any]) -> FleetRequest:
+    """Return the request. Raises Ec2Error where EC2 refuses the whole call."""
+    if params.get("Type", "maintain") != "instant":
+        raise Ec2Error(
+            "UnsupportedOperation",
+            "This pretend EC2 serves fleets of type instant only; the default is maintain.",
+        )
+    tags = tags_by_resource(params.get("TagSpecifications") or [])
+    for kind in tags:
+        if kind not in _TAGGABLE:
+            raise invalid_value(f"'{kind}' is not a valid taggable resource type for this operation.")
+    candidates = _candidates(world, store, params.get("LaunchTemplateConfigs") or [])
+    capacity = _capacity(params.get("TargetCapacitySpecification") or {})
+    offers = tuple(candidate.offer for candidate in candidates)
+    clustered = any(c.plan.group is not None and c.plan.group.strategy == "cluster" for c in candidates)
+    specs = tuple(
+        _spec(market, target, offers, params.get(_OPTIONS[market]) or {}, clustered=clustered)
+        for market, target in capacity.items()
+        if target or params.get(_OPTIONS[market])
+    )
+    return FleetRequest(candidates, specs, tags)
+
+
+def _candidates(world: World, store: Store, configs: list[Mapping[str, Any]]) -> tuple[Candidate, ...]:
+    if not configs:
+        raise missing("LaunchTemplateConfigs")
+    found: list[Candidate] = []
+    for config in configs:
+        template = store.template(config.get("LaunchTemplateSpecification") or {})
+        pools: set[tuple[str, str]] = set()
+        for override in config.get("Overrides") or [{}]:
+            candidate = _candidate(world, store, template, override, len(found))
+            pool = (candidate.plan.instance_type, candidate.plan.subnet.zone)
+            if pool in pools:
+                raise Ec2Error("InvalidFleetConfig", "The fleet configuration contains duplicate instance pools.")
+            pools.add(pool)
+            found.append(candidate)
+    return tuple(found)
+
+
+def _candidate(world: World, store: Store, template: Template, override: Mapping[str, Any], position: int) -> Candidate:
+    if override.get("AvailabilityZoneId"):
+        zones = {zone_id: zone for zone, zone_id in store.zones().items()}
+        if override.get("AvailabilityZone"):
+            raise invalid_combination("Specify either AvailabilityZone or AvailabilityZoneId, not both.")
+        override = {**override, "AvailabilityZone": zones.get(override["AvailabilityZoneId"], "unknown")}
+    plan = blueprint(world, store, template.data, override)
+    offer = Offer(
+        position=position,
+        instance_type=plan.instance_type,
+        zone=plan.subnet.zone,
+        subnet_id=plan.subnet.subnet_id,
+        priority=_priority(override),
+        max_price=_max_price(override.get("MaxPrice")),
+        weight=_weight(override),
+        addresses=plan.addresses,
+        vcpus=catalogue.vcpus(plan.instance_type),
+        barred=plan.barred,
+    )
+    spec = {"LaunchTemplateId": template.template_id, "Version": str(template.version)}
+    return Candidate(template, plan, offer, {"LaunchTemplateSpecification": spec, "Overrides": dict(override)})
+
+
+def _priority(override: Mapping[str, Any]) -> float | None:
+    value = override.get("Priority")
+    if value is not None and (value < 0 or value != int(value)):
+        raise invalid_value(f"Priority must be a whole number from 0: {value}")
+    return value
+
+
+def _weight(override: Mapping[str, Any]) -> Decimal:
+    weight = Decimal(str(override.get("WeightedCapacity") or 1))
+    if weight <= 0:
+        raise invalid_value(f"WeightedCapacity must be above 0: {weight}")
+    return weight
+
+
+def _max_price(value: str | None) -> Decimal | None:
+    if value is None:
+        return None
+    try:
+        price = Decimal(value)
+    except InvalidOperation:
+        raise invalid_value(f"Invalid price: {value}") from None
+    if price < _LEAST_PRICE:
+        raise invalid_value(f"The price {value} is below the minimum of {_LEAST_PRICE}.")
+    return price
+
+
+def _capacity(target: Mapping[str, Any]) -> dict[Lifecycle, int]:
+    if target.get("TotalTargetCapacity") is None:
+        raise missing("TargetCapacitySpecification.TotalTargetCapacity")
+    total = int(target["TotalTargetCapacity"])
+    on_demand, spot = (
+        int(target.get("OnDemandTargetCapacity") or 0),
+        int(target.get("SpotTargetCapacity") or 0),
+    )
+    if not 1 <= total <= _MOST:
+        raise invalid_value(f"TotalTargetCapacity must be between 1 and {_MOST}: {total}")
+    if min(on_demand, spot) < 0 or on_demand + spot > total:
+        raise invalid_value("OnDemandTargetCapacity and SpotTargetCapacity must not exceed TotalTargetCapacity.")
+    default = target.get("DefaultTargetCapacityType", "on-demand")
+    if default not in set(Lifecycle):
+        raise Ec2Error("UnsupportedOperation", f"This pretend EC2 has no capacity of type {default}.")
+    if default == Lifecycle.SPOT:
+        spot = total - on_demand
+    else:
+        on_demand = total - spot
+    return {Lifecycle.ON_DEMAND: on_demand, Lifecycle.SPOT: spot}
+
+
+def _spec(
+    market: Lifecycle, target: int, offers: tuple[Offer, ...], options: Mapping[str, Any], *, clustered: bool
+) -> FleetSpec:
+    strategy = options.get("AllocationStrategy") or Strategy.LOWEST_PRICE.value
+    if strategy not in set(_STRATEGIES[market]):
+        raise invalid_value(f"Invalid AllocationStrategy for {_OPTIONS[market]}: {strategy}")
+    single_type = bool(options.get("SingleInstanceType"))
+    single_zone = bool(options.get("SingleAvailabilityZone"))
+    minimum = int(options.get("MinTargetCapacity") or 0)
+    if minimum and not (single_type or single_zone):
+        raise invalid_combination("MinTargetCapacity requires SingleInstanceType or SingleAvailabilityZone.")
+    if not 0 <= minimum <= min(_MOST, target or _MOST):
+        raise invalid_value(f"MinTargetCapacity must be between 0 and the target capacity, at most {_MOST}: {minimum}")
+    if market is Lifecycle.SPOT and options.get("InstanceInterruptionBehavior", "terminate") != "terminate":
+        raise Ec2Error("UnsupportedOperation", "This pretend EC2 only terminates interrupted Spot instances.")
+    spec = FleetSpec(
+        market=market,
+        target=target,
+        offers=tuple(_for_market(offer, market) for offer in offers),
+        strategy=Strategy(strategy),
+        single_type=single_type,
+        single_zone=single_zone or clustered,
+        minimum=minimum,
+        max_total_price=_max_price(options.get("MaxTotalPrice")),
+    )
+    return spec
+
+
+def _for_market(offer: Offer, market: Lifecycle) -> Offer:
+    """Bar a type that EC2 does not sell on the market."""
+    if offer.barred or market.value in catalogue.usage_classes(offer.instance_type):
+        return offer
+    text = (
+        f"The requested configuration is currently not supported: {offer.instance_type} is not sold as {market.value}."
+    )
+    return replace(offer, barred=("Unsupported", text))

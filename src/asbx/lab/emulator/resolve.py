@@ -1,0 +1,126 @@
+"""Look up what a launch names in moto's store: launch templates, subnets, security groups, images."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from moto.ec2.models import ec2_backends
+
+from asbx.lab.emulator.errors import Ec2Error, invalid_combination, missing
+from asbx.lab.emulator.machine import Owner
+
+_IMAGE_ID = re.compile(r"ami-[0-9a-f]{8}(?:[0-9a-f]{9})?")
+_SPECIAL = {"$latest", "$default"}
+
+
+@dataclass(frozen=True)
+class Template:
+    """A version of a launch template; data: EC2's LaunchTemplateData."""
+
+    template_id: str
+    name: str
+    version: int
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """A subnet of the store."""
+
+    subnet_id: str
+    vpc_id: str
+    zone: str
+    zone_id: str
+    cidr: str
+
+
+class Store:
+    """Moto's EC2 of one account and region, read through names of our own."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self._backend = ec2_backends[owner.account][owner.region]
+
+    def template(self, spec: Mapping[str, Any]) -> Template:
+        """Return the template version a LaunchTemplateSpecification names; without a version, the default one."""
+        template_id, name = spec.get("LaunchTemplateId"), spec.get("LaunchTemplateName")
+        if template_id and name:
+            raise invalid_combination("Specify either a launch template ID or a launch template name, not both.")
+        if template_id:
+            found = self._backend.get_launch_template(template_id)
+        elif name:
+            found = self._backend.get_launch_template_by_name(name)
+        else:
+            raise missing("LaunchTemplateId or LaunchTemplateName")
+        wanted = str(spec.get("Version") or "$Default")
+        number = self._version_number(found, wanted)
+        return Template(found.id, found.name, number, found.versions[number - 1].data)
+
+    def _version_number(self, found: Any, wanted: str) -> int:
+        if wanted.lower() in _SPECIAL:
+            return int(found.latest_version_number if wanted.lower() == "$latest" else found.default_version_number)
+        if wanted.isdigit() and 1 <= int(wanted) <= len(found.versions):
+            return int(wanted)
+        raise Ec2Error(
+            "InvalidLaunchTemplateId.VersionNotFound",
+            f"Could not find the specified version {wanted} for the launch template with ID {found.id}.",
+        )
+
+    def subnet(self, subnet_id: str) -> Subnet:
+        """Return a subnet; unknown: InvalidSubnetID.NotFound."""
+        return _subnet(self._backend.get_subnet(subnet_id))
+
+    def default_subnet(self, zone: str = "") -> Subnet:
+        """Return the default subnet of a zone, or of the first zone that has one."""
+        defaults = self._backend.get_default_subnets()
+        if zone and zone in defaults:
+            return _subnet(defaults[zone])
+        if zone or not defaults:
+            raise Ec2Error("MissingInput", f"No default subnet for availability zone: '{zone or 'any'}'.")
+        return _subnet(defaults[min(defaults)])
+
+    def zones(self) -> dict[str, str]:
+        """Return zone ids by zone name."""
+        return {z.name: z.zone_id for z in self._backend.describe_availability_zones()}
+
+    def check_zone(self, zone: str) -> None:
+        """Raise InvalidParameterValue for a zone the region does not have."""
+        if zone not in self.zones():
+            raise Ec2Error("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
+
+    def group_names(self, group_ids: Sequence[str]) -> dict[str, str]:
+        """Return security group names by id; unknown: InvalidGroup.NotFound."""
+        names = {}
+        for group_id in group_ids:
+            group = self._backend.get_security_group_from_id(group_id)
+            if group is None:
+                raise Ec2Error("InvalidGroup.NotFound", f"The security group '{group_id}' does not exist")
+            names[group_id] = str(group.name)
+        return names
+
+    def default_group(self, vpc_id: str) -> tuple[str, ...]:
+        """Return the id of the VPC's default security group."""
+        group = self._backend.get_security_group_from_name("default", vpc_id)
+        return (str(group.id),) if group else ()
+
+    def check_resources(self, ids: Sequence[str]) -> None:
+        """Raise EC2's error for an id that moto knows it does not have."""
+        self._backend.do_resources_exist(list(ids))
+
+
+def check_image(image_id: str) -> None:
+    """Raise EC2's error for an image id that cannot be one.
+
+    Any well-formed id counts as an image: the pretend instances boot no image, and no list of AMIs is complete.
+    """
+    if not image_id:
+        raise missing("ImageId")
+    if not image_id.startswith("resolve:ssm:") and not _IMAGE_ID.fullmatch(image_id):
+        raise Ec2Error("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
+
+
+def _subnet(found: Any) -> Subnet:
+    return Subnet(found.id, found.vpc_id, found.availability_zone, found.availability_zone_id, found.cidr_block)

@@ -1,0 +1,161 @@
+"""The state of the pretend EC2, and the few moves that change it. Every use holds `lock`."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from asbx.lab.emulator.addresses import AddressPool
+from asbx.lab.emulator.machine import Machine, Owner, StateReason
+from asbx.sim.market import Lifecycle, Market
+
+
+@dataclass
+class Knobs:
+    """How the pretend EC2 behaves; durations in seconds. Changed over POST /_lab/knobs.
+
+    pending: from launch to `running`. boot: from launch until the operating system would be up (the instance
+    runner waits for it). ending: from shutting-down to terminated. unknown: how long Describe does not know a new id.
+    address: how long Describe shows no address. visible: how long a terminated instance is still described.
+    vcpus_on_demand, vcpus_spot: the account's quotas; None: none.
+    """
+
+    pending: float = 0.5
+    boot: float = 2.0
+    ending: float = 1.0
+    unknown: float = 0.0
+    address: float = 0.0
+    visible: float = 3600.0
+    vcpus_on_demand: int | None = None
+    vcpus_spot: int | None = None
+
+
+@dataclass
+class Group:
+    """A placement group. strategy: cluster, spread or partition."""
+
+    group_id: str
+    name: str
+    strategy: str
+    owner: Owner
+    partitions: int = 0
+
+
+@dataclass
+class Fleet:
+    """A fleet request and what it launched. request, answer: in EC2's own shapes."""
+
+    fleet_id: str
+    owner: Owner
+    created_at: float
+    request: dict[str, Any]
+    answer: dict[str, Any]
+    instance_ids: tuple[str, ...] = ()
+
+
+@dataclass
+class World:
+    """Everything there is. now: seconds since the epoch."""
+
+    now: Callable[[], float]
+    region: str
+    knobs: Knobs = field(default_factory=Knobs)
+    market: Market = field(default_factory=Market)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    machines: dict[str, Machine] = field(default_factory=dict)
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    groups: dict[tuple[Owner, str], Group] = field(default_factory=dict)
+    fleets: dict[str, Fleet] = field(default_factory=dict)
+    tokens: dict[tuple[Owner, str, str], tuple[str, Any]] = field(default_factory=dict)
+    addresses: dict[str, AddressPool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._random = random.Random()
+        self._ending: list[tuple[float, int, Machine]] = []
+        self._order = itertools.count()
+
+    def new_id(self, prefix: str, digits: int = 17) -> str:
+        """Return a fresh id such as i-0123456789abcdef0."""
+        return f"{prefix}-{self._random.getrandbits(4 * digits):0{digits}x}"
+
+    def new_mac(self) -> str:
+        """Return a hardware address out of the locally administered range."""
+        return "02:" + ":".join(f"{byte:02x}" for byte in self._random.randbytes(5))
+
+    # -- what there is
+
+    def known(self, owner: Owner) -> Iterable[Machine]:
+        """Return the machines Describe would show to an account in a region, oldest first."""
+        now = self.now()
+        return [m for m in self.machines.values() if m.launch.owner == owner and self._shown(m, now)]
+
+    def find(self, owner: Owner, instance_id: str) -> Machine | None:
+        """Return one machine if Describe would show it."""
+        machine = self.machines.get(instance_id)
+        if machine is None or machine.launch.owner != owner or not self._shown(machine, self.now()):
+            return None
+        return machine
+
+    def _shown(self, machine: Machine, now: float) -> bool:
+        gone = machine.terminated_at
+        return now >= machine.known_at and (gone is None or now < gone + self.knobs.visible)
+
+    def vcpus_left(self, owner: Owner, market: Lifecycle) -> int | None:
+        """Return what the account's quota leaves; None without a quota."""
+        quota = self.knobs.vcpus_spot if market is Lifecycle.SPOT else self.knobs.vcpus_on_demand
+        if quota is None:
+            return None
+        now = self.now()
+        used = sum(
+            m.launch.vcpus
+            for m in self.machines.values()
+            if m.launch.pool.market is market and m.launch.owner == owner and not m.has_ended(now)
+        )
+        return max(0, quota - used)
+
+    def group_members(self, group: Group) -> list[Machine]:
+        """Return the machines in a placement group that are not terminated."""
+        now = self.now()
+        return [
+            m
+            for m in self.machines.values()
+            if m.launch.placement_group_id == group.group_id and m.state(now).name != "terminated"
+        ]
+
+    # -- what changes it
+
+    def add(self, machine: Machine) -> None:
+        """Take in a new machine, with its tags."""
+        self.machines[machine.instance_id] = machine
+        self.tags[machine.instance_id] = machine.tags
+
+    def end(
+        self, machine: Machine, reason: StateReason, *, at: float | None = None, ending: float | None = None
+    ) -> None:
+        """End a machine, now or at a moment to come. Ending twice changes nothing; the earlier moment holds."""
+        when = self.now() if at is None else at
+        if machine.ended_at is not None and machine.ended_at <= when:
+            return
+        machine.ended_at = when
+        machine.ending = self.knobs.ending if ending is None else ending
+        machine.reason = reason
+        heapq.heappush(self._ending, (when + machine.ending, next(self._order), machine))
+
+    def settle(self) -> None:
+        """Give back the capacity and the addresses of machines that became terminated since the last call."""
+        now = self.now()
+        while self._ending and self._ending[0][0] <= now:
+            machine = heapq.heappop(self._ending)[2]
+            if machine.released:
+                continue
+            machine.released = True
+            self.market.release(machine.launch.pool)
+            pool = self.addresses[machine.launch.subnet_id]
+            for interface in machine.interfaces:
+                if interface.address:
+                    pool.give_back(interface.address)

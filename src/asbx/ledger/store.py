@@ -1,0 +1,309 @@
+"""The ledger in a database: SQLite by default, PostgreSQL for a pair of controllers."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import and_, select, text, update
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from asbx.errors import LedgerError
+from asbx.ledger import pairs
+from asbx.ledger import rows as form
+from asbx.ledger import tables as t
+from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_new, make_engine
+from asbx.ledger.faults import is_conflict, ledger_error
+from asbx.ledger.schema import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
+    from decimal import Decimal
+
+    from sqlalchemy import ColumnElement, Connection, Engine, Select
+
+    from asbx.model.event import Event
+    from asbx.model.job import Request
+    from asbx.model.market import Instance
+    from asbx.model.record import Attempt, Binding, InstanceRow, Intent
+
+
+def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
+    """Open the ledger at an SQLAlchemy URL and bring its schema up to date.
+
+    migrate=False is for programs that only read: they neither create a database nor change one.
+    Open it after a fork, not before: SQLite's connections do not survive one.
+    Raises LedgerError when it cannot be opened, is damaged, or was written by a newer program.
+    """
+    try:
+        engine = make_engine(url)
+    except (SQLAlchemyError, ModuleNotFoundError) as error:
+        # Never the URL itself: it may hold a password.
+        raise ledger_error(error, "ledger.url") from error
+    ledger = SqlLedger(engine)
+    try:
+        with ledger.translated():
+            prepare(engine, ledger.place, migrate=migrate)
+    except LedgerError:
+        ledger.close()
+        raise
+    return ledger
+
+
+class SqlLedger:
+    """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        is_sqlite = engine.dialect.name == "sqlite"
+        # For messages: the file, or the URL with its password hidden.
+        self.place = (is_sqlite and engine.url.database) or str(engine.url)
+        # SQLite lets waiting writers race; among the threads of one program a lock keeps them in line.
+        self._turn = Lock() if is_sqlite else nullcontext()
+
+    def close(self) -> None:
+        """Close the connections; the ledger opens new ones if it is used again."""
+        self._engine.dispose()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Let only LedgerError out: no foreign error passes this door."""
+        try:
+            yield
+        except (SQLAlchemyError, ValueError) as error:
+            raise ledger_error(error, self.place) from error
+
+    @contextmanager
+    def _transaction(self, mode: str) -> Iterator[Connection]:
+        turn = nullcontext() if mode == READ else self._turn
+        with (
+            self.translated(),
+            turn,
+            self._engine.connect().execution_options(asbx=mode) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    # -- requests
+
+    def add_request(self, request: Request) -> bool:
+        """Keep a request as new; False when its id is already there."""
+        with self._transaction(WRITE) as connection:
+            known = select(t.requests.c.request_id).where(t.requests.c.request_id == request.request_id)
+            if connection.execute(known).first() is not None:
+                return False
+            insert_new(connection, t.requests, [form.request_row(request)])
+            return True
+
+    def open_requests(self) -> tuple[Request, ...]:
+        """Return requests not finished, oldest first."""
+        query = select(t.requests).where(t.requests.c.status == form.NEW)
+        with self._transaction(READ) as connection:
+            found = connection.execute(query.order_by(t.requests.c.received_at, t.requests.c.request_id))
+            return tuple(form.request_of(row) for row in found.mappings())
+
+    def finish_request(self, request_id: str, *, failed: bool, note: str, at: datetime) -> None:
+        """Close a request. The first word stands: closing it again changes nothing."""
+        status = form.FAILED if failed else form.DONE
+        mine = and_(t.requests.c.request_id == request_id, t.requests.c.status == form.NEW)
+        with self._transaction(WRITE) as connection:
+            connection.execute(update(t.requests).where(mine).values(status=status, note=note, finished_at=at))
+
+    def request_outcome(self, request_id: str) -> tuple[str, str] | None:
+        """Return (status, note); status is new, done or failed; None for an unknown id."""
+        query = select(t.requests.c.status, t.requests.c.note).where(t.requests.c.request_id == request_id)
+        with self._transaction(READ) as connection:
+            row = connection.execute(query).first()
+            return None if row is None else (row.status, row.note)
+
+    # -- launches
+
+    def add_intent(self, intent: Intent) -> None:
+        """Keep an intent. Raises LedgerError (`ledger-differs`) when its id stands for another launch."""
+        with self._transaction(WRITE) as connection:
+            insert_new(connection, t.intents, [form.intent_row(intent)])
+            found = connection.execute(select(t.intents).where(t.intents.c.intent_id == intent.intent_id))
+            kept = form.intent_of(found.mappings().one())
+        if replace(kept, created_at=intent.created_at) != intent:
+            raise _differs(f"intent {intent.intent_id}")
+
+    def intents(self, request_id: str) -> tuple[Intent, ...]:
+        """Return the intents of a request, oldest first."""
+        query = select(t.intents).where(t.intents.c.request_id == request_id)
+        with self._transaction(READ) as connection:
+            found = connection.execute(query.order_by(t.intents.c.created_at, t.intents.c.intent_id))
+            return tuple(form.intent_of(row) for row in found.mappings())
+
+    def known_intents(self, intent_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of these ids are ours."""
+        with self._transaction(READ) as connection:
+            return frozenset(
+                known
+                for batch in batches(intent_ids)
+                for known in connection.execute(
+                    select(t.intents.c.intent_id).where(t.intents.c.intent_id.in_(batch))
+                ).scalars()
+            )
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Keep a call before it is made (answer None).
+
+        Raises LedgerError: `ledger-differs` when this number stands for another order, `ledger-no-intent`.
+        """
+        with self._transaction(WRITE) as connection:
+            insert_new(connection, t.attempts, [form.attempt_row(attempt)])
+            kept = form.attempt_of(connection.execute(select(t.attempts).where(_this(attempt))).mappings().one())
+        if kept.order != attempt.order:
+            raise _differs(f"attempt {attempt.number} of {attempt.intent_id}")
+
+    def answer_attempt(self, attempt: Attempt, instances: Sequence[InstanceRow]) -> None:
+        """Keep what EC2 said and the instances it launched, in one transaction.
+
+        Said again, the newest answer stands; instances already there keep what is known of them.
+        """
+        row = form.attempt_row(attempt)
+        answer = {name: row[name] for name in ("answered_at", "answer", "error")}
+        with self._transaction(WRITE) as connection:
+            insert_new(connection, t.attempts, [row])
+            connection.execute(update(t.attempts).where(_this(attempt)).values(**answer))
+            insert_new(connection, t.instances, [form.instance_row(instance) for instance in instances])
+
+    def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
+        """Return the attempts of an intent by number."""
+        query = select(t.attempts).where(t.attempts.c.intent_id == intent_id).order_by(t.attempts.c.number)
+        with self._transaction(READ) as connection:
+            return tuple(form.attempt_of(row) for row in connection.execute(query).mappings())
+
+    # -- instances and bindings
+
+    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
+        """Return instances, first launched first; live_only: those without an end."""
+        query = select(t.instances).order_by(t.instances.c.launched_at, t.instances.c.instance_id)
+        if live_only:
+            query = query.where(t.instances.c.ended_at.is_(None))
+        if intent_id is not None:
+            query = query.where(t.instances.c.intent_id == intent_id)
+        with self._transaction(READ) as connection:
+            return tuple(form.instance_of(row) for row in connection.execute(query).mappings())
+
+    def bind(
+        self, rows: Sequence[tuple[str, Instance]], at: datetime, jobs: Mapping[str, tuple[int, ...]] | None = None
+    ) -> None:
+        """Bind nodes to instances, all or none. A pair already bound stays as it is.
+
+        Raises LedgerError (`already-bound`) if either side has another live partner.
+        """
+        try:
+            with self._transaction(WRITE) as connection:
+                pairs.bind(connection, rows, at, jobs or {})
+        except LedgerError as error:
+            # Two programs at the same moment: then the unique index is the judge.
+            if isinstance(error.__cause__, DBAPIError) and is_conflict(error.__cause__):
+                raise pairs.already_bound(str(error.__cause__.orig)) from error
+            raise
+
+    def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]:
+        """Return the live bindings (of these nodes), by node name."""
+        query = select(t.bindings).where(t.bindings.c.released_at.is_(None))
+        with self._transaction(READ) as connection:
+            if nodes is None:
+                found = [form.binding_of(row) for row in connection.execute(query).mappings()]
+            else:
+                found = [
+                    form.binding_of(row)
+                    for batch in batches(dict.fromkeys(nodes))
+                    for row in connection.execute(query.where(t.bindings.c.node.in_(batch))).mappings()
+                ]
+        return tuple(sorted(found, key=lambda binding: binding.node))
+
+    def has_history(self, nodes: Sequence[str]) -> bool:
+        """Return whether every one of these nodes was bound at some time."""
+        with self._transaction(READ) as connection:
+            return all(
+                len(set(connection.execute(select(t.bindings.c.node).where(t.bindings.c.node.in_(batch))).scalars()))
+                == len(set(batch))
+                for batch in batches(dict.fromkeys(nodes))
+            )
+
+    def release(self, nodes: Sequence[str], at: datetime) -> None:
+        """Close the live bindings of these nodes."""
+        with self._transaction(WRITE) as connection:
+            for batch in batches(nodes):
+                live = and_(t.bindings.c.node.in_(batch), t.bindings.c.released_at.is_(None))
+                connection.execute(update(t.bindings).where(live).values(released_at=at))
+
+    def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
+        """Set the end of instances that have none yet."""
+        with self._transaction(WRITE) as connection:
+            for batch in batches(instance_ids):
+                alive = and_(t.instances.c.instance_id.in_(batch), t.instances.c.ended_at.is_(None))
+                connection.execute(update(t.instances).where(alive).values(ended_at=at, end_reason=reason))
+
+    def set_price(self, instance_id: str, price: Decimal) -> None:
+        """Set what an instance costs an hour, in USD."""
+        with self._transaction(WRITE) as connection:
+            this = t.instances.c.instance_id == instance_id
+            connection.execute(update(t.instances).where(this).values(price=price))
+
+    # -- events
+
+    def add_event(self, event: Event, at: datetime) -> None:
+        """Keep an event. It survives a crash of the program; a power cut may take the last ones."""
+        with self._transaction(WRITE_LAZILY) as connection:
+            connection.execute(t.events.insert(), form.event_row(event) | {"at": at})
+
+    def events(
+        self,
+        *,
+        job_id: int | None = None,
+        node: str | None = None,
+        request_id: str | None = None,
+        limit: int = 200,
+    ) -> tuple[tuple[datetime, Event], ...]:
+        """Return the last `limit` events, oldest first."""
+        query = _matching(job_id, node, request_id).order_by(t.events.c.id.desc()).limit(limit)
+        with self._transaction(READ) as connection:
+            found = [(row["at"], form.event_of(row)) for row in connection.execute(query).mappings()]
+        return tuple(reversed(found))
+
+    def events_after(
+        self, mark: int, *, job_id: int | None = None, node: str | None = None, request_id: str | None = None
+    ) -> tuple[tuple[int, datetime, Event], ...]:
+        """Return (mark, time, event) of all recorded after a mark, for followers; 0: from the start."""
+        query = _matching(job_id, node, request_id).where(t.events.c.id > mark).order_by(t.events.c.id)
+        with self._transaction(READ) as connection:
+            found = connection.execute(query).mappings()
+            return tuple((row["id"], row["at"], form.event_of(row)) for row in found)
+
+    def check(self) -> None:
+        """Raise LedgerError when the database cannot be read and written."""
+        with self._transaction(WRITE) as connection:
+            # Changes nothing, and yet goes all the way to the disk.
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
+
+def _this(attempt: Attempt) -> ColumnElement[bool]:
+    return and_(t.attempts.c.intent_id == attempt.intent_id, t.attempts.c.number == attempt.number)
+
+
+def _matching(job_id: int | None, node: str | None, request_id: str | None) -> Select[Any]:
+    query = select(t.events)
+    if job_id is not None:
+        query = query.where(t.events.c.job_id == job_id)
+    if node is not None:
+        query = query.where(t.events.c.node == node)
+    if request_id is not None:
+        query = query.where(t.events.c.request_id == request_id)
+    return query
+
+
+def _differs(which: str) -> LedgerError:
+    return LedgerError(
+        "ledger-differs",
+        f"{which} is already recorded with other contents",
+        "an id stands for one launch only",
+        "this is a defect: please report it with the log",
+    )

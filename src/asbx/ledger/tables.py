@@ -1,0 +1,123 @@
+"""The tables, as the newest migration leaves them (a test compares the two).
+
+Names of columns are those of the values in model/record.py and model/job.py.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+
+from asbx.ledger.columns import Facts, Moment, Money, Names, Numbers
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("request_id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("nodes", Names, nullable=False),
+    Column("received_at", Moment, nullable=False),
+    Column("jobs", Text, nullable=False),
+    Column("notes", Names, nullable=False),
+    Column("plan_text", Text),
+    Column("status", String, nullable=False, index=True),
+    Column("note", Text, nullable=False),
+    Column("finished_at", Moment),
+)
+
+intents = Table(
+    "intents",
+    metadata,
+    Column("intent_id", String, primary_key=True),
+    Column("request_id", String, nullable=False, index=True),
+    Column("gang_id", String, nullable=False),
+    Column("jobs", Numbers, nullable=False),
+    Column("partition", String, nullable=False),
+    Column("node_group", String, nullable=False),
+    Column("nodes", Names, nullable=False),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+)
+
+# No attempt and no instance without the intent it came from: kept by the database itself.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("intent_id", String, ForeignKey(intents.c.intent_id), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("order", Text, nullable=False),
+    Column("asked_at", Moment, nullable=False),
+    Column("answered_at", Moment),
+    Column("answer", Text),
+    Column("error", String, nullable=False),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("intent_id", String, ForeignKey(intents.c.intent_id), nullable=False, index=True),
+    Column("gang_id", String, nullable=False),
+    Column("jobs", Numbers, nullable=False),
+    Column("partition", String, nullable=False),
+    Column("node_group", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("instance_type", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("subnet_id", String, nullable=False),
+    Column("market", String, nullable=False),
+    Column("launched_at", Moment, nullable=False),
+    Column("price", Money),
+    Column("private_ip", String, nullable=False),
+    Column("reservation_id", String, nullable=False),
+    Column("launch_index", Integer, nullable=False),
+    Column("node", String, nullable=False),
+    Column("bound_at", Moment),
+    Column("ended_at", Moment, index=True),
+    Column("end_reason", Text, nullable=False),
+)
+
+# An instance EC2 shows under our tags may be bound before its launch was recorded, so no foreign key here.
+bindings = Table(
+    "bindings",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("node", String, nullable=False),
+    Column("instance_id", String, nullable=False),
+    Column("bound_at", Moment, nullable=False),
+    Column("released_at", Moment),
+)
+_live = bindings.c.released_at.is_(None)
+Index("one_live_binding_per_node", bindings.c.node, unique=True, sqlite_where=_live, postgresql_where=_live)
+Index(
+    "one_live_binding_per_instance",
+    bindings.c.instance_id,
+    unique=True,
+    sqlite_where=_live,
+    postgresql_where=_live,
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Moment, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("level", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("request_id", String, nullable=False, index=True),
+    Column("gang_id", String, nullable=False),
+    Column("job_id", Integer, index=True),
+    Column("node", String, nullable=False, index=True),
+    Column("instance_id", String, nullable=False),
+    Column("data", Facts, nullable=False),
+)

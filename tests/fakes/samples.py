@@ -1,0 +1,132 @@
+"""Values to test with: each function returns a plausible one, every field open to change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from asbx.model.job import Request, RequestKind
+from asbx.model.market import (
+    FleetAnswer,
+    FleetOrder,
+    Instance,
+    InstanceState,
+    Launched,
+    Market,
+    Pool,
+    Refusal,
+    Template,
+    Verdict,
+)
+from asbx.model.names import GroupName
+from asbx.model.record import Attempt, InstanceRow, Intent
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+CPU = GroupName("aws", "cpu")
+POOLS = (
+    Pool("c7i.large", "subnet-a", "us-east-2a"),
+    Pool("c7i.large", "subnet-b", "us-east-2b"),
+    Pool("m7i.large", "subnet-a", "us-east-2a", max_price="0.5"),
+)
+
+
+def node_names(count: int, group: GroupName = CPU) -> tuple[str, ...]:
+    """Return the first nodes of a group."""
+    return tuple(f"{group}-{number:03d}" for number in range(count))
+
+
+def request(request_id: str = "r-1", *, nodes: tuple[str, ...] = (), received_at: datetime = NOON) -> Request:
+    """Return a resume request."""
+    return Request(request_id, RequestKind.RESUME, nodes or node_names(2), received_at)
+
+
+def order(
+    token: str = "token-1",
+    *,
+    count: int = 2,
+    minimum: int = 0,
+    pools: tuple[Pool, ...] = POOLS,
+    market: Market = Market.ON_DEMAND,
+    single_zone: bool = False,
+    tags: tuple[tuple[str, str], ...] = (("asbx:cluster", "slurm"), ("asbx:intent", "int-1")),
+) -> FleetOrder:
+    """Return an order for two instances from three pools."""
+    template = Template(template_id="lt-1", version="3")
+    return FleetOrder(token, market, count, minimum, pools, template, tags, "lowest-price", single_zone)
+
+
+def answer(ids: tuple[str, ...] = ("i-1", "i-2")) -> FleetAnswer:
+    """Return an answer with instances beside a refusal."""
+    return FleetAnswer(
+        "fleet-1",
+        tuple(Launched(name, "c7i.large", "us-east-2a", "subnet-a", Market.ON_DEMAND) for name in ids),
+        (
+            Refusal(
+                "InsufficientInstanceCapacity",
+                "no room",
+                Verdict.CAPACITY,
+                "m7i.large",
+                "us-east-2a",
+                "subnet-a",
+            ),
+        ),
+    )
+
+
+def intent(
+    intent_id: str = "int-1",
+    *,
+    request_id: str = "r-1",
+    jobs: tuple[int, ...] = (12,),
+    created_at: datetime = NOON,
+) -> Intent:
+    """Return an intent for two nodes of one job."""
+    return Intent(intent_id, request_id, "job-12", jobs, CPU, node_names(2), "ada", "physics", created_at)
+
+
+def attempt(intent_id: str = "int-1", number: int = 1, *, asked_at: datetime = NOON) -> Attempt:
+    """Return a call that has not been answered."""
+    return Attempt(intent_id, number, order(f"{intent_id}-{number}"), asked_at)
+
+
+def instance(instance_id: str = "i-1", *, launch_index: int = 0, launched_at: datetime = NOON) -> Instance:
+    """Return a running instance as EC2 describes it."""
+    return Instance(
+        instance_id,
+        "c7i.large",
+        "us-east-2a",
+        "subnet-a",
+        InstanceState.RUNNING,
+        Market.ON_DEMAND,
+        f"10.0.0.{launch_index + 4}",
+        f"ip-10-0-0-{launch_index + 4}.ec2.internal",
+        "r-1",
+        launch_index,
+        launched_at,
+    )
+
+
+def instance_row(
+    instance_id: str = "i-1",
+    *,
+    intent_id: str = "int-1",
+    jobs: tuple[int, ...] = (12,),
+    launched_at: datetime = NOON,
+    price: Decimal | None = Decimal("0.0850"),
+) -> InstanceRow:
+    """Return the record of an instance just launched."""
+    return InstanceRow(
+        instance_id,
+        intent_id,
+        "job-12",
+        jobs,
+        CPU,
+        "ada",
+        "physics",
+        "c7i.large",
+        "us-east-2a",
+        "subnet-a",
+        Market.ON_DEMAND,
+        launched_at,
+        price,
+    )

@@ -1,0 +1,29 @@
+"""The fakes stand behind the same doors as the real things."""
+
+from __future__ import annotations
+
+from tests.fakes.clock import FakeClock
+from tests.fakes.cloud import FakeCloud
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.prices import FakePrices
+from tests.fakes.recorder import FakeRecorder
+from tests.fakes.scheduler import FakeScheduler
+
+from asbx.model.event import Event, EventKind
+from asbx.model.market import Market
+from asbx.ports import Clock, Cloud, Ledger, Prices, Recorder, Scheduler
+
+
+def test_fakes_fit_their_doors() -> None:
+    """Every fake can be passed where its door is asked for (mypy is the judge; this line runs them)."""
+    clock: Clock = FakeClock()
+    cloud: Cloud = FakeCloud(clock)
+    ledger: Ledger = FakeLedger()
+    prices: Prices = FakePrices()
+    recorder: Recorder = FakeRecorder()
+    scheduler: Scheduler = FakeScheduler()
+    ledger.check()
+    assert not cloud.owned("slurm")
+    assert not scheduler.nodes()
+    assert prices.hourly("c7i.large", "us-east-2a", Market.SPOT)
+    recorder.record(Event(EventKind.PLAN_NOTE, "said"))
