@@ -27,7 +27,7 @@ def write_files(layout: Layout, record: Record, config: Config, nodes: list[str]
 
 def start_slurmctld(layout: Layout, record: Record, environ: dict[str, str]) -> Process:
     """Start slurmctld. Raises LabBroken (`lab-slurmctld`) when it does not answer."""
-    command = [programs.find("slurmctld"), "-D", "-f", layout.slurm_conf]
+    command = [str(programs.find("slurmctld")), "-D", "-f", str(layout.slurm_conf)]
     process = start("slurmctld", command, layout.log / "slurmctld.out", environ)
     wait_until(lambda: answers(layout, record) or not process.is_alive, _PATIENCE_S)
     if not answers(layout, record):
@@ -59,5 +59,3 @@ def client(layout: Layout, record: Record, program: str, *words: str) -> str:
         timeout=60,
     )
     return done.stdout if done.returncode == 0 else ""
-
-

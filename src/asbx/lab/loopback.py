@@ -32,9 +32,7 @@ def disguise(layout: Layout) -> dict[str, str]:
     """
     if own_address():
         return {}
-    found = sorted(Path("/usr/lib").glob("*/libnss_wrapper.so")) + sorted(
-        Path("/usr/lib64").glob("libnss_wrapper.so")
-    )
+    found = sorted(Path("/usr/lib").glob("*/libnss_wrapper.so")) + sorted(Path("/usr/lib64").glob("libnss_wrapper.so"))
     if not found:
         raise LabError(
             "lab-host-name",

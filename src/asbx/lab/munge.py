@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 
 from asbx.lab import programs
 from asbx.lab.layout import Layout
@@ -19,7 +20,7 @@ def start_munged(layout: Layout, environ: dict[str, str]) -> Process:
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(1024))
     log = layout.log / "munged.log"
-    command = [
+    command: list[str | Path] = [
         programs.find("munged"),
         "--foreground",
         # It refuses folders others could write to, which says nothing here: its key lives minutes.

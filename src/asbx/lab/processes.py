@@ -113,18 +113,3 @@ def wait_until(is_true: Callable[[], bool], patience_s: float) -> bool:
             return False
         time.sleep(_POLL_S)
     return True
-
-
-def marked(marks: Sequence[str]) -> list[Process]:
-    """Return processes whose environment, as they were started, holds all of these `KEY=value` marks."""
-    wanted = {mark.encode() for mark in marks}
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                environ = set((folder / "environ").read_bytes().split(b"\0"))
-            except OSError:
-                continue
-            if wanted <= environ and (born := birth(int(folder.name))):
-                found.append(Process("marked", int(folder.name), born))
-    return found

@@ -1,9 +1,8 @@
-"""What a lab remembers about itself: settings, slot, processes. Written at every step, so a broken `up` can be undone."""
+"""What a lab remembers about itself: wishes, slot, processes. Written at every step: a broken `up` can be undone."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,7 +58,7 @@ def save(layout: Layout, record: Record) -> None:
     """Write the record; readers see the old or the new one, never half of it."""
     fresh = layout.record.with_suffix(".new")
     fresh.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-    os.replace(fresh, layout.record)
+    fresh.replace(layout.record)
 
 
 def load(layout: Layout) -> Record | None:

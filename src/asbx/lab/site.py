@@ -80,9 +80,7 @@ def _partitions(record: Record, account: Account) -> list[dict[str, Any]]:
     ]
 
 
-def _group(
-    record: Record, account: Account, name: str, count: int, first: int, port_index: int
-) -> dict[str, Any]:
+def _group(record: Record, account: Account, name: str, count: int, first: int, port_index: int) -> dict[str, Any]:
     first_port = record.slot.node_port(port_index)
     return {
         "node_group_name": name,

@@ -39,17 +39,17 @@ class Slot:
 
     @property
     def slurmctld_port(self) -> int:
-        """slurmctld's port."""
+        """Where slurmctld listens."""
         return self._base + 1
 
     @property
     def slurmdbd_port(self) -> int:
-        """slurmdbd's port."""
+        """Where slurmdbd listens."""
         return self._base + 2
 
     @property
     def database_port(self) -> int:
-        """MariaDB's port."""
+        """Where MariaDB listens."""
         return self._base + 3
 
     def node_port(self, index: int) -> int:

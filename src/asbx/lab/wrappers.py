@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 
 from asbx.lab import programs
 from asbx.lab.conf import task_prolog
@@ -31,9 +30,11 @@ def product_environment(layout: Layout, record: Record) -> dict[str, str]:
 
 def write_wrappers(layout: Layout, record: Record) -> None:
     """Write all wrappers. slurmctld starts its programs with an almost empty environment, so they bring it."""
-    environment = product_environment(layout, record)
+    # By ASBX_LAB `asbx lab down` knows what is the lab's own.
+    environment = product_environment(layout, record) | {"ASBX_LAB": str(layout.root)}
     for hook in HOOKS:
-        command = ["exec", "/usr/bin/env", *_assignments(environment), str(programs.own(f"aws-slurm-burst-{hook}"))]
+        words = [f"{key}={value}" for key, value in environment.items()]
+        command = ["exec", "/usr/bin/env", *words, str(programs.own(f"aws-slurm-burst-{hook}"))]
         _program(layout, f"{hook}-program", f'{shlex.join(command)} "$@"\n')
     _program(layout, "machine-poweroff", ': > "$ASBX_MACHINE/poweroff"\n')
     path = layout.bin / "task-prolog"
@@ -45,7 +46,3 @@ def _program(layout: Layout, name: str, body: str) -> None:
     path = layout.bin / name
     path.write_text(f"#!/bin/sh\n{body}", encoding="utf-8")
     path.chmod(0o755)
-
-
-def _assignments(environment: Mapping[str, str]) -> list[str]:
-    return [f"{key}={value}" for key, value in environment.items()]
