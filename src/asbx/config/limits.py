@@ -48,6 +48,9 @@ SPOOL_POLL = timedelta(seconds=2)
 REQUESTS_AT_ONCE = 8
 # SQLite waits this long for another writer (a hook without daemon, the CLI) before it gives up.
 LEDGER_BUSY = timedelta(seconds=10)
+# After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
+# must not stand still for its own history.
+AUDIT_PAUSE = timedelta(seconds=30)
 # Reading ----------------------------------------------------------------------------------------------------
 # A configuration file larger than this is a mistake (10,000 groups fit).
 CONFIG_MAX_BYTES = 4 * 1024 * 1024
