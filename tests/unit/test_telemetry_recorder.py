@@ -80,7 +80,7 @@ def test_text_lines_are_for_people(tmp_path: Path) -> None:
     assert first.startswith(
         'at=2026-03-01T12:00:00+00:00 level=info event=node-bound text="aws-cpu-000 is i-1" request_id=r-1'
     )
-    assert second.endswith('text=two\\nlines')
+    assert second.endswith("text=two\\nlines")
 
 
 @pytest.mark.parametrize(
