@@ -172,12 +172,12 @@ def test_what_is_written_is_read_by_the_next_program(file: Path, ledger: SqlLedg
 def test_followers_get_what_is_new(ledger: SqlLedger) -> None:
     """From the mark of the last one seen, only later events come."""
     ledger.add_event(Event(EventKind.PLAN_NOTE, "one", job_id=1), NOON)
-    ((mark, at, first),) = ledger.events_after(0)
+    ((mark, at, first),) = ledger.marked_events()
     assert (at, first.text) == (NOON, "one")
     ledger.add_event(Event(EventKind.PLAN_NOTE, "two", job_id=2), NOON)
     ledger.add_event(Event(EventKind.PLAN_NOTE, "three", job_id=1), NOON)
-    assert [found.text for _, _, found in ledger.events_after(mark)] == ["two", "three"]
-    assert [found.text for _, _, found in ledger.events_after(mark, job_id=1)] == ["three"]
+    assert [found.text for _, _, found in ledger.marked_events(after=mark)] == ["two", "three"]
+    assert [found.text for _, _, found in ledger.marked_events(after=mark, job_id=1)] == ["three"]
 
 
 # -- errors
