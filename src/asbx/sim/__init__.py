@@ -1,1 +1,1 @@
-"""The pretend world in pure form: a market without machines, shared by the lab's emulator and the simulator."""
+"""The pretend world in pure form: a market without machines, for the lab's emulator and the simulator."""

@@ -1,14 +1,15 @@
-"""Decide what a fleet request gets: capacity, prices and EC2's fleet rules, without a clock, a network or chance.
+"""Decide what a fleet request gets: capacity, prices and EC2's fleet rules, without clock, network or chance.
 
-The lab's emulator and the simulator both ask this module, so they cannot disagree. Equal requests on equal stock get
-equal answers. All prices are pretend figures (see asbx.sim.prices).
+The lab's emulator and the simulator both ask this module, so they cannot disagree. Equal requests on equal stock
+get equal answers. All prices are pretend figures (see asbx.sim.prices).
 
 What EC2 documents is followed (CreateFleet, EC2 API reference): the strategies, SingleInstanceType,
-SingleAvailabilityZone, MinTargetCapacity as all or nothing, WeightedCapacity rounded up, one refusal for each override
-that was asked and could not give. What EC2 keeps to itself is decided here, simply and the same way each time:
-- `capacity-optimized` prefers the pool with the most free places; `price-capacity-optimized` the cheapest of the pools
-  that could serve the whole target alone, then the fullest.
-- With Single*, the first set of pools (in the strategy's order) that reaches the target wins, else the one that gives most.
+SingleAvailabilityZone, MinTargetCapacity as all or nothing, WeightedCapacity rounded up, one refusal for each
+override that was asked and could not give. What EC2 keeps to itself is decided here, the same way each time:
+- `capacity-optimized` prefers the pool with the most free places; `price-capacity-optimized` the cheapest of the
+  pools that could serve the whole target alone, then the fullest.
+- With Single*, the first set of pools (in the strategy's order) that reaches the target wins, else the one that
+  gives most.
 - A pool with room that MaxTotalPrice forbids is refused with UnfulfillableCapacity.
 """
 
@@ -78,7 +79,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class FleetSpec:
-    """What a fleet asks of one market. target and minimum are in units (instances, unless offers have weights)."""
+    """What a fleet asks of one market. target, minimum: in units (instances, unless offers have weights)."""
 
     market: Lifecycle
     target: int
@@ -92,7 +93,10 @@ class FleetSpec:
 
 @dataclass(frozen=True)
 class Limits:
-    """What else bounds a launch: free addresses by subnet (absent: no bound) and vCPUs left in the quota (None: none)."""
+    """What else bounds a launch.
+
+    addresses: free ones by subnet; a subnet that is absent has no bound. vcpus: left in the quota; None: no quota.
+    """
 
     addresses: Mapping[str, int] = field(default_factory=dict)
     vcpus: int | None = None
@@ -204,7 +208,7 @@ class Market:
 
 @dataclass
 class _Room:
-    """What is left while a request is being filled: a working copy, thrown away when the set of pools loses."""
+    """What is left while a request is being filled: a working copy, dropped when the set of pools loses."""
 
     pools: dict[PoolKey, int]
     addresses: dict[str, int]
@@ -281,7 +285,7 @@ class _Quote:
         return lambda offer: (*rank(offer), offer.position)
 
     def _depth(self, offer: Offer) -> tuple[float, float]:
-        """Rank pools that could serve the whole target alone first and alike, then the fuller before the emptier."""
+        """Rank pools that could serve the whole target alone first and alike, the others by what they have."""
         free = self._free[offer.position]
         enough = free * offer.weight >= self._spec.target
         return (0, 0) if enough else (1, -free)
@@ -343,7 +347,7 @@ class _Quote:
         kind, zone = offer.instance_type, offer.zone
         bounds = [(room.pools[self._key(offer)], _FULL, _full_text(self._spec.market, kind, zone))]
         if offer.subnet_id in room.addresses and offer.addresses:
-            text = f"There are not enough free addresses in subnet '{offer.subnet_id}' to satisfy the requested number of instances."
+            text = f"Not enough free addresses in subnet {offer.subnet_id} for the requested number of instances."
             count = room.addresses[offer.subnet_id] // offer.addresses
             bounds.append((count, "InsufficientFreeAddressesInSubnet", text))
         if room.vcpus is not None and offer.vcpus:
@@ -370,7 +374,7 @@ class _Quote:
             return None
         if offer.max_price * offer.weight >= price:
             return None
-        text = f"Your Spot request price of {offer.max_price} is lower than the minimum required Spot request fulfillment price of {price}."
+        text = f"Your Spot request price of {offer.max_price} is lower than the current Spot price of {price}."
         return "SpotMaxPriceTooLow", text
 
     def _shares(self, filling: _Filling) -> tuple[Share, ...]:

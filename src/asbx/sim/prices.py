@@ -1,12 +1,12 @@
 """Say what a pool costs an hour in the pretend world.
 
-Every figure here is a pretend figure: of the right size, so that comparisons and totals look sensible, and made by
-a fixed rule, so that two runs agree. None of them is AWS's price list, and no bill may be argued from them.
+Every figure here is a pretend figure: of the right size, so that comparisons and totals look sensible, and made
+by a fixed rule, so that two runs agree. None of them is AWS's price list, and no bill may be argued from them.
 
 The rule, for any type there is:
 - on-demand: a family's rate for one unit (about one vCPU) times the units of the size (`large` 2, `xlarge` 4,
-  `Nxlarge` 4N, `metal` 96, `metal-Nxl` 4N, `medium` 1 and halves below it); the same in every zone. A family without a
-  rate of its own takes the rate of its class letter. A few types have a figure of their own.
+  `Nxlarge` 4N, `metal` 96, `metal-Nxl` 4N, `medium` 1 and halves below it); the same in every zone. A family
+  without a rate of its own takes the rate of its class letter. A few types have a figure of their own.
 - spot: 30 to 44 % of on-demand, in steps of two, by a checksum of type and zone: zones differ, runs do not.
 - families that EC2 sells on demand only (hpc*, mac*, u-*) have no spot price.
 """
@@ -94,7 +94,7 @@ def units(instance_type: str) -> Decimal:
 
 
 def default_price(key: PoolKey) -> Decimal | None:
-    """Return the pretend price of a pool, USD an hour; None where EC2 sells no such thing (spot of hpc types)."""
+    """Return the pretend price of a pool, USD an hour; None where EC2 sells no such thing (spot of hpc*)."""
     kind = key.instance_type
     if kind in _TYPE_USD:
         on_demand = Decimal(_TYPE_USD[kind])

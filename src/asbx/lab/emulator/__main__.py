@@ -1,4 +1,4 @@
-"""Run the pretend EC2: `python -m asbx.lab.emulator --state-dir D --region us-east-2 --boot SECONDS [--port 0]`."""
+"""Run the pretend EC2: `python -m asbx.lab.emulator --state-dir D [--region us-east-2] [--boot SECONDS]`."""
 
 from __future__ import annotations
 

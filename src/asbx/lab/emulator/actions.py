@@ -1,7 +1,8 @@
 """Put our actions in the place of moto's.
 
-Moto finds an action by the method of the same name on EC2Response: a function assigned there replaces it or adds it. The
-parameters are those moto parsed with EC2's service model; an answer that is a dict is serialised from the same model.
+Moto finds an action by the method of the same name on EC2Response: a function assigned there replaces it or adds it.
+The parameters are those moto parsed with EC2's service model; an answer that is a dict is serialised from the same
+model.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ _FIRST, _LAST = 4, 1
 class AddressPool:
     """The addresses of one subnet.
 
-    A fresh address is preferred to a returned one, and the one returned longest ago to the others: whoever still
-    listens on an old address is left in peace as long as possible.
+    A fresh address is preferred to a returned one, and the one returned longest ago to the others: whoever
+    still listens on an old address is left in peace as long as possible.
     """
 
     def __init__(self, cidr: str) -> None:

@@ -1,4 +1,4 @@
-"""Merge a launch template with an override into the plan of one kind of instance, and find what forbids it."""
+"""Merge a launch template with an override into the plan of one kind of instance; find what forbids it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _zone_bar(store: Store, kind: str, subnet: Subnet) -> tuple[str, str] | None
 
 
 def _group_bar(world: World, group: Group | None, kind: str, subnet: Subnet) -> tuple[str, str] | None:
-    """A cluster group is in one zone, the one of its first instance, and takes no burstable types."""
+    """Hold a cluster group to one zone, that of its first instance, and to types that are not burstable."""
     if group is None or group.strategy != "cluster":
         return None
     if kind.startswith("t"):

@@ -1,4 +1,4 @@
-"""The lab's own door to the pretend EC2: JSON under /_lab, for the command line, the instance runner and tests."""
+"""The lab's own door to the pretend EC2: JSON under /_lab, for the commands, the instance runner and tests."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def _spec(
         raise invalid_value(f"MinTargetCapacity must be between 0 and the target capacity, at most {_MOST}: {minimum}")
     if market is Lifecycle.SPOT and options.get("InstanceInterruptionBehavior", "terminate") != "terminate":
         raise Ec2Error("UnsupportedOperation", "This pretend EC2 only terminates interrupted Spot instances.")
-    spec = FleetSpec(
+    return FleetSpec(
         market=market,
         target=target,
         offers=tuple(_for_market(offer, market) for offer in offers),
@@ -183,7 +183,6 @@ def _spec(
         minimum=minimum,
         max_total_price=_max_price(options.get("MaxTotalPrice")),
     )
-    return spec
 
 
 def _for_market(offer: Offer, market: Lifecycle) -> Offer:

@@ -1,4 +1,4 @@
-"""The outermost layer: sort requests to the lab's door, to instance metadata, to Pricing, or to moto's services.
+"""Sort requests: to the lab's door, to instance metadata, to Pricing, or to moto's services.
 
 AWS calls are counted here, and faults strike here, so that they reach every SDK and every language alike.
 """
@@ -59,10 +59,7 @@ class Front:
 
     def _lab(self, environ: Environ, start: StartResponse, path: str) -> Iterable[bytes]:
         try:
-            body = json.loads(_body(environ) or b"{}")
-            if not isinstance(body, dict):
-                raise BadRequestError("the body must be a JSON object")
-            answer, status = self._control.answer(environ["REQUEST_METHOD"], path, body), 200
+            answer, status = self._control.answer(environ["REQUEST_METHOD"], path, _json_body(environ)), 200
         except BadRequestError as error:
             answer, status = {"error": str(error)}, error.status
         except json.JSONDecodeError as error:
@@ -108,6 +105,13 @@ class Front:
 def _body(environ: Environ) -> bytes:
     length = int(environ.get("CONTENT_LENGTH") or 0)
     return bytes(environ["wsgi.input"].read(length)) if length else b""
+
+
+def _json_body(environ: Environ) -> dict[str, Any]:
+    body = json.loads(_body(environ) or b"{}")
+    if not isinstance(body, dict):
+        raise BadRequestError("the body must be a JSON object")
+    return body
 
 
 def _action(environ: Environ, body: bytes) -> str:

@@ -1,6 +1,7 @@
 """The instance metadata service of every instance, IMDSv2 only: a token first, then the data.
 
-Paths: EC2 user guide, "Instance metadata categories". One instance's service lies under /_imds/<instance id>/latest/.
+Paths: EC2 user guide, "Instance metadata categories". One instance's service lies under
+/_imds/<instance id>/latest/.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _NOT_FOUND = Reply(404, b"404 - Not Found\n")
 
 
 class MetadataService:
-    """Answers for all instances of a world; the address of the caller is not looked at, the path names the instance."""
+    """Answers for all instances of a world: the path names the instance, whoever calls."""
 
     def __init__(self, world: World) -> None:
         self._world = world

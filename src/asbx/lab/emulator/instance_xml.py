@@ -1,7 +1,7 @@
 """Write instances as EC2's XML, directly.
 
-DescribeInstances of hundreds of ids is the call a burst makes most. A general serialiser walks the whole service model
-for each instance (1.4 ms, measured with moto 5.2); what never changes of an instance is written once, at launch.
+DescribeInstances of hundreds of ids is the call a burst makes most. A general serialiser walks the whole service
+model for each instance (1.4 ms, measured with moto 5.2); what never changes is written once, at launch.
 Element names: EC2 API reference, type Instance.
 """
 
@@ -14,6 +14,12 @@ from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.machine import Interface, Launch, Machine, iso_z
 
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
+# The same for every instance here.
+_FIXED = (
+    "<dnsName></dnsName><productCodes/><monitoring><state>disabled</state></monitoring>"
+    "<sourceDestCheck>true</sourceDestCheck><hypervisor>xen</hypervisor><enaSupport>true</enaSupport>"
+    "<virtualizationType>hvm</virtualizationType><rootDeviceType>ebs</rootDeviceType>"
+)
 _DEFAULT_METADATA = {
     "HttpTokens": "optional",
     "HttpPutResponseHopLimit": "1",
@@ -108,9 +114,7 @@ def constant_part(machine: Machine) -> str:
         element("vpcId", launch.vpc_id),
         element("architecture", launch.architecture),
         element("ebsOptimized", launch.ebs_optimized),
-        "<dnsName></dnsName><productCodes/><monitoring><state>disabled</state></monitoring>"
-        "<sourceDestCheck>true</sourceDestCheck><hypervisor>xen</hypervisor><enaSupport>true</enaSupport>"
-        "<virtualizationType>hvm</virtualizationType><rootDeviceType>ebs</rootDeviceType>",
+        _FIXED,
         element("rootDeviceName", launch.devices[0]),
         f"<cpuOptions><coreCount>{cores}</coreCount><threadsPerCore>{threads}</threadsPerCore></cpuOptions>",
         _placement(launch),
@@ -175,7 +179,8 @@ def _interface(machine: Machine, nic: Interface, *, shown: bool) -> str:
         f"<item>{element('networkInterfaceId', nic.interface_id)}{element('subnetId', launch.subnet_id)}"
         f"{element('vpcId', launch.vpc_id)}{element('ownerId', launch.owner.account)}<status>in-use</status>"
         f"{element('macAddress', nic.mac)}{element('interfaceType', nic.kind)}{address}"
-        f"{_groups(nic.groups, launch.group_names)}<attachment><attachmentId>eni-attach-{nic.interface_id[4:]}</attachmentId>"
+        f"{_groups(nic.groups, launch.group_names)}"
+        f"<attachment><attachmentId>eni-attach-{nic.interface_id[4:]}</attachmentId>"
         f"<deviceIndex>{nic.device_index}</deviceIndex><networkCardIndex>{nic.card_index}</networkCardIndex>"
         f"<status>attached</status>{element('attachTime', iso_z(launch.launched_at))}"
         "<deleteOnTermination>true</deleteOnTermination></attachment></item>"

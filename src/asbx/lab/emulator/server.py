@@ -1,7 +1,7 @@
 """A small HTTP/1.1 server for a WSGI application.
 
-Werkzeug's server ends every connection after one answer; botocore keeps connections, and a burst makes many calls. This
-one reads each body to its end and answers with its length, which is all that keep-alive asks for.
+Werkzeug's server ends every connection after one answer; botocore keeps connections, and a burst makes many calls.
+This one reads each body to its end and answers with its length, which is all that keep-alive asks for.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Server
-    # Headers and body leave in one packet, at once: anything else costs 40 ms of delayed acknowledgement a call.
+    # Headers and body leave together, at once: anything else costs 40 ms of delayed acknowledgement a call.
     wbufsize = -1
     disable_nagle_algorithm = True
     timeout = 300

@@ -20,7 +20,7 @@ class Knobs:
     """How the pretend EC2 behaves; durations in seconds. Changed over POST /_lab/knobs.
 
     pending: from launch to `running`. boot: from launch until the operating system would be up (the instance
-    runner waits for it). ending: from shutting-down to terminated. unknown: how long Describe does not know a new id.
+    runner waits for it). ending: from shutting-down to terminated. unknown: how long nobody knows a new id.
     address: how long Describe shows no address. visible: how long a terminated instance is still described.
     vcpus_on_demand, vcpus_spot: the account's quotas; None: none.
     """
