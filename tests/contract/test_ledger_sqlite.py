@@ -271,20 +271,32 @@ def test_a_locked_ledger_gives_up_in_time(file: Path, ledger: SqlLedger, monkeyp
 
 
 def test_a_row_that_cannot_be_read_is_reported(file: Path, ledger: SqlLedger) -> None:
-    """A hand-edited order is an error of the ledger, not of JSON."""
+    """A hand-edited order or price is an error of the ledger, not of JSON or arithmetic."""
     ledger.add_intent(samples.intent())
-    ledger.add_attempt(samples.attempt())
+    ledger.answer_attempt(samples.attempt(), [samples.instance_row()])
     with closing(sqlite3.connect(file)) as raw:
         raw.execute("UPDATE attempts SET \"order\" = '{}'")
+        raw.execute("UPDATE instances SET price = 'cheap'")
         raw.commit()
-    with pytest.raises(LedgerError):
-        ledger.attempts("int-1")
+    for read in (lambda: ledger.attempts("int-1"), ledger.instances):
+        with pytest.raises(LedgerError) as caught:
+            read()
+        assert caught.value.code == "ledger-value"
 
 
 def test_text_no_database_takes_is_reported(ledger: SqlLedger) -> None:
     """Half a character (undecodable bytes of a command line) is refused as ours."""
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError) as caught:
         ledger.add_request(replace(samples.request(), plan_text="\udcff"))
+    assert caught.value.code == "ledger-text"
+
+
+def test_a_time_without_a_zone_is_reported(ledger: SqlLedger) -> None:
+    """The reason is ours, without the statement and the link of the library below."""
+    with pytest.raises(LedgerError) as caught:
+        ledger.add_event(Event(EventKind.PLAN_NOTE, "x"), NOON.replace(tzinfo=None))
+    assert caught.value.code == "ledger-value"
+    assert "INSERT" not in caught.value.why
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://x/y", "postgresql+nodriver://u:secret@h/d"])

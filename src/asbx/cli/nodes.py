@@ -48,6 +48,6 @@ def _row(binding: Binding, row: InstanceRow | None) -> tuple[str, ...]:
     since = reading.time_shown(binding.bound_at)
     if row is None:
         return (binding.node, binding.instance_id, "?", "?", "?", "?", since, "")
-    price = reading.usd_shown(row.price)
+    price = reading.usd_text(row.price) or "?"
     jobs = ",".join(str(job) for job in row.jobs)
     return (binding.node, binding.instance_id, row.instance_type, row.zone, row.market.value, price, since, jobs)

@@ -73,7 +73,7 @@ class SqlLedger:
         """Let only LedgerError out: no foreign error passes this door."""
         try:
             yield
-        except (SQLAlchemyError, ValueError) as error:
+        except (SQLAlchemyError, ValueError, ArithmeticError) as error:
             raise ledger_error(error, self.place) from error
 
     @contextmanager
