@@ -15,7 +15,7 @@ from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses import EC2Response
 
-from asbx.lab.emulator import fleets, groups, instances, price_calls, tagging
+from asbx.lab.emulator import fleets, groups, instances, price_calls, run_instances, tagging
 from asbx.lab.emulator.errors import Ec2Error
 from asbx.lab.emulator.machine import Owner
 from asbx.lab.emulator.world import World
@@ -24,6 +24,7 @@ Answer = dict[str, Any] | str | None
 Action = Callable[[World, Owner, Mapping[str, Any]], Answer]
 
 OWN: dict[str, Action] = {
+    "run_instances": run_instances.run_instances,
     "create_fleet": fleets.create_fleet,
     "describe_fleets": fleets.describe_fleets,
     "describe_fleet_instances": fleets.describe_fleet_instances,
@@ -43,7 +44,6 @@ OWN: dict[str, Action] = {
 }
 # Moto has these, but they work on instances or fleets of its own, which nothing else here would show.
 REFUSED = (
-    "run_instances",
     "start_instances",
     "stop_instances",
     "reboot_instances",

@@ -19,7 +19,7 @@ from moto.ec2.responses import EC2Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from asbx.lab.emulator.control import BadRequestError, Control
-from asbx.lab.emulator.faults import Fault, FaultBook
+from asbx.lab.emulator.faults import DROP_ANSWER, OVERRIDE_REFUSAL, REFUSE_OVERRIDES, Fault, FaultBook
 from asbx.lab.emulator.imds import MetadataService
 from asbx.lab.emulator.instance_xml import error_document
 from asbx.lab.emulator.price_calls import get_products
@@ -73,14 +73,16 @@ class Front:
         environ["wsgi.input"] = io.BytesIO(body)
         action = _action(environ, body)
         fault = self._faults.take(action) if action else None
-        if fault and fault.then:
+        if fault and fault.then == DROP_ANSWER:
             # The caller must not be able to tell a lost answer from a lost request.
             _drain(self._serve(environ, lambda *_: None, action, body))
             time.sleep(fault.latency)
             raise DropAnswerError
         if fault and fault.latency:
             time.sleep(fault.latency)
-        if fault and fault.code:
+        inside = bool(fault and fault.then == REFUSE_OVERRIDES)
+        OVERRIDE_REFUSAL.set((fault.code, fault.message) if fault and inside else None)
+        if fault and fault.code and not inside:
             return _strike(environ, start, fault)
         return self._serve(environ, start, action, body)
 
