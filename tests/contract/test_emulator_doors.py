@@ -262,6 +262,8 @@ def test_actions_that_do_not_exist_are_refused_as_ec2_refuses(emulator: Emulator
     with pytest.raises(ClientError, match="UnsupportedOperation"):
         ec2.stop_instances(InstanceIds=["i-0123456789abcdef0"])
     assert emulator.lab("GET", "calls")["StopInstances"] == 1
+    with pytest.raises(ClientError, match="UnsupportedOperation"):
+        ec2.describe_subnets(Filters=[{"Name": "no-such-filter", "Values": ["x"]}])
 
 
 def test_a_connection_serves_many_calls(emulator: Emulator, ec2: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -411,3 +412,69 @@ def test_two_emulators_side_by_side_know_nothing_of_each_other(tmp_path: Path, e
     assert other.lab("GET", "calls")["CreateFleet"] == 2
     assert other.stop() == 0
     assert not (tmp_path / "other" / "emulator.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"UserData": "x" * 30000}, "InvalidUserData.Malformed"),
+        ({"NetworkInterfaces": [{"DeviceIndex": 0, "Groups": ["sg-00000000"]}]}, "InvalidGroup.NotFound"),
+        ({"NetworkInterfaces": [{"DeviceIndex": 1}]}, "InvalidParameterCombination"),
+        ({"NetworkInterfaces": [{"DeviceIndex": 0, "InterfaceType": "efa-only"}]}, "InvalidParameterCombination"),
+        ({"Placement": {"GroupName": "nobody"}}, "InvalidPlacementGroup.Unknown"),
+    ],
+)
+def test_a_template_that_cannot_launch_is_refused_and_takes_nothing(
+    emulator: Emulator, ec2: Any, ground: Ground, data: dict[str, Any], code: str
+) -> None:
+    """Faults of the template are errors of each override; no capacity is lost on the way."""
+    whole = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "i4i.large", **data}
+    made = ec2.create_launch_template(LaunchTemplateName=f"broken-{data}"[:100], LaunchTemplateData=whole)
+    broken = Ground(ground.vpc, ground.subnets, ground.group, made["LaunchTemplate"]["LaunchTemplateId"])
+    answer = ec2.create_fleet(**fleet(broken, 1, "i4i.large a"))
+    assert [e["ErrorCode"] for e in answer["Errors"]] == [code]
+    assert answer["Instances"] == []
+    in_use = {row["type"]: row["in_use"] for row in emulator.lab("GET", "pools")}
+    assert in_use.get("i4i.large", 0) == 0
+
+
+def test_tags_that_metadata_cannot_serve_are_refused(ec2: Any, ground: Ground) -> None:
+    """With InstanceMetadataTags on, a slash in a key fails the call."""
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "site/owner", "Value": "v"}]}]
+    assert refused(ec2, fleet(ground, 1, TagSpecifications=tags)) == "InvalidParameterValue"
+
+
+def test_a_template_version_begins_with_its_source(ec2: Any, ground: Ground) -> None:
+    """SourceVersion: what the new version does not say is taken over."""
+    data = {"InstanceType": "c6i.large"}
+    ec2.create_launch_template_version(LaunchTemplateId=ground.template, SourceVersion="1", LaunchTemplateData=data)
+    asked = fleet(ground, 1)
+    asked["LaunchTemplateConfigs"][0]["LaunchTemplateSpecification"]["Version"] = "$Latest"
+    asked["LaunchTemplateConfigs"][0]["Overrides"] = [{"SubnetId": ground.subnets[ZONE]}]
+    answer = ec2.create_fleet(**asked)
+    assert answer["Instances"][0]["LaunchTemplateAndOverrides"]["LaunchTemplateSpecification"]["Version"] == "2"
+    (instance,) = described(ec2, ids_of(answer)).values()
+    assert (instance["InstanceType"], instance["ImageId"]) == ("c6i.large", "ami-0123456789abcdef0")
+
+
+def test_an_image_named_by_a_parameter_is_looked_up_at_launch(ec2: Any, ground: Ground) -> None:
+    """The resolve:ssm: form becomes a real id."""
+    name = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+    asked = fleet(ground, 1)
+    asked["LaunchTemplateConfigs"][0]["Overrides"][0]["ImageId"] = f"resolve:ssm:{name}"
+    (instance,) = described(ec2, ids_of(ec2.create_fleet(**asked))).values()
+    assert instance["ImageId"].startswith("ami-")
+
+
+def test_many_clients_at_once_share_the_market_without_a_slip(emulator: Emulator, ground: Ground, pool: Any) -> None:
+    """Eight clients draw on one bounded pool: it gives what it has, once, at addresses of their own."""
+    pool("m5.xlarge", "c", 60)
+    clients = [emulator.client() for _ in range(8)]
+
+    def draw(client: Any) -> list[str]:
+        return [i for _ in range(3) for i in ids_of(client.create_fleet(**fleet(ground, 4, "m5.xlarge c")))]
+
+    with ThreadPoolExecutor(8) as workers:
+        ids = [instance_id for drawn in workers.map(draw, clients) for instance_id in drawn]
+    assert len(ids) == len(set(ids)) == 60
+    assert len({i["PrivateIpAddress"] for i in described(clients[0], ids).values()}) == 60

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ from asbx.lab.emulator.world import World
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
+_log = logging.getLogger(__name__)
 _XML, _JSON = "text/xml;charset=UTF-8", "application/json"
 _AMZ_JSON = "application/x-amz-json-1.1"
 
@@ -92,7 +94,14 @@ class Front:
         if _service(environ) == "ec2" and action and not hasattr(EC2Response, camelcase_to_underscores(action)):
             text = f"The action {action} is not valid for this web service."
             return _send(start, 400, error_document("InvalidAction", text, str(uuid.uuid4())).encode(), _XML)
-        answer: Iterable[bytes] = self._moto(environ, start)
+        try:
+            answer: Iterable[bytes] = self._moto(environ, start)
+        except NotImplementedError as error:
+            # Moto raises it for parts it lacks, a filter for example; as a page of HTML the SDKs would retry it.
+            return _strike(environ, start, Fault(action, "UnsupportedOperation", message=str(error)))
+        except Exception:  # noqa: BLE001  # this program's edge: what fails in moto must reach the client as an error
+            _log.exception("%s failed", action)
+            return _strike(environ, start, Fault(action, "InternalError", status=500, message="An internal error"))
         return answer
 
     def _pricing(self, start: StartResponse, action: str, body: bytes) -> Iterable[bytes]:
