@@ -1,4 +1,4 @@
-"""An EC2 in memory: pools that run out, fleets that launch a part, tokens, ids and addresses that show late."""
+"""An EC2 in memory: pools that run out, fleets that launch a part, tokens, addresses that show late."""
 
 from __future__ import annotations
 
@@ -181,8 +181,8 @@ class FakeCloud:
     def _choose(self, order: FleetOrder) -> tuple[dict[Pool, int], tuple[Refusal, ...]]:
         if not order.single_zone:
             return self._fill(order, order.pools)
-        zones = dict.fromkeys(pool.zone for pool in order.pools)
-        tries = [self._fill(order, [pool for pool in order.pools if pool.zone == zone]) for zone in zones]
+        zones = dict.fromkeys(_zone(pool) for pool in order.pools)
+        tries = [self._fill(order, [pool for pool in order.pools if _zone(pool) == zone]) for zone in zones]
         best = max(tries, key=lambda found: sum(found[0].values()))
         if sum(best[0].values()) == order.count:
             return best
@@ -195,10 +195,10 @@ class FakeCloud:
         for pool in pools:
             if not missing:
                 break
-            if (pool.instance_type, pool.zone) in self.not_offered:
+            if (pool.instance_type, _zone(pool)) in self.not_offered:
                 refusals.append(_refusal(pool, "Unsupported", Verdict.NOT_OFFERED))
                 continue
-            share = min(missing, self.capacity.get((pool.instance_type, pool.zone, order.market), missing))
+            share = min(missing, self.capacity.get((pool.instance_type, _zone(pool), order.market), missing))
             missing -= share
             if share:
                 shares[pool] = share
@@ -207,7 +207,7 @@ class FakeCloud:
         return shares, tuple(refusals)
 
     def _start(self, order: FleetOrder, pool: Pool, reservation: str, index: int) -> Launched:
-        key = (pool.instance_type, pool.zone, order.market)
+        key = (pool.instance_type, _zone(pool), order.market)
         if key in self.capacity:
             self.capacity[key] -= 1
         number = len(self._machines) + 1
@@ -215,7 +215,7 @@ class FakeCloud:
         instance = Instance(
             f"i-{number:017x}",
             pool.instance_type,
-            pool.zone,
+            _zone(pool),
             pool.subnet_id,
             InstanceState.PENDING,
             order.market,
@@ -227,7 +227,7 @@ class FakeCloud:
             dict(order.tags),
         )
         self._machines[instance.instance_id] = Machine(instance, self.clock.now())
-        return Launched(instance.instance_id, pool.instance_type, pool.zone, pool.subnet_id, order.market)
+        return Launched(instance.instance_id, pool.instance_type, _zone(pool), pool.subnet_id, order.market)
 
     # -- how an instance looks as time goes by
 
@@ -253,4 +253,9 @@ class FakeCloud:
 
 
 def _refusal(pool: Pool, code: str, verdict: Verdict) -> Refusal:
-    return Refusal(code, f"no {pool.instance_type} there", verdict, pool.instance_type, pool.zone, pool.subnet_id)
+    return Refusal(code, f"no {pool.instance_type} there", verdict, pool.instance_type, _zone(pool), pool.subnet_id)
+
+
+def _zone(pool: Pool) -> str:
+    """Return a pool's zone; an order that names none is told apart by its subnets, which lie in one zone each."""
+    return pool.zone or pool.subnet_id

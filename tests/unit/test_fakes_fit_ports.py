@@ -9,6 +9,8 @@ from tests.fakes.prices import FakePrices
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.scheduler import FakeScheduler
 
+from asbx.model.event import Event, EventKind
+from asbx.model.market import Market
 from asbx.ports import Clock, Cloud, Ledger, Prices, Recorder, Scheduler
 
 
@@ -23,4 +25,5 @@ def test_fakes_fit_their_doors() -> None:
     ledger.check()
     assert not cloud.owned("slurm")
     assert not scheduler.nodes()
-    assert (clock, prices, recorder)
+    assert prices.hourly("c7i.large", "us-east-2a", Market.SPOT)
+    recorder.record(Event(EventKind.PLAN_NOTE, "said"))

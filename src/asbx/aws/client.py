@@ -14,6 +14,7 @@ import boto3
 import botocore.exceptions as failures
 from botocore.config import Config as ClientConfig
 from botocore.credentials import DeferredRefreshableCredentials, create_assume_role_refresher
+from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 
 from asbx.aws.answers import verdict_of
@@ -30,7 +31,7 @@ _NO_CREDENTIALS = (
     failures.ProfileNotFound,
     failures.SSOError,
 )
-_CONNECTION = (failures.HTTPClientError, failures.ConnectionError, failures.ResponseParserError)
+_CONNECTION = (failures.HTTPClientError, failures.ConnectionError, ResponseParserError)
 _LOCAL = (
     failures.ParamValidationError,
     failures.NoRegionError,

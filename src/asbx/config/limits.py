@@ -48,6 +48,9 @@ SPOOL_POLL = timedelta(seconds=2)
 REQUESTS_AT_ONCE = 8
 # SQLite waits this long for another writer (a hook without daemon, the CLI) before it gives up.
 LEDGER_BUSY = timedelta(seconds=10)
+# After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
+# must not stand still for its own history.
+AUDIT_PAUSE = timedelta(seconds=30)
 # Reading ----------------------------------------------------------------------------------------------------
 # A configuration file larger than this is a mistake (10,000 groups fit).
 CONFIG_MAX_BYTES = 4 * 1024 * 1024
@@ -64,3 +67,10 @@ GANGS_AT_ONCE = 4
 WAIT_POLL = timedelta(milliseconds=200)
 # A request the ledger could not even close rests this long before it is tried again.
 LEDGER_REST = timedelta(seconds=5)
+# Values in a configuration file, aliases followed: a group needs about fifty, and each level of aliases multiplies.
+CONFIG_MAX_VALUES = 400_000
+# Our deepest key has eight levels; deeper files are attacks on the reader's stack.
+CONFIG_MAX_DEPTH = 24
+# Values in an execution plan, and how long a list or a text in it may be: a plan is user input.
+PLAN_MAX_LIST = 200
+PLAN_MAX_TEXT = 4096

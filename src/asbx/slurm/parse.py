@@ -11,12 +11,12 @@ from asbx.model.job import JobFacts
 from asbx.model.node import NodeView
 
 # Only the FIRST occurrence of a key counts: free text (Reason, Comment, Extra) comes after all of these and may
-# hold `State=` or `NodeAddr=` to fool a reader.
-_FIELD = re.compile(r"(?:^|\s)(NodeName|NodeAddr|NodeHostName|State|Reason|InstanceId)=(\S*)")
+# hold `State=` or `NodeAddr=` to fool a reader. (InstanceId comes after them, so it is read from JSON only.)
+_FIELD = re.compile(r"(?:^|\s)(NodeName|NodeAddr|NodeHostName|State)=(\S*)")
 
 
 def parse_nodes_text(text: str) -> tuple[NodeView, ...]:
-    """Read `scontrol show node --oneliner` (all versions)."""
+    """Read `scontrol show node --oneliner`, as versions before 23.02 need it."""
     return tuple(_node_from_line(line) for line in text.splitlines() if line.startswith("NodeName="))
 
 
@@ -34,7 +34,6 @@ def _node_from_line(line: str) -> NodeView:
         address=fields.get("NodeAddr", name),
         hostname=fields.get("NodeHostName", name),
         reason=reason[1].strip() if reason else "",
-        instance_id=_id(fields.get("InstanceId", "")),
     )
 
 
@@ -48,14 +47,14 @@ def parse_nodes_json(text: str) -> tuple[NodeView, ...]:
     """Read `scontrol show node --json` (23.02 and later)."""
     try:
         rows: list[dict[str, Any]] = json.loads(text)["nodes"]
-    except (ValueError, KeyError, TypeError) as error:
+        return tuple(_node_from_json(row) for row in rows)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SlurmError(
             "slurm-json",
             "scontrol's node table cannot be read",
             f"{type(error).__name__}: {error}",
             "report this",
         ) from None
-    return tuple(_node_from_json(row) for row in rows)
 
 
 def _node_from_json(row: dict[str, Any]) -> NodeView:

@@ -1,0 +1,195 @@
+"""`asbx lab`: a real Slurm and an emulated EC2 on this machine."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    help="A real Slurm and an emulated EC2 on this machine.",
+)
+StateOption = Annotated[
+    Path | None, typer.Option("--state-dir", help="The lab's folder; else a folder in your cache (~/.cache/asbx/lab).")
+]
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def _show(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2))
+
+
+def _layout(state_dir: Path | None) -> Any:
+    from asbx.lab.layout import Layout
+
+    return Layout.at(state_dir)
+
+
+def _control(state_dir: Path | None) -> Any:
+    from asbx.lab.emulation import Control
+    from asbx.lab.record import require
+
+    return Control(require(_layout(state_dir)).emulator_url)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@app.command()
+def up(
+    state_dir: StateOption = None,
+    nodes: Annotated[int, typer.Option(help="Nodes of the group aws-cpu.")] = 64,
+    boot: Annotated[float, typer.Option(help="Seconds an instance takes to boot.")] = 2.0,
+    accounting: Annotated[bool, typer.Option("--accounting", help="Run MariaDB and slurmdbd too, for sacct.")] = False,
+    region: Annotated[str, typer.Option(help="The region that is emulated.")] = "us-east-2",
+    no_machines: Annotated[
+        bool, typer.Option("--no-machines", help="Instances are launched but never boot (benchmarks).")
+    ] = False,
+    no_daemon: Annotated[
+        bool, typer.Option("--no-daemon", help="Start no ASBX daemon; the hooks do the work.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start everything on loopback; if it is up already, say so.
+
+    Example: asbx lab up --nodes 8 && eval "$(asbx lab env)" && sbatch -N 2 --wrap 'srun hostname'
+    """
+    from asbx.lab.record import Wishes
+    from asbx.lab.up import up as start
+
+    layout = _layout(state_dir)
+    wishes = Wishes(
+        nodes=nodes, boot_s=boot, accounting=accounting, region=region, machines=not no_machines, daemon=not no_daemon
+    )
+    record, is_new = start(layout, wishes, _say)
+    if as_json:
+        facts = {"state_dir": str(layout.root), "cluster": record.cluster, "endpoint": record.emulator_url}
+        _show({**facts, "slurm_conf": str(layout.slurm_conf), "config": str(layout.config), "started": is_new})
+        return
+    where = f" --state-dir {shlex.quote(str(layout.root))}" if state_dir else ""
+    typer.echo("The lab is up." if is_new else "The lab is up already.")
+    typer.echo(f'  eval "$(asbx lab env{where})"    then use sbatch, squeue, sinfo as on any cluster')
+    typer.echo(f"  asbx lab down{where}    ends it")
+
+
+@app.command()
+def env(state_dir: StateOption = None) -> None:
+    """Print export lines for your shell: Slurm, the emulated AWS and ASBX of this lab.
+
+    Example: eval "$(asbx lab env)"
+    """
+    from asbx.lab.record import require
+    from asbx.lab.wrappers import product_environment
+
+    layout = _layout(state_dir)
+    record = require(layout)
+    for key, value in (product_environment(layout, record) | record.disguise).items():
+        typer.echo(f"export {key}={shlex.quote(value)}")
+    typer.echo(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
+
+
+@app.command()
+def status(state_dir: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show what runs.
+
+    Example: asbx lab status
+    """
+    from asbx.lab.record import load
+    from asbx.lab.status import lab_status
+
+    layout = _layout(state_dir)
+    facts = lab_status(layout, load(layout))
+    if as_json:
+        _show(facts)
+        return
+    typer.echo(f"lab        {'up' if facts['up'] else 'not up'}, {facts['state_dir']}")
+    for name, process in facts["processes"].items():
+        typer.echo(f"{name:<10} {'pid ' + str(process['pid']) if process['alive'] else 'DEAD'}")
+    if facts["up"]:
+        typer.echo(f"slurm      {'answers' if facts['slurm'] else 'does not answer'}, cluster {facts['cluster']}")
+        typer.echo(f"instances  {facts['instances']} alive at {facts['endpoint']}")
+
+
+@app.command()
+def down(state_dir: StateOption = None, as_json: JsonOption = False) -> None:
+    """End everything this lab started, and only that. Logs stay in the folder.
+
+    Example: asbx lab down
+    """
+    from asbx.lab.up import down as end
+
+    had = end(_layout(state_dir), _say)
+    if as_json:
+        _show({"ended": had})
+        return
+    typer.echo("The lab is down." if had else "No lab is up here.")
+
+
+@app.command()
+def demo(
+    state_dir: StateOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the lab up afterwards.")] = False,
+    accounting: Annotated[bool, typer.Option("--accounting", help="Run MariaDB and slurmdbd too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines, the summary last.")] = False,
+) -> None:
+    """Watch a 4-node MPI job go from sbatch to billing. Succeeds only if all of it happened and nothing is left.
+
+    Example: asbx lab demo
+    """
+    from asbx.lab.demo import run_demo
+
+    raise typer.Exit(run_demo(_layout(state_dir), keep=keep, accounting=accounting, as_json=as_json))
+
+
+@app.command()
+def instances(state_dir: StateOption = None, as_json: JsonOption = False) -> None:
+    """Show the emulator's instances, ended ones too.
+
+    Example: asbx lab instances --json
+    """
+    _table(
+        _control(state_dir).get("instances"),
+        ("id", "type", "zone", "market", "state", "node", "job", "private_ip", "price"),
+        as_json=as_json,
+    )
+
+
+@app.command()
+def calls(
+    state_dir: StateOption = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Count from zero again.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how often each API action was called.
+
+    Example: asbx lab calls --reset
+    """
+    control = _control(state_dir)
+    counts: dict[str, int] = control.get("calls")
+    if reset:
+        control.delete("calls")
+    if as_json:
+        _show(dict(counts))
+        return
+    for action, count in sorted(counts.items()):
+        typer.echo(f"{count:6} {action}")
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
+    """Print rows as JSON, or as columns as wide as they need to be."""
+    if as_json:
+        _show(rows)
+        return
+    cells = [columns, *(tuple("" if row.get(c) is None else str(row[c]) for c in columns) for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

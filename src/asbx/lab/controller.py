@@ -1,0 +1,61 @@
+"""Start slurmctld and wait until it answers."""
+
+from __future__ import annotations
+
+import subprocess
+
+from asbx.config.schema import Config
+from asbx.lab import conf, programs
+from asbx.lab.layout import Layout
+from asbx.lab.processes import Process, start, wait_until
+from asbx.lab.record import Record
+from asbx.lab.trouble import LabBroken
+from asbx.lab.wrappers import write_wrappers
+
+_PATIENCE_S = 20.0
+
+
+def write_files(layout: Layout, record: Record, config: Config, nodes: list[str]) -> None:
+    """Write slurm.conf, the wrappers and the folders of every node."""
+    write_wrappers(layout, record)
+    text = conf.slurm_conf(conf.product_lines(config), conf.lab_settings(layout, record))
+    layout.slurm_conf.write_text(text, encoding="utf-8")
+    for node in nodes:
+        for folder in layout.node_folders(node):
+            folder.mkdir(parents=True, exist_ok=True)
+
+
+def start_slurmctld(layout: Layout, record: Record, environ: dict[str, str]) -> Process:
+    """Start slurmctld. Raises LabBroken (`lab-slurmctld`) when it does not answer."""
+    command = [str(programs.find("slurmctld")), "-D", "-f", str(layout.slurm_conf)]
+    process = start("slurmctld", command, layout.log / "slurmctld.out", environ)
+    wait_until(lambda: answers(layout, record) or not process.is_alive, _PATIENCE_S)
+    if not answers(layout, record):
+        said = (layout.log / "slurmctld.out").read_text(encoding="utf-8", errors="replace").splitlines()
+        why = next((line for line in said if "fatal" in line), "it was asked with `scontrol ping`")
+        raise LabBroken("lab-slurmctld", "slurmctld does not answer", why, f"see {layout.log / 'slurmctld.log'}")
+    return process
+
+
+def answers(layout: Layout, record: Record) -> bool:
+    """Return whether slurmctld is up."""
+    return "is UP" in scontrol(layout, record, "ping")
+
+
+def scontrol(layout: Layout, record: Record, *words: str) -> str:
+    """Run scontrol against the lab and return what it printed, "" when it failed."""
+    return client(layout, record, "scontrol", *words)
+
+
+def client(layout: Layout, record: Record, program: str, *words: str) -> str:
+    """Run one of Slurm's client programs against the lab and return what it printed, "" when it failed."""
+    done = subprocess.run(
+        [programs.find(program), *words],
+        env=conf.clean_environment(layout, record),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.stdout if done.returncode == 0 else ""

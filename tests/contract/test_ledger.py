@@ -1,0 +1,348 @@
+"""What every ledger promises, in memory or in a database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from tests.fakes import samples
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.samples import NOON
+
+from asbx.errors import LedgerError
+from asbx.ledger.store import open_ledger
+from asbx.model.event import Event, EventKind
+from asbx.model.job import JobAsk
+from asbx.model.names import GroupName
+from asbx.model.record import Binding
+from asbx.ports import Ledger
+
+LATER = NOON + timedelta(hours=1)
+
+
+@pytest.fixture(params=["fake", "sqlite"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    """Open every ledger there is."""
+    if request.param == "fake":
+        yield FakeLedger()
+        return
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def launched(ledger: Ledger) -> Ledger:
+    """Return a ledger with a request, an intent, an answered attempt and instances i-1 and i-2."""
+    ledger.add_request(samples.request())
+    ledger.add_intent(samples.intent())
+    asked = samples.attempt()
+    ledger.add_attempt(asked)
+    answered = replace(asked, answered_at=LATER, answer=samples.answer())
+    ledger.answer_attempt(answered, [samples.instance_row("i-1"), samples.instance_row("i-2")])
+    return ledger
+
+
+# -- requests
+
+
+def test_a_request_comes_back_whole(ledger: Ledger) -> None:
+    """Nodes, jobs with null fields, notes and the plan are read back as they were written."""
+    job = JobAsk(7, ("aws-cpu-000", "aws-cpu-001"), ("aws-cpu-001",), partition="aws", priority=3)
+    request = replace(samples.request(), jobs=(job, JobAsk(8, (), ())), notes=("odd: é ☃",), plan_text='{"a": 1}\n')
+    assert ledger.add_request(request)
+    assert ledger.open_requests() == (request,)
+
+
+def test_a_request_is_new_once(ledger: Ledger) -> None:
+    """The same id again is refused quietly, and the first contents stay."""
+    first = samples.request()
+    assert ledger.add_request(first)
+    assert not ledger.add_request(replace(first, nodes=("aws-cpu-099",)))
+    assert ledger.open_requests() == (first,)
+
+
+def test_open_requests_are_oldest_first(ledger: Ledger) -> None:
+    """Work is done in the order Slurm asked for it, whatever the order of writing."""
+    late = samples.request("r-a", received_at=LATER)
+    early = samples.request("r-b", received_at=NOON)
+    ledger.add_request(late)
+    ledger.add_request(early)
+    assert ledger.open_requests() == (early, late)
+
+
+def test_a_finished_request_is_no_longer_open(ledger: Ledger) -> None:
+    """Outcomes are new, done or failed; the first one said stands; unknown ids have none."""
+    ledger.add_request(samples.request("r-1"))
+    ledger.add_request(samples.request("r-2"))
+    assert ledger.request_outcome("r-1") == ("new", "")
+    ledger.finish_request("r-1", failed=False, note="all up", at=LATER)
+    ledger.finish_request("r-1", failed=True, note="again", at=LATER)
+    ledger.finish_request("r-2", failed=True, note="no room", at=LATER)
+    ledger.finish_request("r-9", failed=True, note="nobody", at=LATER)
+    assert ledger.request_outcome("r-1") == ("done", "all up")
+    assert ledger.request_outcome("r-2") == ("failed", "no room")
+    assert ledger.request_outcome("r-9") is None
+    assert ledger.open_requests() == ()
+
+
+# -- launches
+
+
+def test_an_intent_comes_back_whole(ledger: Ledger) -> None:
+    """Jobs, group, nodes and the microsecond are kept; writing it again changes nothing."""
+    intent = replace(samples.intent(jobs=(12, 13)), group=GroupName("aws-east", "cpu"), nodes=("aws-east-cpu-7",))
+    ledger.add_intent(intent)
+    ledger.add_intent(replace(intent, created_at=LATER))
+    assert ledger.intents("r-1") == (intent,)
+    assert ledger.intents("r-2") == ()
+
+
+def test_an_intent_id_stands_for_one_launch(ledger: Ledger) -> None:
+    """Other nodes under the same id are refused: EC2 would take them for the first ones."""
+    ledger.add_intent(samples.intent())
+    with pytest.raises(LedgerError) as caught:
+        ledger.add_intent(replace(samples.intent(), nodes=("aws-cpu-050",)))
+    assert caught.value.code == "ledger-differs"
+    assert ledger.intents("r-1") == (samples.intent(),)
+
+
+def test_known_intents_are_ours_only(ledger: Ledger) -> None:
+    """Of many thousand ids, those recorded are returned."""
+    for number in range(3):
+        ledger.add_intent(samples.intent(f"int-{number}"))
+    asked = [f"int-{number}" for number in range(2, 2500)]
+    assert ledger.known_intents(asked) == {"int-2"}
+    assert ledger.known_intents([]) == frozenset()
+
+
+def test_an_unanswered_attempt_keeps_its_order(ledger: Ledger) -> None:
+    """After a crash the call can be repeated exactly: order equal, answer None."""
+    ledger.add_intent(samples.intent())
+    attempt = samples.attempt()
+    ledger.add_attempt(attempt)
+    ledger.add_attempt(attempt)
+    assert ledger.attempts("int-1") == (attempt,)
+    assert ledger.attempts("int-2") == ()
+
+
+def test_an_attempt_number_stands_for_one_order(ledger: Ledger) -> None:
+    """Another order under the same number is refused: its token is spent."""
+    ledger.add_intent(samples.intent())
+    ledger.add_attempt(samples.attempt())
+    with pytest.raises(LedgerError) as caught:
+        ledger.add_attempt(replace(samples.attempt(), order=samples.order(count=3)))
+    assert caught.value.code == "ledger-differs"
+
+
+def test_an_answer_comes_with_its_instances(launched: Ledger) -> None:
+    """Answer, refusals and instances are there together, equal to what was given."""
+    (attempt,) = launched.attempts("int-1")
+    assert attempt.answer == samples.answer()
+    assert attempt.answered_at == LATER
+    assert attempt.order == samples.attempt().order
+    assert launched.instances() == (samples.instance_row("i-1"), samples.instance_row("i-2"))
+    assert launched.instances(intent_id="int-1") == launched.instances()
+    assert launched.instances(intent_id="int-2") == ()
+
+
+def test_an_answer_said_again_loses_nothing(launched: Ledger) -> None:
+    """Replaying the call after a crash keeps bindings, prices and ends already known."""
+    launched.bind([("aws-cpu-000", samples.instance("i-1"))], LATER)
+    before = launched.instances()
+    answered = replace(samples.attempt(), answered_at=LATER, answer=samples.answer())
+    launched.answer_attempt(answered, [samples.instance_row("i-1"), samples.instance_row("i-2")])
+    assert launched.instances() == before
+
+
+def test_a_refused_call_keeps_its_code(ledger: Ledger) -> None:
+    """A call EC2 refused as a whole has an error and no answer; a later answer replaces it."""
+    ledger.add_intent(samples.intent())
+    refused = replace(samples.attempt(), answered_at=LATER, error="RequestLimitExceeded")
+    ledger.answer_attempt(refused, [])
+    assert ledger.attempts("int-1") == (refused,)
+    answered = replace(samples.attempt(), answered_at=LATER, answer=samples.answer())
+    ledger.answer_attempt(answered, [])
+    assert ledger.attempts("int-1") == (answered,)
+
+
+def test_attempts_come_by_number(ledger: Ledger) -> None:
+    """The ladder reads its rungs in order, also past the ninth."""
+    ledger.add_intent(samples.intent())
+    for number in (10, 2, 1):
+        ledger.add_attempt(samples.attempt(number=number))
+    assert [attempt.number for attempt in ledger.attempts("int-1")] == [1, 2, 10]
+
+
+def test_nothing_launches_without_an_intent(ledger: Ledger) -> None:
+    """An attempt or instance of an unknown intent is refused, and nothing of it is kept."""
+    with pytest.raises(LedgerError) as caught:
+        ledger.add_attempt(samples.attempt("int-9"))
+    assert caught.value.code == "ledger-no-intent"
+    ledger.add_intent(samples.intent())
+    with pytest.raises(LedgerError) as caught:
+        ledger.answer_attempt(samples.attempt(), [samples.instance_row(intent_id="int-9")])
+    assert caught.value.code == "ledger-no-intent"
+    assert ledger.instances() == ()
+    assert ledger.attempts("int-1") == ()
+
+
+# -- instances and bindings
+
+
+def test_binding_marks_the_instance(launched: Ledger) -> None:
+    """A bound instance knows its node, address, reservation and place in the launch."""
+    launched.bind([("aws-cpu-001", samples.instance("i-2", launch_index=5))], LATER)
+    assert launched.live_bindings() == (Binding("aws-cpu-001", "i-2", LATER),)
+    (row,) = [row for row in launched.instances() if row.instance_id == "i-2"]
+    assert row == replace(
+        samples.instance_row("i-2"),
+        node="aws-cpu-001",
+        bound_at=LATER,
+        private_ip="10.0.0.9",
+        reservation_id="r-1",
+        launch_index=5,
+    )
+
+
+def test_binding_the_same_pair_again_changes_nothing(launched: Ledger) -> None:
+    """A flow that repeats itself after a crash neither fails nor moves the time."""
+    pair = ("aws-cpu-000", samples.instance("i-1"))
+    launched.bind([pair, pair], NOON)
+    launched.bind([pair, ("aws-cpu-001", samples.instance("i-2"))], LATER)
+    assert launched.live_bindings() == (
+        Binding("aws-cpu-000", "i-1", NOON),
+        Binding("aws-cpu-001", "i-2", LATER),
+    )
+
+
+@pytest.mark.parametrize(("node", "instance_id"), [("aws-cpu-000", "i-2"), ("aws-cpu-001", "i-1")])
+def test_a_second_partner_is_refused(launched: Ledger, node: str, instance_id: str) -> None:
+    """No node has two live instances and no instance two nodes; the whole call is undone."""
+    launched.bind([("aws-cpu-000", samples.instance("i-1"))], NOON)
+    with pytest.raises(LedgerError) as caught:
+        launched.bind([("aws-cpu-009", samples.instance("i-9")), (node, samples.instance(instance_id))], LATER)
+    assert caught.value.code == "already-bound"
+    assert launched.live_bindings() == (Binding("aws-cpu-000", "i-1", NOON),)
+
+
+def test_partners_within_one_call_are_checked(launched: Ledger) -> None:
+    """A call that contradicts itself binds nothing."""
+    with pytest.raises(LedgerError) as caught:
+        launched.bind([("aws-cpu-000", samples.instance("i-1")), ("aws-cpu-000", samples.instance("i-2"))], NOON)
+    assert caught.value.code == "already-bound"
+    assert launched.live_bindings() == ()
+
+
+def test_a_released_node_may_be_bound_again(launched: Ledger) -> None:
+    """Release closes live bindings only; then both sides are free."""
+    launched.bind([("aws-cpu-000", samples.instance("i-1"))], NOON)
+    launched.release(["aws-cpu-000", "aws-cpu-077"], LATER)
+    launched.release(["aws-cpu-000"], LATER + timedelta(hours=1))
+    assert launched.live_bindings() == ()
+    launched.bind([("aws-cpu-000", samples.instance("i-2")), ("aws-cpu-001", samples.instance("i-1"))], LATER)
+    assert {(b.node, b.instance_id) for b in launched.live_bindings()} == {
+        ("aws-cpu-000", "i-2"),
+        ("aws-cpu-001", "i-1"),
+    }
+
+
+def test_live_bindings_of_some_nodes(launched: Ledger) -> None:
+    """Asked for nodes, the ledger answers for these, each once; asked for none, nothing."""
+    pairs = [(f"aws-cpu-{number:04d}", samples.instance(f"i-{number}")) for number in range(2000)]
+    launched.bind(pairs, NOON)
+    wanted = [node for node, _ in pairs[500:1800]]
+    assert [binding.node for binding in launched.live_bindings(wanted + wanted[:1])] == wanted
+    assert len(launched.live_bindings()) == 2000
+    assert launched.live_bindings([]) == ()
+
+
+def test_an_end_is_said_once(launched: Ledger) -> None:
+    """The first end of an instance stands; unknown ids are passed over."""
+    launched.end_instances(["i-1", "i-77"], "suspended", NOON)
+    launched.end_instances(["i-1"], "again", LATER)
+    assert [row.instance_id for row in launched.instances(live_only=True)] == ["i-2"]
+    (ended,) = [row for row in launched.instances() if row.ended_at]
+    assert (ended.instance_id, ended.end_reason, ended.ended_at) == ("i-1", "suspended", NOON)
+
+
+@pytest.mark.parametrize("price", ["0.0850", "1E-7", "98.32000000000000000001", "0"])
+def test_a_price_is_exact(launched: Ledger, price: str) -> None:
+    """Not one digit of a price is lost, not even a trailing zero."""
+    launched.set_price("i-1", Decimal(price))
+    assert str(launched.instances()[0].price) == str(Decimal(price))
+
+
+def test_an_unknown_price_stays_unknown(ledger: Ledger) -> None:
+    """None is not zero."""
+    ledger.add_intent(samples.intent())
+    ledger.answer_attempt(samples.attempt(), [samples.instance_row(price=None)])
+    assert ledger.instances()[0].price is None
+
+
+def test_instances_are_first_launched_first(ledger: Ledger) -> None:
+    """The order is the launch's, then the id's."""
+    ledger.add_intent(samples.intent())
+    rows = [
+        samples.instance_row("i-3", launched_at=LATER),
+        samples.instance_row("i-2"),
+        samples.instance_row("i-1"),
+    ]
+    ledger.answer_attempt(samples.attempt(), rows)
+    assert [row.instance_id for row in ledger.instances()] == ["i-1", "i-2", "i-3"]
+
+
+# -- events and time
+
+
+def test_events_are_found_by_what_they_are_about(ledger: Ledger) -> None:
+    """By job, by node, by request, or all; oldest first."""
+    first = Event(EventKind.LAUNCH_ASKED, "asked", request_id="r-1", gang_id="job-12", job_id=12)
+    second = Event(EventKind.NODE_BOUND, "bound", request_id="r-1", node="aws-cpu-000", instance_id="i-1")
+    third = Event(EventKind.PASS_FAILED, "oh", level="error", data={"n": 1, "list": ["a", None]})
+    for number, event in enumerate((first, second, third)):
+        ledger.add_event(event, NOON + timedelta(seconds=number))
+    assert [event for _, event in ledger.events()] == [first, second, third]
+    assert ledger.events(job_id=12) == ((NOON, first),)
+    assert [event for _, event in ledger.events(node="aws-cpu-000")] == [second]
+    assert [event for _, event in ledger.events(request_id="r-1")] == [first, second]
+    assert ledger.events(request_id="r-1", node="nobody") == ()
+
+
+def test_the_limit_keeps_the_newest_events(ledger: Ledger) -> None:
+    """A limit cuts the past, not the present."""
+    for number in range(5):
+        ledger.add_event(Event(EventKind.PLAN_NOTE, str(number)), NOON)
+    assert [event.text for _, event in ledger.events(limit=2)] == ["3", "4"]
+
+
+def test_event_data_is_kept_as_json_can(ledger: Ledger) -> None:
+    """Facts JSON has no word for become text; the event is never refused for them."""
+    ledger.add_event(Event(EventKind.PLAN_NOTE, "x", data={"usd": Decimal("1.50"), "t": (1, 2)}), NOON)
+    assert ledger.events()[0][1].data == {"usd": "1.50", "t": [1, 2]}
+
+
+def test_times_come_back_as_utc(ledger: Ledger) -> None:
+    """A time written in another zone is the same moment, read as UTC, to the microsecond."""
+    there = datetime(2026, 3, 1, 5, 30, 0, 654321, tzinfo=timezone(timedelta(hours=-7)))
+    ledger.add_event(Event(EventKind.PLAN_NOTE, "x"), there)
+    (at, _), *_ = ledger.events()
+    assert at == there
+    assert at.tzinfo == UTC
+
+
+def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
+    """Nobody could say later what it meant."""
+    naive = NOON.replace(tzinfo=None)
+    with pytest.raises(LedgerError):
+        ledger.add_event(Event(EventKind.PLAN_NOTE, "x"), naive)
+
+
+def test_a_healthy_ledger_passes_its_check(ledger: Ledger) -> None:
+    """check() says nothing when all is well, and leaves nothing behind."""
+    ledger.check()
+    assert ledger.events() == ()

@@ -1,0 +1,131 @@
+"""The database and the fake answer alike whatever is asked of them, in any order."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.fakes import samples
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.samples import NOON
+
+from asbx.errors import LedgerError
+from asbx.ledger.store import open_ledger
+from asbx.model.event import Event, EventKind
+from asbx.ports import Ledger
+
+REQUESTS = st.sampled_from(["r-1", "r-2", "r-3"])
+INTENTS = st.sampled_from(["int-1", "int-2", "int-3"])
+IDS = st.sampled_from([f"i-{number}" for number in range(6)])
+NODES = st.sampled_from(samples.node_names(5))
+SECONDS = st.integers(0, 5).map(lambda number: NOON + timedelta(seconds=number))
+
+
+class BothLedgers(RuleBasedStateMachine):
+    """Do everything twice and compare."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.real = open_ledger(f"sqlite:///{self.folder.name}/ledger.db")
+        self.fake = FakeLedger()
+
+    def teardown(self) -> None:
+        """Leave no file behind."""
+        self.real.close()
+        self.folder.cleanup()
+
+    def both(self, ask: Callable[[Ledger], object]) -> None:
+        """Ask both; answers or error codes must be equal."""
+        assert self.said(self.real, ask) == self.said(self.fake, ask)
+
+    @staticmethod
+    def said(ledger: Ledger, ask: Callable[[Ledger], object]) -> object:
+        """Return the answer, or the code of the refusal."""
+        try:
+            return ask(ledger)
+        except LedgerError as error:
+            return error.code
+
+    @rule(request_id=REQUESTS, at=SECONDS)
+    def add_request(self, request_id: str, at: datetime) -> None:
+        """Let Slurm ask, perhaps again."""
+        request = replace(samples.request(request_id), received_at=at)
+        self.both(lambda ledger: ledger.add_request(request))
+
+    @rule(request_id=REQUESTS, failed=st.booleans())
+    def finish_request(self, request_id: str, failed: bool) -> None:
+        """Finish a request."""
+        self.both(lambda ledger: ledger.finish_request(request_id, failed=failed, note="n", at=NOON))
+        self.both(lambda ledger: ledger.request_outcome(request_id))
+
+    @rule(intent_id=INTENTS, request_id=REQUESTS)
+    def add_intent(self, intent_id: str, request_id: str) -> None:
+        """Mean to launch, perhaps under a taken id."""
+        intent = samples.intent(intent_id, request_id=request_id)
+        self.both(lambda ledger: ledger.add_intent(intent))
+        self.both(lambda ledger: ledger.intents(request_id))
+
+    @rule(intent_id=INTENTS, number=st.integers(1, 2), count=st.integers(2, 3))
+    def add_attempt(self, intent_id: str, number: int, count: int) -> None:
+        """Note a call about to be made."""
+        attempt = replace(samples.attempt(intent_id, number), order=samples.order(count=count))
+        self.both(lambda ledger: ledger.add_attempt(attempt))
+
+    @rule(intent_id=INTENTS, number=st.integers(1, 2), ids=st.lists(IDS, max_size=3, unique=True))
+    def answer(self, intent_id: str, number: int, ids: list[str]) -> None:
+        """Let EC2 answer, perhaps again, with instances perhaps known."""
+        attempt = replace(samples.attempt(intent_id, number), answer=samples.answer(tuple(ids)), answered_at=NOON)
+        rows = [samples.instance_row(name, intent_id=intent_id) for name in ids]
+        self.both(lambda ledger: ledger.answer_attempt(attempt, rows))
+        self.both(lambda ledger: [kept.answer for kept in ledger.attempts(intent_id)])
+
+    @rule(pairs=st.lists(st.tuples(NODES, IDS), max_size=3), at=SECONDS)
+    def bind(self, pairs: list[tuple[str, str]], at: datetime) -> None:
+        """Bind nodes to instances, or be refused."""
+        rows = [(node, samples.instance(name, launch_index=3)) for node, name in pairs]
+        self.both(lambda ledger: ledger.bind(rows, at))
+
+    @rule(nodes=st.lists(NODES, max_size=3), at=SECONDS)
+    def release(self, nodes: list[str], at: datetime) -> None:
+        """Release nodes."""
+        self.both(lambda ledger: ledger.release(nodes, at))
+        self.both(lambda ledger: ledger.live_bindings(nodes))
+
+    @rule(ids=st.lists(IDS, max_size=3), at=SECONDS)
+    def end(self, ids: list[str], at: datetime) -> None:
+        """End instances, perhaps again."""
+        self.both(lambda ledger: ledger.end_instances(ids, "over", at))
+
+    @rule(name=IDS, price=st.decimals("0", "100", places=4))
+    def set_price(self, name: str, price: Decimal) -> None:
+        """Learn a price."""
+        self.both(lambda ledger: ledger.set_price(name, price))
+
+    @rule(node=NODES, text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5))
+    def add_event(self, node: str, text: str) -> None:
+        """Let something happen."""
+        self.both(lambda ledger: ledger.add_event(Event(EventKind.NODE_BOUND, text, node=node), NOON))
+        self.both(lambda ledger: ledger.events(node=node, limit=3))
+
+    @invariant()
+    def looks_alike(self) -> None:
+        """Compare what is kept; no node and no instance is bound twice."""
+        self.both(lambda ledger: ledger.open_requests())
+        self.both(lambda ledger: ledger.instances(live_only=True))
+        self.both(lambda ledger: ledger.instances())
+        live = self.real.live_bindings()
+        assert live == self.fake.live_bindings()
+        assert len({binding.node for binding in live}) == len(live) == len({b.instance_id for b in live})
+
+
+TestBothLedgers = BothLedgers.TestCase
+TestBothLedgers.settings = settings(
+    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

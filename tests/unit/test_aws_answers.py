@@ -1,0 +1,87 @@
+"""What EC2 says, as values: grouped ids, errors beside instances, the table of codes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from asbx.aws.answers import VERDICTS, fleet_answer, instances, verdict_of
+from asbx.model.market import Market, Verdict
+
+
+def test_all_ids_of_a_group_are_ours() -> None:
+    """One item of the answer holds several ids; reading only the first loses instances that run for ever."""
+    answer = fleet_answer(
+        {
+            "FleetId": "fleet-1",
+            "Instances": [
+                {"InstanceIds": ["i-1", "i-2"], "InstanceType": "c7i.large", "Lifecycle": "spot",
+                 "LaunchTemplateAndOverrides": {"Overrides": {"SubnetId": "subnet-a", "AvailabilityZone": "z"}}},
+                {"InstanceIds": ["i-3"], "InstanceType": "m7i.large", "Lifecycle": "on-demand", "SubnetId": "subnet-b"},
+            ],
+        }
+    )  # fmt: skip
+    assert [launched.instance_id for launched in answer.launched] == ["i-1", "i-2", "i-3"]
+    assert [launched.market for launched in answer.launched] == [Market.SPOT, Market.SPOT, Market.ON_DEMAND]
+    assert [launched.subnet_id for launched in answer.launched] == ["subnet-a", "subnet-a", "subnet-b"]
+
+
+def test_errors_come_beside_instances() -> None:
+    """Throttling inside Errors[] is told apart from an empty pool."""
+    answer = fleet_answer(
+        {
+            "Errors": [
+                {"ErrorCode": "InsufficientInstanceCapacity", "ErrorMessage": "none",
+                 "LaunchTemplateAndOverrides": {"Overrides": {"InstanceType": "c7i.large", "SubnetId": "s"}}},
+                {"ErrorCode": "RequestLimitExceeded"},
+                {"ErrorCode": "BrandNewCode"},
+            ]
+        }
+    )  # fmt: skip
+    assert [r.verdict for r in answer.refusals] == [Verdict.CAPACITY, Verdict.THROTTLED, Verdict.UNKNOWN]
+    assert answer.refusals[0].instance_type == "c7i.large"
+
+
+def test_an_empty_answer_is_empty() -> None:
+    """Missing keys are no trouble."""
+    assert fleet_answer({}).launched == ()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "verdict"),
+    [
+        ("InsufficientInstanceCapacity", 500, Verdict.CAPACITY),
+        ("VcpuLimitExceeded", 400, Verdict.QUOTA),
+        ("InsufficientFreeAddressesInSubnet", 400, Verdict.ADDRESSES),
+        ("UnauthorizedOperation", 403, Verdict.PERMISSION),
+        ("BrandNewCode", 503, Verdict.TRANSIENT),
+        ("BrandNewCode", 400, Verdict.UNKNOWN),
+    ],
+)
+def test_codes_mean_what_the_table_says(code: str, status: int, verdict: Verdict) -> None:
+    """The code decides; only an unknown one looks at the HTTP status."""
+    assert verdict_of(code, status) == verdict
+
+
+def test_every_verdict_has_codes_but_unknown() -> None:
+    """No row of the table is empty, and no code stands in two rows."""
+    assert set(VERDICTS.values()) == set(Verdict) - {Verdict.UNKNOWN}
+
+
+def test_the_address_is_of_device_0_on_card_0() -> None:
+    """The order of interfaces in the answer says nothing (aws-parallelcluster #5682)."""
+    cards = [(1, 1, "10.0.0.9"), (1, 0, "10.0.0.8"), (0, 0, "10.0.0.7"), (0, 1, "10.0.0.6")]
+    item = {
+        "InstanceId": "i-1",
+        "InstanceType": "p5.48xlarge",
+        "State": {"Name": "running"},
+        "LaunchTime": datetime(2026, 1, 1, tzinfo=UTC),
+        "PrivateIpAddress": "10.0.0.9",
+        "NetworkInterfaces": [
+            {"PrivateIpAddress": ip, "Attachment": {"DeviceIndex": device, "NetworkCardIndex": card}}
+            for device, card, ip in cards
+        ],
+    }
+    (instance,) = instances({"Reservations": [{"ReservationId": "r-1", "Instances": [item]}]})
+    assert (instance.private_ip, instance.reservation_id) == ("10.0.0.7", "r-1")
