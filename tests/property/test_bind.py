@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from tests.fakes.samples import instance
 
 from asbx.config.limits import TAG_VALUE_MAX
-from asbx.decide.bind import naming, pair
-from asbx.model.hostlist import expand
+from asbx.decide.bind import name_of, naming, pair
 from asbx.model.market import Instance
 
 numbers = st.lists(st.integers(0, 9999), min_size=1, max_size=120, unique=True)
@@ -51,20 +50,7 @@ def test_the_node_finds_the_name_the_controller_bound(case: tuple[list[str], lis
         for instance_id in call.instance_ids:
             tags[instance_id].update(call.tags)
     for node, one in pairs:
-        assert chosen(tags[one.instance_id], one) == node
-
-
-def chosen(tags: dict[str, str], one: Instance) -> str:
-    """Return the name a node chooses: its own tag, else its place in its reservation's list."""
-    if "asbx:node" in tags:
-        return tags["asbx:node"]
-    text, number = tags["asbx:nodes"], 1
-    while text.endswith("+"):
-        number += 1
-        text = text[:-1] + tags[f"asbx:nodes.{number}"]
-    reservation, _, names = text.partition("=")
-    assert reservation == one.reservation_id
-    return expand(names)[one.launch_index]
+        assert name_of(replace(one, tags=tags[one.instance_id])) == node
 
 
 @given(st.integers(1, 1000))

@@ -63,9 +63,7 @@ def test_an_event_is_one_line_and_one_row(tmp_path: Path) -> None:
 def test_a_line_names_only_what_it_is_about(tmp_path: Path) -> None:
     """Empty ids are left out, and a line break in a text does not break the line."""
     file = tmp_path / "a.log"
-    LedgerAndLogRecorder(FakeLedger(), file, FakeClock()).record(
-        Event(EventKind.PASS_FAILED, "a\nb", level="error")
-    )
+    LedgerAndLogRecorder(FakeLedger(), file, FakeClock()).record(Event(EventKind.PASS_FAILED, "a\nb", level="error"))
     assert list(lines(file)[0]) == ["at", "level", "event", "text"]
     assert (lines(file)[0]["level"], lines(file)[0]["text"]) == ("error", "a\nb")
 
@@ -80,12 +78,10 @@ def test_text_lines_are_for_people(tmp_path: Path) -> None:
     assert first.startswith(
         'at=2026-03-01T12:00:00+00:00 level=info event=node-bound text="aws-cpu-000 is i-1" request_id=r-1'
     )
-    assert second.endswith('text=two\\nlines')
+    assert second.endswith("text=two\\nlines")
 
 
-@pytest.mark.parametrize(
-    ("level", "shown"), [("debug", 3), ("info", 2), ("warn", 1), ("error", 0), ("fatal", 0)]
-)
+@pytest.mark.parametrize(("level", "shown"), [("debug", 3), ("info", 2), ("warn", 1), ("error", 0), ("fatal", 0)])
 def test_the_level_cuts_the_log_not_the_ledger(tmp_path: Path, level: str, shown: int) -> None:
     """The log shows what was asked for; the ledger keeps everything but debug."""
     file, ledger = tmp_path / "a.log", FakeLedger()

@@ -67,3 +67,10 @@ GANGS_AT_ONCE = 4
 WAIT_POLL = timedelta(milliseconds=200)
 # A request the ledger could not even close rests this long before it is tried again.
 LEDGER_REST = timedelta(seconds=5)
+# Values in a configuration file, aliases followed: a group needs about fifty, and each level of aliases multiplies.
+CONFIG_MAX_VALUES = 400_000
+# Our deepest key has eight levels; deeper files are attacks on the reader's stack.
+CONFIG_MAX_DEPTH = 24
+# Values in an execution plan, and how long a list or a text in it may be: a plan is user input.
+PLAN_MAX_LIST = 200
+PLAN_MAX_TEXT = 4096

@@ -1,11 +1,13 @@
 """The configuration, key by key. Upstream's sections and keys keep their meaning; ours are added beside them.
 
 Sources: section and key names of the predecessor's YAML; slurm.conf(5) for what the values end up in.
-Unknown keys are refused; loading and its error messages live in `load.py`.
+Unknown keys are refused; loading and its error messages live in `load.py`, rules over several keys in `rules.py`.
+The strings below the keys are the descriptions of `asbx config schema` and docs/reference/configuration.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,68 +21,94 @@ from asbx.model.names import GroupName
 class Section(BaseModel):
     """Frozen, no unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class AssumeRole(Section):
     """Credentials by sts:AssumeRole."""
 
-    role_arn: str
+    role_arn: str = Field(min_length=1)
+    """The role to assume."""
     session_name: str = "asbx"
+    """Name of the session, as CloudTrail shows it."""
     duration_seconds: int = Field(default=3600, ge=900, le=43200)
+    """How long credentials last before they are renewed."""
     external_id: str = ""
+    """External id the role's trust policy asks for."""
     policy: str = ""
+    """JSON policy that narrows the session further."""
 
 
 class Sso(Section):
-    """Credentials of an SSO profile."""
+    """Credentials of an IAM Identity Center (SSO) profile."""
 
     profile_name: str = ""
+    """Profile in ~/.aws/config of the user that runs slurmctld; `aws.profile` serves as well."""
     start_url: str = ""
+    """Accepted from upstream; the profile's own start URL is used."""
     account_id: str = ""
+    """Accepted from upstream; the profile's own account is used."""
     role_name: str = ""
+    """Accepted from upstream; the profile's own role is used."""
 
 
 class WebIdentity(Section):
-    """Credentials by a web identity token."""
+    """Credentials by a web identity token (Kubernetes)."""
 
-    role_arn: str
+    role_arn: str = Field(min_length=1)
+    """The role to assume."""
     token_file: Path
+    """File that holds the token."""
     session_name: str = "asbx"
+    """Name of the session, as CloudTrail shows it."""
 
 
 class CrossAccount(Section):
     """A role in another account."""
 
     source_profile: str = ""
-    target_role_arn: str
+    """Profile whose credentials assume the role; empty means the default chain."""
+    target_role_arn: str = Field(min_length=1)
+    """The role in the account that pays for the nodes."""
     external_id: str = ""
+    """External id the role's trust policy asks for."""
     session_name: str = "asbx"
+    """Name of the session, as CloudTrail shows it."""
 
 
 class AccessKeys(Section):
     """Static keys. Discouraged: they do not expire."""
 
-    access_key_id: str
-    secret_access_key: str = Field(repr=False)
+    access_key_id: str = Field(min_length=1)
+    """Id of the key."""
+    secret_access_key: str = Field(min_length=1, repr=False)
+    """The secret."""
     session_token: str = Field(default="", repr=False)
+    """Token of temporary keys."""
 
 
 class TokenRefresh(Section):
-    """Accepted from upstream; botocore refreshes by itself, so nothing here changes anything."""
+    """Accepted from upstream; credentials renew themselves, so nothing here changes anything."""
 
     enabled: bool = True
+    """Changes nothing."""
     refresh_interval_minutes: int = Field(default=30, gt=0)
+    """Changes nothing."""
     pre_expire_buffer_minutes: int = Field(default=10, ge=0)
+    """Changes nothing."""
 
 
 class Aws(Section):
     """How EC2 is reached."""
 
-    region: str = Field(min_length=1)
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z0-9]+)+-[0-9]+$")
+    """AWS region, for example us-east-2."""
     profile: str = ""
+    """Profile in ~/.aws/config of the user that runs slurmctld; empty means the default chain."""
     retry_max_attempts: int = Field(default=3, ge=1, le=10)
+    """Tries of one AWS call, the first included."""
     retry_mode: Literal["standard", "adaptive", "legacy"] = "standard"
+    """botocore's retry mode."""
     authentication_method: Literal[
         "default",
         "instance_profile",
@@ -91,146 +119,232 @@ class Aws(Section):
         "profile",
         "access_keys",
     ] = "default"
+    """Where credentials come from. `default` is the SDK's own chain, which includes the instance profile."""
     assume_role: AssumeRole | None = None
+    """Needed for `authentication_method: assume_role`."""
     sso: Sso | None = None
+    """Needed for `authentication_method: sso`."""
     web_identity: WebIdentity | None = None
+    """Needed for `authentication_method: web_identity`."""
     cross_account: CrossAccount | None = None
+    """Needed for `authentication_method: cross_account`."""
     access_keys: AccessKeys | None = None
+    """Needed for `authentication_method: access_keys`."""
     token_refresh: TokenRefresh | None = None
+    """Accepted from upstream; changes nothing."""
     endpoint_url: str = ""
+    """Another address for all AWS services, such as the lab's emulator or a VPC endpoint."""
 
 
 class Tag(Section):
     """One EC2 tag."""
 
     key: str = Field(min_length=1, max_length=128)
+    """Name of the tag. `aws:` and `asbx:` are taken."""
     value: str = Field(max_length=256)
+    """Its value."""
 
 
 class LaunchTemplateSpecification(Section):
-    """Which launch template: id or name."""
+    """Which EC2 launch template: by id or by name, exactly one of them."""
 
     launch_template_name: str = ""
+    """Name of the template."""
     launch_template_id: str = ""
+    """Id of the template."""
     version: str = "$Default"
+    """Version number, `$Default` or `$Latest`. A number makes launches reproducible."""
 
 
 class LaunchTemplateOverride(Section):
     """One instance type the group may use, optionally only in one subnet."""
 
-    instance_type: str = Field(min_length=1)
+    instance_type: str = Field(pattern=r"^[a-z0-9-]+\.[a-z0-9-]+$")
+    """EC2 instance type, for example c6i.4xlarge."""
     spot_price: Decimal | None = Field(default=None, ge=0)
+    """Most to pay for one spot instance of this type, USD an hour; not stated or 0 means no limit."""
     subnet_id: str = ""
+    """Launch this type in this subnet only; empty means in all of the group's `subnet_ids`."""
     weighted_capacity: Decimal | None = None
+    """Only 1 is accepted: one instance is one node."""
 
 
 class NodeGroup(Section):
     """Nodes of one kind: what to launch for `<partition>-<node_group_name>-<number>`."""
 
     node_group_name: str = Field(pattern=r"^[A-Za-z0-9]+$")
+    """The middle part of the node names: letters and digits only."""
     max_nodes: int = Field(gt=0, le=100_000)
+    """How many nodes Slurm may power up at most."""
     region: str = Field(min_length=1)
+    """AWS region of this group; must be the one of `aws.region` in this version."""
     slurm_specifications: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """What the NodeName line says: CPUs, RealMemory, Features, Weight, Gres .. (slurm.conf(5))."""
     purchasing_option: Literal["spot", "on-demand", "mixed"] = "on-demand"
+    """`spot`, `on-demand`, or `mixed`: spot first, then on-demand where there is no spot capacity."""
     on_demand_options: dict[str, Any] = Field(default_factory=dict)
+    """CreateFleet's OnDemandOptions; `AllocationStrategy` is used: lowest-price or prioritized."""
     spot_options: dict[str, Any] = Field(default_factory=dict)
+    """CreateFleet's SpotOptions; `AllocationStrategy` is used: price-capacity-optimized, capacity-optimized,
+    capacity-optimized-prioritized, lowest-price or diversified."""
     launch_template_specification: LaunchTemplateSpecification = LaunchTemplateSpecification()
+    """The EC2 launch template of these nodes: image, security groups, instance profile, user data."""
     launch_template_overrides: tuple[LaunchTemplateOverride, ...] = Field(min_length=1)
+    """The instance types to choose from. All must offer what `slurm_specifications` promises."""
     subnet_ids: tuple[str, ...] = Field(min_length=1)
+    """Subnets to launch in, at most one for each availability zone."""
     security_group_ids: tuple[str, ...] = ()
+    """Accepted from upstream; the launch template's security groups are used."""
     iam_instance_profile: str = ""
+    """Accepted from upstream; the launch template's instance profile is used."""
     tags: tuple[Tag, ...] = ()
-    # How the numbers of this group are written: first number and digits (0 = unpadded, like upstream).
+    """EC2 tags for instances and volumes, beside those ASBX sets."""
     first_number: int = Field(default=0, ge=0)
+    """Number of the first node."""
     number_width: int = Field(default=0, ge=0, le=9)
+    """Digits of the numbers, filled with zeros; 0 means as short as they are."""
+
+    @property
+    def last_number(self) -> int:
+        """Return the number of the last node."""
+        return self.first_number + self.max_nodes - 1
 
 
 class Partition(Section):
     """A Slurm partition and its node groups."""
 
     partition_name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """Slurm's partition, and the first part of the node names."""
     node_groups: tuple[NodeGroup, ...] = Field(min_length=1)
+    """The kinds of nodes in it."""
     partition_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    """What else the PartitionName line says: MaxTime, Default, OverSubscribe .. (slurm.conf(5))."""
+
+    def node_range(self, group: NodeGroup) -> str:
+        """Return all nodes of a group as a hostlist, as slurm.conf names them."""
+        prefix = f"{self.partition_name}-{group.node_group_name}-"
+        first, last = (f"{n:0{group.number_width}d}" for n in (group.first_number, group.last_number))
+        return f"{prefix}{first}" if first == last else f"{prefix}[{first}-{last}]"
 
 
 class Slurm(Section):
     """Where Slurm is and how it saves power."""
 
     bin_path: Path = Path("/usr/bin")
+    """Folder of scontrol."""
     config_path: Path = Path("/etc/slurm/slurm.conf")
+    """The cluster's slurm.conf."""
     private_data: Literal["CLOUD", "cloud"] = "CLOUD"
+    """Makes powered-down cloud nodes visible (Slurm before 23.02)."""
     resume_program: str = ""
+    """Absolute path of aws-slurm-burst-resume; empty means where this program is installed."""
     suspend_program: str = ""
+    """Absolute path of aws-slurm-burst-suspend; empty means where this program is installed."""
     resume_fail_program: str = ""
+    """Absolute path of aws-slurm-burst-resume-fail; empty means where this program is installed."""
     resume_rate: int = Field(default=0, ge=0, le=1000)
+    """Nodes Slurm powers up a minute; 0 means all at once, which gangs need."""
     suspend_rate: int = Field(default=0, ge=0, le=1000)
+    """Nodes Slurm powers down a minute; 0 means all at once."""
     resume_timeout: int = Field(default=600, gt=0)
+    """Seconds from Slurm's request until a node must have registered: launch, boot and slurmd."""
     suspend_time: int = Field(default=350, gt=0)
+    """Seconds a node stays idle before it is powered down."""
     suspend_timeout: int = Field(default=60, gt=0)
+    """Seconds after a power-down until the node may be used again."""
     tree_width: int = Field(default=60000, ge=1, le=65533)
+    """TreeWidth: a large value makes slurmctld talk to every node directly."""
     partitions: tuple[Partition, ...] = Field(min_length=1)
+    """The partitions that burst."""
 
 
 class Asba(Section):
     """The advisor."""
 
     enabled: Literal["auto-detect", "true", "false"] | bool = "auto-detect"
+    """Whether to use it; `auto-detect` looks for its command."""
     command: str = "asba"
+    """Its command."""
     config_path: str = ""
+    """Its configuration file."""
     timeout_seconds: int = Field(default=30, gt=0)
+    """How long it may take."""
 
 
 class Asbb(Section):
     """The budget service."""
 
     enabled: Literal["auto-detect", "true", "false"] | bool = "auto-detect"
+    """Whether to use it; `auto-detect` looks for its command."""
     command: str = "asbb"
+    """Its command."""
     reconciliation_dir: str = "/var/spool/asbb/costs"
+    """Folder it reads cost files from."""
     timeout_seconds: int = Field(default=30, gt=0)
+    """How long it may take."""
 
 
 class Ecosystem(Section):
     """The companion projects."""
 
     auto_detect: bool = True
+    """Look for the companions."""
     shared_config_path: str = ""
+    """Configuration they share."""
     data_exchange_dir: str = "/var/spool/asbx/ecosystem"
+    """Folder for files between them."""
     enable_cross_project: bool = True
+    """Work with them at all."""
 
 
 class Mpi(Section):
     """Defaults for tightly coupled jobs."""
 
     efa_default: Literal["required", "preferred", "optional", "disabled"] = "preferred"
+    """How much an MPI job wants EFA when nothing says so."""
     hpc_instances_threshold: int = Field(default=8, ge=1)
+    """Jobs of so many nodes prefer HPC instance types."""
     placement_group_threshold: int = Field(default=2, ge=1)
+    """Jobs of so many nodes get a placement group."""
     force_cluster_placement_group: bool = False
+    """Refuse to launch an MPI job outside a cluster placement group."""
     enable_enhanced_networking: bool = True
+    """Accepted from upstream; every current instance type has it."""
 
 
 class Logging(Section):
-    """The log: JSON lines. Rotation is left to the system's logrotate."""
+    """The log. Rotation is left to the system's logrotate."""
 
     level: Literal["debug", "info", "warn", "error", "fatal"] = "info"
+    """Least important level that is written."""
     format: Literal["json", "text"] = "json"
+    """JSON lines, or text for people."""
     file: Path = Path("/var/log/slurm/aws-burst.log")
+    """The log file; its folder must be writable for the user that runs slurmctld."""
     max_size_mb: int = Field(default=100, gt=0)
+    """Accepted from upstream; logrotate decides."""
     max_age_days: int = Field(default=30, gt=0)
+    """Accepted from upstream; logrotate decides."""
     compress: bool = True
+    """Accepted from upstream; logrotate decides."""
 
 
 class Cluster(Section):
-    """Which cluster this is; the value of the tag `asbx:cluster` on everything in AWS."""
+    """Which cluster this is."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "slurm"
+    """Value of the tag `asbx:cluster` on everything in AWS. Two clusters in one account need two names."""
 
 
 class Paths(Section):
     """Where ASBX keeps things."""
 
     spool: Path = Path("/var/spool/asbx")
+    """Requests of Slurm's programs, until they are worked off."""
     state: Path = Path("/var/lib/asbx")
+    """The ledger."""
     runtime: Path = Path("/run/asbx")
+    """The daemon's socket."""
 
     @property
     def requests(self) -> Path:
@@ -249,40 +363,58 @@ class Paths(Section):
 
 
 class LedgerSection(Section):
-    """Where the ledger is: an SQLAlchemy URL, or "" for SQLite under paths.state."""
+    """Where the ledger is."""
 
     url: str = Field(default="", repr=False)
+    """SQLAlchemy URL of the database; empty means SQLite at `paths.state`/ledger.db."""
 
 
 class Reconcile(Section):
-    """How patient the sweep is."""
+    """How patient the sweep for stray instances is."""
 
     interval_seconds: int = Field(default=60, gt=0)
+    """Time between two sweeps."""
     orphan_grace_seconds: int = Field(default=120, ge=0)
+    """How long an instance must be found without a node before it is ended."""
 
 
 class Config(Section):
     """The whole file."""
 
     aws: Aws
+    """How EC2 is reached."""
     slurm: Slurm
+    """Where Slurm is, how it saves power, and the partitions that burst."""
     cluster: Cluster = Cluster()
+    """Which cluster this is."""
     paths: Paths = Paths()
+    """Where ASBX keeps things."""
     ledger: LedgerSection = LedgerSection()
+    """Where the ledger is."""
     reconcile: Reconcile = Reconcile()
+    """How patient the sweep for stray instances is."""
     asba: Asba = Asba()
+    """The advisor."""
     asbb: Asbb = Asbb()
+    """The budget service."""
     ecosystem: Ecosystem = Ecosystem()
+    """The companion projects."""
     mpi: Mpi = Mpi()
+    """Defaults for tightly coupled jobs."""
     logging: Logging = Logging()
+    """The log."""
+
+    def groups(self) -> Iterator[tuple[Partition, NodeGroup]]:
+        """Yield every node group with its partition, in the file's order."""
+        for partition in self.slurm.partitions:
+            for group in partition.node_groups:
+                yield partition, group
 
     def group(self, name: GroupName) -> NodeGroup | None:
         """Return a node group by name, or None."""
-        for partition in self.slurm.partitions:
-            if partition.partition_name == name.partition:
-                for group in partition.node_groups:
-                    if group.node_group_name == name.group:
-                        return group
+        for partition, group in self.groups():
+            if (partition.partition_name, group.node_group_name) == (name.partition, name.group):
+                return group
         return None
 
     @property

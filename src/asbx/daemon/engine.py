@@ -101,11 +101,12 @@ class Engine:
 
     def _work(self, request: Request) -> None:
         """Run one request to its end. This is the daemon's loop body: one failing request never stops another."""
+        tidy: Callable[[], None] = lambda: None  # noqa: E731
         try:
-            outcome = self._run(request)
+            outcome, tidy = self._run(request)
             self._close(request, outcome)
         except StoppingError:
-            pass  # it is still open in the ledger
+            return  # it is still open in the ledger
         except AsbxError as error:
             self._failed(request, error)
         except Exception as error:  # noqa: BLE001  the one broad except of the daemon: log, count, go on
@@ -114,15 +115,18 @@ class Engine:
             with self._lock:
                 self._running.pop(request.request_id, None)
             self._on_change()
+        tidy()
 
-    def _run(self, request: Request) -> Outcome:
+    def _run(self, request: Request) -> tuple[Outcome, Callable[[], None]]:
+        """Return the outcome, and what may still be done when it is known."""
         if not request.nodes:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
-            return outcome
+            return outcome, lambda: None
         if request.kind is RequestKind.RESUME:
-            return Resume(self.doors, request).run()
-        return suspend(self.doors, request)
+            resume = Resume(self.doors, request)
+            return resume.run(), resume.tidy
+        return suspend(self.doors, request), lambda: None
 
     def _close(self, request: Request, outcome: Outcome) -> None:
         failed = bool(outcome.failed)
@@ -141,6 +145,8 @@ class Engine:
         outcome.fail(request.nodes, Failure.of_error(error))
         try:
             self._close(request, outcome)
+            if request.kind is RequestKind.RESUME:
+                self.doors.scheduler.fail(request.nodes, f"asbx:{error.code} {error.what}")
         except AsbxError as trouble:
             # The ledger itself: the request stays open there and is tried again after a rest.
             error = trouble

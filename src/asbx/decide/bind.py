@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from asbx.config.limits import NAMING_RESERVATIONS, NODE_LIST_TAGS, TAG_VALUE_MAX
-from asbx.model.hostlist import fold, natural_key, unique_sorted
+from asbx.model.hostlist import expand, fold, natural_key, unique_sorted
 from asbx.model.market import Instance
 
 Pair = tuple[str, Instance]
@@ -58,6 +58,20 @@ def naming(pairs: Sequence[Pair]) -> tuple[TagCall, ...]:
 def one_by_one(pairs: Sequence[Pair]) -> tuple[TagCall, ...]:
     """Return one call per instance: the fallback, and the courtesy tags of the console."""
     return tuple(TagCall((instance.instance_id,), (("asbx:node", node),)) for node, instance in pairs)
+
+
+def name_of(instance: Instance) -> str:
+    """Return the node name an instance's tags give it, read as the node itself reads them; "" if they give none."""
+    if "asbx:node" in instance.tags:
+        return instance.tags["asbx:node"]
+    text = instance.tags.get("asbx:nodes", "")
+    for number in range(2, NODE_LIST_TAGS + 1):
+        if not text.endswith("+"):
+            break
+        text = text[:-1] + instance.tags.get(f"asbx:nodes.{number}", "")
+    reservation, _, names = text.partition("=")
+    nodes = expand(names) if names and reservation == instance.reservation_id else ()
+    return nodes[instance.launch_index] if instance.launch_index < len(nodes) else ""
 
 
 def courtesy(pairs: Sequence[Pair], jobs_of: dict[str, tuple[int, ...]]) -> tuple[TagCall, ...]:

@@ -28,6 +28,7 @@ class Resume:
         self._doors = doors
         self._request = request
         self._outcome = Outcome()
+        self._courtesies: list[naming.TagCall] = []
 
     def run(self) -> Outcome:
         """Work until every node is bound or failed. Raises LedgerError: without the ledger nothing may be launched."""
@@ -52,6 +53,10 @@ class Resume:
         runs = [prepare(self._doors, self._request, gang, served, plan) for gang in sorted_out.gangs]
         self._note_plan(runs, plan)
         self._work_through([run for run in runs if run.launches], sorted_out)
+
+    def tidy(self) -> None:
+        """Set the tags that only please the eye, one call for each instance; nobody waits for this."""
+        bind.courtesy(self._doors, self._courtesies)
 
     # -- before the launch
 
@@ -133,7 +138,7 @@ class Resume:
         bind.into_ledger(self._doors, pairs, sorted_out.jobs_of, gang_of)
         kept = self._into_slurm([run for run in runs if run.failure is None], pairs)
         self._outcome.bound.extend(node for node, _ in kept)
-        bind.courtesy(self._doors, naming.courtesy(kept, sorted_out.jobs_of))
+        self._courtesies.extend(naming.courtesy(kept, sorted_out.jobs_of))
 
     def _pairs(self, run: GangRun, ready: Mapping[str, Instance]) -> list[naming.Pair]:
         """Pair a gang's nodes with its instances that came up; what is short is given back and failed."""

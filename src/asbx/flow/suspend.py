@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from asbx.decide.bind import name_of
 from asbx.errors import ExitCode, SlurmError
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Outcome
@@ -54,7 +55,7 @@ def _instances_behind(doors: Doors, nodes: Sequence[str]) -> dict[str, str]:
     unknown = set(nodes) - set(behind)
     if unknown and not doors.ledger.has_history(sorted(unknown)):
         for instance in doors.cloud.owned(doors.config.cluster.name):
-            node = instance.tags.get("asbx:node", "")
+            node = name_of(instance)
             if node in unknown:
                 behind[node] = instance.instance_id
     return behind
