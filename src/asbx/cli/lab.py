@@ -6,9 +6,13 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from asbx.cli.lab_world import world
+from asbx.errors import UsageError
+from asbx.lab.layout import Layout
 
 app = typer.Typer(
     add_completion=False,
@@ -20,6 +24,7 @@ StateOption = Annotated[
     Path | None, typer.Option("--state-dir", help="The lab's folder; else a folder in your cache (~/.cache/asbx/lab).")
 ]
 
+app.add_typer(world)  # without a name: its commands stand beside ours
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -27,17 +32,8 @@ def _show(value: object) -> None:
     typer.echo(json.dumps(value, indent=2))
 
 
-def _layout(state_dir: Path | None) -> Any:
-    from asbx.lab.layout import Layout
-
+def _layout(state_dir: Path | None) -> Layout:
     return Layout.at(state_dir)
-
-
-def _control(state_dir: Path | None) -> Any:
-    from asbx.lab.emulation import Control
-    from asbx.lab.record import require
-
-    return Control(require(_layout(state_dir)).emulator_url)
 
 
 def _say(text: str) -> None:
@@ -45,7 +41,7 @@ def _say(text: str) -> None:
 
 
 @app.command()
-def up(
+def up(  # noqa: PLR0913, PLR0917  one parameter an option
     state_dir: StateOption = None,
     nodes: Annotated[int, typer.Option(help="Nodes of the group aws-cpu.")] = 64,
     boot: Annotated[float, typer.Option(help="Seconds an instance takes to boot.")] = 2.0,
@@ -92,7 +88,8 @@ def env(state_dir: StateOption = None) -> None:
 
     layout = _layout(state_dir)
     record = require(layout)
-    for key, value in (product_environment(layout, record) | record.disguise).items():
+    exports = product_environment(layout, record) | record.disguise | {"ASBX_LAB_STATE": str(layout.root)}
+    for key, value in exports.items():
         typer.echo(f"export {key}={shlex.quote(value)}")
     typer.echo(f'export PATH={shlex.quote(str(Path(sys.executable).parent))}:"$PATH"')
 
@@ -117,6 +114,36 @@ def status(state_dir: StateOption = None, as_json: JsonOption = False) -> None:
     if facts["up"]:
         typer.echo(f"slurm      {'answers' if facts['slurm'] else 'does not answer'}, cluster {facts['cluster']}")
         typer.echo(f"instances  {facts['instances']} alive at {facts['endpoint']}")
+
+
+@app.command()
+def daemon(
+    action: Annotated[str, typer.Argument(metavar="start|stop|kill", help="kill is SIGKILL, for crash tests.")],
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start, stop or kill the ASBX daemon of the lab.
+
+    Example: asbx lab daemon kill
+    """
+    from asbx.lab import daemon as of_lab
+    from asbx.lab.record import require
+    from asbx.lab.up import locked
+
+    if action not in ("start", "stop", "kill"):
+        raise UsageError("usage", f"'{action}' is no action", "", "say start, stop or kill")
+    layout = _layout(state_dir)
+    with locked(layout):
+        record = require(layout)
+        if action == "start":
+            record = of_lab.start_daemon(layout, record)
+        else:
+            record = of_lab.stop_daemon(layout, record, kill=action == "kill")
+    process = of_lab.running(record)
+    if as_json:
+        _show({"daemon": process.pid if process else None})
+        return
+    typer.echo(f"daemon     {'pid ' + str(process.pid) if process else 'not running'}")
 
 
 @app.command()
@@ -148,48 +175,3 @@ def demo(
     from asbx.lab.demo import run_demo
 
     raise typer.Exit(run_demo(_layout(state_dir), keep=keep, accounting=accounting, as_json=as_json))
-
-
-@app.command()
-def instances(state_dir: StateOption = None, as_json: JsonOption = False) -> None:
-    """Show the emulator's instances, ended ones too.
-
-    Example: asbx lab instances --json
-    """
-    _table(
-        _control(state_dir).get("instances"),
-        ("id", "type", "zone", "market", "state", "node", "job", "private_ip", "price"),
-        as_json=as_json,
-    )
-
-
-@app.command()
-def calls(
-    state_dir: StateOption = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Count from zero again.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Show how often each API action was called.
-
-    Example: asbx lab calls --reset
-    """
-    control = _control(state_dir)
-    counts: dict[str, int] = control.get("calls")
-    if reset:
-        control.delete("calls")
-    if as_json:
-        _show(dict(counts))
-        return
-    for action, count in sorted(counts.items()):
-        typer.echo(f"{count:6} {action}")
-
-
-def _table(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
-    """Print rows as JSON, or as columns as wide as they need to be."""
-    if as_json:
-        _show(rows)
-        return
-    cells = [columns, *(tuple("" if row.get(c) is None else str(row[c]) for c in columns) for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    for line in cells:
-        typer.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

@@ -71,6 +71,3 @@ LEDGER_REST = timedelta(seconds=5)
 CONFIG_MAX_VALUES = 400_000
 # Our deepest key has eight levels; deeper files are attacks on the reader's stack.
 CONFIG_MAX_DEPTH = 24
-# Values in an execution plan, and how long a list or a text in it may be: a plan is user input.
-PLAN_MAX_LIST = 200
-PLAN_MAX_TEXT = 4096

@@ -90,22 +90,29 @@ def product_lines(config: Config) -> str:
     """Return the lines the product asks a site to put into slurm.conf."""
     slurm = config.slurm
     lines = [
-        f"PrivateData={slurm.private_data}", f"ResumeProgram={slurm.resume_program}",
-        f"SuspendProgram={slurm.suspend_program}", f"ResumeFailProgram={slurm.resume_fail_program}",
-        f"ResumeRate={slurm.resume_rate}", f"SuspendRate={slurm.suspend_rate}",
-        f"ResumeTimeout={slurm.resume_timeout}", f"SuspendTimeout={slurm.suspend_timeout}",
-        f"TreeWidth={slurm.tree_width}", "SuspendTime=INFINITE",
+        f"PrivateData={slurm.private_data}",
+        f"ResumeProgram={slurm.resume_program}",
+        f"SuspendProgram={slurm.suspend_program}",
+        f"ResumeFailProgram={slurm.resume_fail_program}",
+        f"ResumeRate={slurm.resume_rate}",
+        f"SuspendRate={slurm.suspend_rate}",
+        f"ResumeTimeout={slurm.resume_timeout}",
+        f"SuspendTimeout={slurm.suspend_timeout}",
+        f"TreeWidth={slurm.tree_width}",
+        "SuspendTime=INFINITE",
     ]
     for partition in slurm.partitions:
         names = []
         for group in partition.node_groups:
             w = group.number_width
-            name = f"{partition.partition_name}-{group.node_group_name}-[{group.first_number:0{w}d}-{group.first_number+group.max_nodes-1:0{w}d}]"
+            name = f"{partition.partition_name}-{group.node_group_name}-[{group.first_number:0{w}d}-{group.first_number + group.max_nodes - 1:0{w}d}]"
             names.append(name)
             spec = " ".join(f"{k}={v}" for k, v in group.slurm_specifications.items())
             lines.append(f"NodeName={name} State=CLOUD {spec}")
         options = " ".join(f"{k}={v}" for k, v in partition.partition_options.items())
-        lines.append(f"PartitionName={partition.partition_name} Nodes={','.join(names)} State=UP MaxTime=INFINITE SuspendTime={slurm.suspend_time} {options}")
+        lines.append(
+            f"PartitionName={partition.partition_name} Nodes={','.join(names)} State=UP MaxTime=INFINITE SuspendTime={slurm.suspend_time} {options}"
+        )
     return "\n".join(lines)
 
 

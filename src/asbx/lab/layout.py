@@ -16,6 +16,8 @@ _OWN = ("bin", "log", "machines", "nodes", "run", "slurm", "spool", "state", "tm
 
 def default_root() -> Path:
     """Return the folder used without --state-dir."""
+    if told := os.environ.get("ASBX_LAB_STATE"):
+        return Path(told)
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "asbx" / "lab"
 

@@ -111,6 +111,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--claim", type=int, default=-1, help="descriptor of the socket that reserves the ports")
     asked = parser.parse_args(argv)
     layout = Layout.at(asked.state_dir)
+    # Machines that are off must not linger as zombies.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     record = load(layout)
     if record is None:
         parser.error(f"no lab in {layout.root}")
