@@ -216,11 +216,11 @@ def test_unknown_ids_are_left_out(world: World) -> None:
 
 
 def test_terminate_may_be_repeated(world: World) -> None:
-    """Ending twice, or with an unknown id among them, ends all and returns all: none of them is alive."""
+    """Ending twice ends once; an unknown id hides no other and is left out: it may only be too new to be seen."""
     _, ids = world.launch(2)
     asked = [ids[0], _GONE, ids[1]]
-    assert set(world.cloud.terminate(asked)) == set(asked)
-    assert set(world.cloud.terminate(asked)) == set(asked)
+    assert set(world.cloud.terminate(asked)) == set(ids)
+    assert set(world.cloud.terminate(asked)) == set(ids)
     assert not any(instance.state.is_alive for instance in world.cloud.describe(ids))
     assert world.cloud.terminate([]) == ()
 
