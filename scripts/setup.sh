@@ -38,8 +38,8 @@ wanted() {
     demo|test) echo slurmctld slurmd slurm-client munge openmpi-bin libopenmpi-dev gcc libc6-dev
                name_is_loopback || echo libnss-wrapper ;;
   esac
-  # The server's core package has no service of its own: the lab runs its own MariaDB.
-  case $level in test) echo slurmdbd mariadb-server-core ;; esac
+  # The core packages have no service: the lab runs its own MariaDB. The client one has a part of the installer.
+  case $level in test) echo slurmdbd mariadb-server-core mariadb-client-core ;; esac
 }
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }
