@@ -338,8 +338,9 @@ def test_times_come_back_as_utc(ledger: Ledger) -> None:
 def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
     """Nobody could say later what it meant."""
     naive = NOON.replace(tzinfo=None)
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError) as caught:
         ledger.add_event(Event(EventKind.PLAN_NOTE, "x"), naive)
+    assert caught.value.code == "ledger-value"
 
 
 def test_a_healthy_ledger_passes_its_check(ledger: Ledger) -> None:

@@ -172,12 +172,12 @@ def test_what_is_written_is_read_by_the_next_program(file: Path, ledger: SqlLedg
 def test_followers_get_what_is_new(ledger: SqlLedger) -> None:
     """From the mark of the last one seen, only later events come."""
     ledger.add_event(Event(EventKind.PLAN_NOTE, "one", job_id=1), NOON)
-    ((mark, at, first),) = ledger.events_after(0)
+    ((mark, at, first),) = ledger.marked_events()
     assert (at, first.text) == (NOON, "one")
     ledger.add_event(Event(EventKind.PLAN_NOTE, "two", job_id=2), NOON)
     ledger.add_event(Event(EventKind.PLAN_NOTE, "three", job_id=1), NOON)
-    assert [found.text for _, _, found in ledger.events_after(mark)] == ["two", "three"]
-    assert [found.text for _, _, found in ledger.events_after(mark, job_id=1)] == ["three"]
+    assert [found.text for _, _, found in ledger.marked_events(after=mark)] == ["two", "three"]
+    assert [found.text for _, _, found in ledger.marked_events(after=mark, job_id=1)] == ["three"]
 
 
 # -- errors
@@ -271,20 +271,32 @@ def test_a_locked_ledger_gives_up_in_time(file: Path, ledger: SqlLedger, monkeyp
 
 
 def test_a_row_that_cannot_be_read_is_reported(file: Path, ledger: SqlLedger) -> None:
-    """A hand-edited order is an error of the ledger, not of JSON."""
+    """A hand-edited order or price is an error of the ledger, not of JSON or arithmetic."""
     ledger.add_intent(samples.intent())
-    ledger.add_attempt(samples.attempt())
+    ledger.answer_attempt(samples.attempt(), [samples.instance_row()])
     with closing(sqlite3.connect(file)) as raw:
         raw.execute("UPDATE attempts SET \"order\" = '{}'")
+        raw.execute("UPDATE instances SET price = 'cheap'")
         raw.commit()
-    with pytest.raises(LedgerError):
-        ledger.attempts("int-1")
+    for read in (lambda: ledger.attempts("int-1"), ledger.instances):
+        with pytest.raises(LedgerError) as caught:
+            read()
+        assert caught.value.code == "ledger-value"
 
 
 def test_text_no_database_takes_is_reported(ledger: SqlLedger) -> None:
     """Half a character (undecodable bytes of a command line) is refused as ours."""
-    with pytest.raises(LedgerError):
+    with pytest.raises(LedgerError) as caught:
         ledger.add_request(replace(samples.request(), plan_text="\udcff"))
+    assert caught.value.code == "ledger-text"
+
+
+def test_a_time_without_a_zone_is_reported(ledger: SqlLedger) -> None:
+    """The reason is ours, without the statement and the link of the library below."""
+    with pytest.raises(LedgerError) as caught:
+        ledger.add_event(Event(EventKind.PLAN_NOTE, "x"), NOON.replace(tzinfo=None))
+    assert caught.value.code == "ledger-value"
+    assert "INSERT" not in caught.value.why
 
 
 @pytest.mark.parametrize("url", ["nonsense", "oracle9://x/y", "postgresql+nodriver://u:secret@h/d"])

@@ -23,7 +23,7 @@ def _refuse(code: str, what: str) -> LedgerError:
 
 def _aware(moment: datetime) -> datetime:
     if moment.tzinfo is None:
-        raise _refuse("ledger-failed", "a time without a zone cannot be recorded")
+        raise _refuse("ledger-value", "a time without a zone cannot be recorded")
     return moment.astimezone(UTC)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, StatementError
 
 from asbx.config.limits import LEDGER_BUSY
 from asbx.errors import LedgerError
@@ -61,6 +61,14 @@ _TABLE = {
         "this is a defect: please report it with the log",
     ),
 }
+_NO_TEXT = _Words(
+    "ledger-text", "a text holds bytes that no database can keep", "check the encoding of the job's plan and names"
+)
+_UNREADABLE = _Words(
+    "ledger-value",
+    "a value cannot be written to or read from the ledger",
+    "was the file edited by hand, or written by a newer version? Restore it from a backup",
+)
 _OTHER = _Words("ledger-failed", "the database refused", "look at the reason; check `ledger.url`")
 
 
@@ -73,11 +81,18 @@ def ledger_error(error: Exception, place: str) -> LedgerError:
             str(error).splitlines()[0],
             "write `ledger.url` like sqlite:////var/lib/asbx/ledger.db, or install the database's driver",
         )
-    origin = error.orig if isinstance(error, DBAPIError) else error
+    # Without SQLAlchemy's wrapping, which repeats the statement and links to its own manual.
+    origin = (error.orig if isinstance(error, StatementError) else None) or error
     name = getattr(origin, "sqlite_errorname", "")
     primary = "_".join(name.split("_")[:2])
-    words = _TABLE.get(name) or _TABLE.get(primary) or _OTHER
+    words = _TABLE.get(name) or _TABLE.get(primary) or _by_kind(origin)
     return LedgerError(words.code, words.what, f"{place}: {origin}", words.hint)
+
+
+def _by_kind(origin: BaseException) -> _Words:
+    if isinstance(origin, UnicodeEncodeError):
+        return _NO_TEXT
+    return _UNREADABLE if isinstance(origin, ValueError | ArithmeticError) else _OTHER
 
 
 def is_conflict(error: DBAPIError) -> bool:

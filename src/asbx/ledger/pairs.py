@@ -27,7 +27,7 @@ def bind(
     at: datetime,
     jobs: Mapping[str, tuple[int, ...]],
 ) -> None:
-    """Bind all or none; pairs already bound stay as they are. EC2's own launch time replaces ours: it is what is billed.
+    """Bind all or none; pairs already bound stay as they are. EC2's own launch time replaces ours: it is billed.
 
     Raises LedgerError (`already-bound`) if either side has another live partner.
     """

@@ -73,7 +73,7 @@ class SqlLedger:
         """Let only LedgerError out: no foreign error passes this door."""
         try:
             yield
-        except (SQLAlchemyError, ValueError) as error:
+        except (SQLAlchemyError, ValueError, ArithmeticError) as error:
             raise ledger_error(error, self.place) from error
 
     @contextmanager
@@ -256,27 +256,30 @@ class SqlLedger:
             connection.execute(t.events.insert(), form.event_row(event) | {"at": at})
 
     def events(
+        self, *, job_id: int | None = None, node: str | None = None, request_id: str | None = None, limit: int = 200
+    ) -> tuple[tuple[datetime, Event], ...]:
+        """Return the last `limit` events, oldest first."""
+        marked = self.marked_events(job_id=job_id, node=node, request_id=request_id, limit=limit)
+        return tuple((at, event) for _, at, event in marked)
+
+    def marked_events(
         self,
         *,
         job_id: int | None = None,
         node: str | None = None,
         request_id: str | None = None,
-        limit: int = 200,
-    ) -> tuple[tuple[datetime, Event], ...]:
-        """Return the last `limit` events, oldest first."""
-        query = _matching(job_id, node, request_id).order_by(t.events.c.id.desc()).limit(limit)
-        with self._transaction(READ) as connection:
-            found = [(row["at"], form.event_of(row)) for row in connection.execute(query).mappings()]
-        return tuple(reversed(found))
-
-    def events_after(
-        self, mark: int, *, job_id: int | None = None, node: str | None = None, request_id: str | None = None
+        after: int = 0,
+        limit: int | None = None,
     ) -> tuple[tuple[int, datetime, Event], ...]:
-        """Return (mark, time, event) of all recorded after a mark, for followers; 0: from the start."""
-        query = _matching(job_id, node, request_id).where(t.events.c.id > mark).order_by(t.events.c.id)
+        """Return (mark, time, event), oldest first, for those who follow: only what came after a mark.
+
+        limit: only the newest so many.
+        """
+        query = _matching(job_id, node, request_id).where(t.events.c.id > after)
+        query = query.order_by(t.events.c.id.desc()).limit(limit)
         with self._transaction(READ) as connection:
-            found = connection.execute(query).mappings()
-            return tuple((row["id"], row["at"], form.event_of(row)) for row in found)
+            rows = connection.execute(query).mappings().all()
+            return tuple((row["id"], row["at"], form.event_of(row)) for row in reversed(rows))
 
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""

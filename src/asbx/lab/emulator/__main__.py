@@ -33,7 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     world = World(now=time.time, region=asked.region, knobs=Knobs(boot=asked.boot, pending=asked.pending))
     install(world)
     servers: list[Server] = []
-    server = Server(("127.0.0.1", asked.port), Front(world, FaultBook(), lambda: servers[0].url))
+    try:
+        server = Server(("127.0.0.1", asked.port), Front(world, FaultBook(), lambda: servers[0].url))
+    except OSError as error:
+        print(f"cannot listen on 127.0.0.1:{asked.port}: {error}", file=sys.stderr)  # noqa: T201  # a program's last word
+        return 1
     servers.append(server)
     # The first use builds the region's VPC and images, a second of work nobody should wait for later.
     ec2_backends[_ACCOUNT][asked.region]
@@ -44,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _announce(ready, server)
     server.serve_forever(poll_interval=0.05)
     server.server_close()
-    ready.unlink(missing_ok=True)
+    _retract(ready)
     return 0
 
 
@@ -64,6 +68,16 @@ def _announce(ready: Path, server: Server) -> None:
     draft = ready.with_suffix(".json.part")
     draft.write_text(json.dumps(facts) + "\n", encoding="utf-8")
     draft.replace(ready)
+
+
+def _retract(ready: Path) -> None:
+    """Take emulator.json away, unless it is another emulator's by now."""
+    try:
+        owner = json.loads(ready.read_text(encoding="utf-8")).get("pid")
+    except (OSError, ValueError):
+        return
+    if owner == os.getpid():
+        ready.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

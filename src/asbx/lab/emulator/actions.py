@@ -15,15 +15,17 @@ from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses import EC2Response
 
-from asbx.lab.emulator import fleets, groups, instances, price_calls, tagging
+from asbx.lab.emulator import fleets, groups, instances, price_calls, run_instances, tagging
 from asbx.lab.emulator.errors import Ec2Error
 from asbx.lab.emulator.machine import Owner
+from asbx.lab.emulator.resolve import Store
 from asbx.lab.emulator.world import World
 
 Answer = dict[str, Any] | str | None
 Action = Callable[[World, Owner, Mapping[str, Any]], Answer]
 
 OWN: dict[str, Action] = {
+    "run_instances": run_instances.run_instances,
     "create_fleet": fleets.create_fleet,
     "describe_fleets": fleets.describe_fleets,
     "describe_fleet_instances": fleets.describe_fleet_instances,
@@ -43,7 +45,6 @@ OWN: dict[str, Action] = {
 }
 # Moto has these, but they work on instances or fleets of its own, which nothing else here would show.
 REFUSED = (
-    "run_instances",
     "start_instances",
     "stop_instances",
     "reboot_instances",
@@ -60,6 +61,7 @@ def install(world: World) -> None:
         setattr(EC2Response, name, _method(world, action))
     for name in REFUSED:
         setattr(EC2Response, name, _refusal(name))
+    EC2Response.create_launch_template_version = _on_source_version(EC2Response.create_launch_template_version)
     _repair_moto(world)
 
 
@@ -72,6 +74,21 @@ def _method(world: World, action: Action) -> Callable[[Any], Any]:
         if isinstance(answer, str):
             return 200, {"Content-Type": "text/xml;charset=UTF-8"}, answer
         return EmptyResult() if answer is None else ActionResult(answer)
+
+    return method
+
+
+def _on_source_version(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Make CreateLaunchTemplateVersion begin with the version it names; moto begins with nothing."""
+
+    def method(response: Any) -> Any:
+        params = response.params
+        if params.get("SourceVersion"):
+            spec = {name: params.get(name) for name in ("LaunchTemplateId", "LaunchTemplateName")}
+            store = Store(Owner(response.current_account, response.region))
+            source = store.template({**spec, "Version": params["SourceVersion"]}).data
+            params["LaunchTemplateData"] = {**source, **(params.get("LaunchTemplateData") or {})}
+        return stock(response)
 
     return method
 

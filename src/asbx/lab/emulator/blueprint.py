@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value, missing
-from asbx.lab.emulator.resolve import Store, Subnet, check_image
+from asbx.lab.emulator.resolve import Store, Subnet
 from asbx.lab.emulator.world import Group, World
 
 # What an override may replace in the template (EC2 API reference, FleetLaunchTemplateOverridesRequest).
@@ -20,6 +22,8 @@ _REPLACEABLE = (
     "MetadataOptions",
     "InstanceType",
 )
+# EC2 user guide, "Run commands at launch": 16 KB in raw form.
+_LONGEST_USER_DATA = 16384
 _WITH_ADDRESS = ("interface", "efa")
 
 
@@ -60,12 +64,17 @@ def blueprint(world: World, store: Store, template: Mapping[str, Any], override:
         raise missing("InstanceType")
     if not catalogue.is_known(kind, store.owner.region):
         raise Ec2Error("InvalidInstanceType.NotFound", f"The instance type '{kind}' does not exist in this region.")
-    check_image(data.get("ImageId", ""))
+    data["ImageId"] = store.image(data.get("ImageId", ""))
     subnet = _subnet(store, data, override)
     placement = {**(data.get("Placement") or {}), **(override.get("Placement") or {})}
     group, barred = _group(world, store, placement)
     barred = (
-        barred or _zone_bar(store, kind, subnet) or _group_bar(world, group, kind, subnet) or _interface_bar(kind, data)
+        barred
+        or _zone_bar(store, kind, subnet)
+        or _group_bar(world, group, kind, subnet)
+        or _interface_bar(kind, data)
+        or _firewall_bar(store, data)
+        or _user_data_bar(data)
     )
     return Blueprint(data, kind, subnet, group, barred)
 
@@ -126,6 +135,26 @@ def _group_bar(world: World, group: Group | None, kind: str, subnet: Subnet) -> 
         "InsufficientInstanceCapacity",
         f"The placement group {group.name} is in {', '.join(sorted(zones))}.",
     )
+
+
+def _firewall_bar(store: Store, data: Mapping[str, Any]) -> tuple[str, str] | None:
+    nics: Sequence[Mapping[str, Any]] = data.get("NetworkInterfaces") or []
+    groups = [g for nic in nics for g in nic.get("Groups") or []] + list(data.get("SecurityGroupIds") or [])
+    try:
+        store.group_names(groups)
+    except Ec2Error as error:
+        return error.code, error.message
+    return None
+
+
+def _user_data_bar(data: Mapping[str, Any]) -> tuple[str, str] | None:
+    try:
+        size = len(base64.b64decode(str(data.get("UserData") or ""), validate=True))
+    except binascii.Error:
+        return "InvalidUserData.Malformed", "Invalid BASE64 encoding of user data."
+    if size <= _LONGEST_USER_DATA:
+        return None
+    return "InvalidUserData.Malformed", f"User data is limited to {_LONGEST_USER_DATA} bytes"
 
 
 def _interface_bar(kind: str, data: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -13,6 +13,7 @@ from asbx.lab.emulator.world import World
 from asbx.sim.market import Lifecycle, PoolKey
 
 _NOTICE = 120.0  # seconds; EC2's two minutes
+_WISHES = ("stopped-itself", "killed", "hung", "interrupted", "rebalance")
 _NODE_TAGS = ("asbx:node", "Name")
 
 
@@ -121,23 +122,31 @@ class Control:
 
     def _act(self, machine: Machine, body: Mapping[str, Any]) -> dict[str, Any]:
         wish = body.get("state")
+        if wish not in _WISHES:
+            raise BadRequestError(f"state must be one of {', '.join(_WISHES)}, not '{wish}'")
         now = self._world.now()
-        if wish == "stopped-itself":
+        if machine.has_ended(now):
+            if wish != "stopped-itself":  # a runner may say so twice, or too late
+                raise BadRequestError(f"{machine.instance_id} has ended already")
+        elif wish == "stopped-itself":
             self._world.end(machine, BY_ITSELF)
         elif wish == "killed":
             self._world.end(machine, BY_FAILURE, ending=0.0)
         elif wish == "hung":
             machine.hang = True
-        elif wish == "interrupted":
-            if not machine.launch.is_spot:
-                raise BadRequestError(f"{machine.instance_id} is not a Spot instance")
-            machine.notice_at = now
-            self._world.end(machine, BY_SPOT, at=now + float(body.get("notice", _NOTICE)))
         elif wish == "rebalance":
             machine.rebalance_at = now
         else:
-            raise BadRequestError("state must be stopped-itself, killed, hung, interrupted or rebalance")
+            self._interrupt(machine, body.get("notice", _NOTICE), now)
         return self._row(machine)
+
+    def _interrupt(self, machine: Machine, notice: object, now: float) -> None:
+        if not machine.launch.is_spot:
+            raise BadRequestError(f"{machine.instance_id} is not a Spot instance")
+        if not isinstance(notice, int | float) or notice < 0:
+            raise BadRequestError(f"notice must be seconds from 0, not '{notice}'")
+        machine.notice_at = now
+        self._world.end(machine, BY_SPOT, at=now + notice)
 
     def _bill(self) -> dict[str, Any]:
         now = self._world.now()

@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
-FOR_EVER = -1
+DROP_ANSWER = "drop-answer"
+REFUSE_OVERRIDES = "refuse-overrides"
+# Code and text that CreateFleet is to put into Errors[] for every override of the call being served.
+OVERRIDE_REFUSAL: ContextVar[tuple[str, str] | None] = ContextVar("override_refusal", default=None)
 # HTTP statuses EC2 sends with a code, as far as known (EC2 API reference, "Error codes"); others are 400.
 _STATUS = {
     "AuthFailure": 401,
@@ -27,7 +31,8 @@ _STATUS = {
 class Fault:
     """One rule. times: how often it still strikes, -1 for ever. latency: seconds.
 
-    code "": only the latency. then "drop-answer": do the call, and cut the connection instead of answering.
+    code "": only the latency. then "drop-answer": do the call, and cut the connection instead of answering;
+    "refuse-overrides": CreateFleet answers 200 with the code in Errors[] for every override.
     """
 
     action: str
@@ -55,8 +60,10 @@ class FaultBook:
         code, then = str(body.get("code") or ""), str(body.get("then") or "")
         if not body.get("action"):
             raise ValueError("action is missing")
-        if then not in ("", "drop-answer"):
-            raise ValueError(f"then must be 'drop-answer', not '{then}'")
+        if then not in ("", DROP_ANSWER, REFUSE_OVERRIDES):
+            raise ValueError(f"then must be '{DROP_ANSWER}' or '{REFUSE_OVERRIDES}', not '{then}'")
+        if then == REFUSE_OVERRIDES and not code:
+            raise ValueError(f"'{REFUSE_OVERRIDES}' needs a code")
         fault = Fault(
             action=str(body["action"]),
             code=code,

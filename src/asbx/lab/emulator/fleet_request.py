@@ -11,7 +11,7 @@ from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.blueprint import Blueprint, blueprint
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value, missing
 from asbx.lab.emulator.resolve import Store, Template
-from asbx.lab.emulator.tagging import tags_by_resource
+from asbx.lab.emulator.tagging import check_metadata_keys, merged, tags_by_resource
 from asbx.lab.emulator.world import World
 from asbx.sim.market import FleetSpec, Lifecycle, Offer, Strategy
 
@@ -59,6 +59,8 @@ def read_request(world: World, store: Store, params: Mapping[str, Any]) -> Fleet
         if kind not in _TAGGABLE:
             raise invalid_value(f"'{kind}' is not a valid taggable resource type for this operation.")
     candidates = _candidates(world, store, params.get("LaunchTemplateConfigs") or [])
+    for candidate in candidates:
+        _check_metadata_tags(candidate, tags)
     capacity = _capacity(params.get("TargetCapacitySpecification") or {})
     offers = tuple(candidate.offer for candidate in candidates)
     clustered = any(c.plan.group is not None and c.plan.group.strategy == "cluster" for c in candidates)
@@ -68,6 +70,12 @@ def read_request(world: World, store: Store, params: Mapping[str, Any]) -> Fleet
         if target or params.get(_OPTIONS[market])
     )
     return FleetRequest(candidates, specs, tags)
+
+
+def _check_metadata_tags(candidate: Candidate, tags: Mapping[str, Mapping[str, str]]) -> None:
+    data = candidate.plan.data
+    if (data.get("MetadataOptions") or {}).get("InstanceMetadataTags") == "enabled":
+        check_metadata_keys(merged(data.get("TagSpecifications") or [], tags).get("instance", {}))
 
 
 def _candidates(world: World, store: Store, configs: list[Mapping[str, Any]]) -> tuple[Candidate, ...]:

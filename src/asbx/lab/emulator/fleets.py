@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from asbx.lab.emulator.errors import DryRunClientError, Ec2Error
+from asbx.lab.emulator.faults import OVERRIDE_REFUSAL
 from asbx.lab.emulator.fleet_request import Candidate, FleetRequest, read_request
 from asbx.lab.emulator.launching import Order, free_addresses, launch
 from asbx.lab.emulator.machine import BY_USER, Machine, Owner
@@ -58,7 +60,7 @@ def _perform(world: World, store: Store, request: FleetRequest, token: str, para
     instances: list[dict[str, Any]] = []
     errors: list[dict[str, Any]] = []
     machines: list[Machine] = []
-    for spec in request.specs:
+    for spec in map(_as_ordered, request.specs):
         allocation = world.market.launch(spec, world.now(), _limits(world, store.owner, request, spec))
         for refusal in allocation.refusals:
             candidate = request.candidates[refusal.offer.position]
@@ -75,6 +77,12 @@ def _perform(world: World, store: Store, request: FleetRequest, token: str, para
     world.fleets[fleet_id] = Fleet(fleet_id, store.owner, world.now(), params, answer, ids)
     world.tags[fleet_id] = dict(request.tags.get("fleet", {}))
     return answer
+
+
+def _as_ordered(spec: FleetSpec) -> FleetSpec:
+    """Return the spec with every offer barred if a fault was ordered for the inside of the answer."""
+    barred = OVERRIDE_REFUSAL.get()
+    return spec if barred is None else replace(spec, offers=tuple(replace(o, barred=barred) for o in spec.offers))
 
 
 def _limits(world: World, owner: Owner, request: FleetRequest, spec: FleetSpec) -> Limits:

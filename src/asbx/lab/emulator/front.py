@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from moto.ec2.responses import EC2Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from asbx.lab.emulator.control import BadRequestError, Control
-from asbx.lab.emulator.faults import Fault, FaultBook
+from asbx.lab.emulator.faults import DROP_ANSWER, OVERRIDE_REFUSAL, REFUSE_OVERRIDES, Fault, FaultBook
 from asbx.lab.emulator.imds import MetadataService
 from asbx.lab.emulator.instance_xml import error_document
 from asbx.lab.emulator.price_calls import get_products
@@ -28,6 +29,7 @@ from asbx.lab.emulator.world import World
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
 
+_log = logging.getLogger(__name__)
 _XML, _JSON = "text/xml;charset=UTF-8", "application/json"
 _AMZ_JSON = "application/x-amz-json-1.1"
 
@@ -73,14 +75,16 @@ class Front:
         environ["wsgi.input"] = io.BytesIO(body)
         action = _action(environ, body)
         fault = self._faults.take(action) if action else None
-        if fault and fault.then:
+        if fault and fault.then == DROP_ANSWER:
             # The caller must not be able to tell a lost answer from a lost request.
             _drain(self._serve(environ, lambda *_: None, action, body))
             time.sleep(fault.latency)
             raise DropAnswerError
         if fault and fault.latency:
             time.sleep(fault.latency)
-        if fault and fault.code:
+        inside = bool(fault and fault.then == REFUSE_OVERRIDES)
+        OVERRIDE_REFUSAL.set((fault.code, fault.message) if fault and inside else None)
+        if fault and fault.code and not inside:
             return _strike(environ, start, fault)
         return self._serve(environ, start, action, body)
 
@@ -90,7 +94,14 @@ class Front:
         if _service(environ) == "ec2" and action and not hasattr(EC2Response, camelcase_to_underscores(action)):
             text = f"The action {action} is not valid for this web service."
             return _send(start, 400, error_document("InvalidAction", text, str(uuid.uuid4())).encode(), _XML)
-        answer: Iterable[bytes] = self._moto(environ, start)
+        try:
+            answer: Iterable[bytes] = self._moto(environ, start)
+        except NotImplementedError as error:
+            # Moto raises it for parts it lacks, a filter for example; as a page of HTML the SDKs would retry it.
+            return _strike(environ, start, Fault(action, "UnsupportedOperation", message=str(error)))
+        except Exception:  # noqa: BLE001  # this program's edge: what fails in moto must reach the client as an error
+            _log.exception("%s failed", action)
+            return _strike(environ, start, Fault(action, "InternalError", status=500, message="An internal error"))
         return answer
 
     def _pricing(self, start: StartResponse, action: str, body: bytes) -> Iterable[bytes]:

@@ -17,6 +17,7 @@ from asbx.lab.emulator.machine import Machine, iso_z
 from asbx.lab.emulator.world import World
 
 _LONGEST_TTL = 21600
+_MANY_TOKENS = 5000
 
 
 class Reply(NamedTuple):
@@ -59,9 +60,16 @@ class MetadataService:
         ttl = headers.get("x-aws-ec2-metadata-token-ttl-seconds", "")
         if not ttl.isdigit() or not 1 <= int(ttl) <= _LONGEST_TTL or "x-forwarded-for" in headers:
             return Reply(400, b"400 - Bad Request\n")
+        self._forget_expired()
         token = secrets.token_urlsafe(40)
         self._tokens[token] = (instance_id, self._world.now() + int(ttl))
         return Reply(200, token.encode())
+
+    def _forget_expired(self) -> None:
+        if len(self._tokens) < _MANY_TOKENS:
+            return
+        now = self._world.now()
+        self._tokens = {token: facts for token, facts in self._tokens.items() if facts[1] >= now}
 
     def _data(self, machine: Machine, path: str) -> Reply:
         category = path.removeprefix("latest").strip("/")

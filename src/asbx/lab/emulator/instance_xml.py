@@ -57,15 +57,17 @@ def reservations(machines: Iterable[Machine], tags: Mapping[str, Mapping[str, st
     by_reservation: dict[str, list[Machine]] = {}
     for machine in machines:
         by_reservation.setdefault(machine.launch.reservation_id, []).append(machine)
-    return "".join(_reservation(members, tags, now) for members in by_reservation.values())
+    groups = by_reservation.values()
+    return "".join(f"<item>{reservation_members(members, tags, now)}</item>" for members in groups)
 
 
-def _reservation(members: Sequence[Machine], tags: Mapping[str, Mapping[str, str]], now: float) -> str:
+def reservation_members(members: Sequence[Machine], tags: Mapping[str, Mapping[str, str]], now: float) -> str:
+    """Return one reservation without its enclosing element; members: instances of one launch."""
     launch = members[0].launch
     items = "".join(instance_item(m, tags.get(m.instance_id, {}), now) for m in members)
     return (
-        f"<item>{element('reservationId', launch.reservation_id)}{element('ownerId', launch.owner.account)}"
-        f"<groupSet/><instancesSet>{items}</instancesSet></item>"
+        f"{element('reservationId', launch.reservation_id)}{element('ownerId', launch.owner.account)}"
+        f"<groupSet/><instancesSet>{items}</instancesSet>"
     )
 
 

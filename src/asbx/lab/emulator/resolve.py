@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from moto.ec2.models import ec2_backends
+from moto.ssm.models import ssm_backends
 
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, missing
 from asbx.lab.emulator.machine import Owner
 
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8}(?:[0-9a-f]{9})?")
+_BY_PARAMETER = "resolve:ssm:"
 _SPECIAL = {"$latest", "$default"}
 
 
@@ -91,6 +93,23 @@ class Store:
         if zone not in self.zones():
             raise Ec2Error("InvalidParameterValue", f"Invalid availability zone: [{zone}]")
 
+    def image(self, image_id: str) -> str:
+        """Return the image id, looked up in SSM where it is `resolve:ssm:NAME`.
+
+        Any well-formed id counts as an image: the pretend instances boot no image, and no list of AMIs is complete.
+        """
+        if not image_id:
+            raise missing("ImageId")
+        if image_id.startswith(_BY_PARAMETER):
+            name = image_id.removeprefix(_BY_PARAMETER).partition(":")[0]
+            parameter = ssm_backends[self.owner.account][self.owner.region].get_parameter(name)
+            if parameter is None:
+                raise Ec2Error("InvalidParameterValue", f"The SSM parameter {name} does not exist.")
+            image_id = str(parameter.value)
+        if not _IMAGE_ID.fullmatch(image_id):
+            raise Ec2Error("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
+        return image_id
+
     def group_names(self, group_ids: Sequence[str]) -> dict[str, str]:
         """Return security group names by id; unknown: InvalidGroup.NotFound."""
         names = {}
@@ -109,17 +128,6 @@ class Store:
     def check_resources(self, ids: Sequence[str]) -> None:
         """Raise EC2's error for an id that moto knows it does not have."""
         self._backend.do_resources_exist(list(ids))
-
-
-def check_image(image_id: str) -> None:
-    """Raise EC2's error for an image id that cannot be one.
-
-    Any well-formed id counts as an image: the pretend instances boot no image, and no list of AMIs is complete.
-    """
-    if not image_id:
-        raise missing("ImageId")
-    if not image_id.startswith("resolve:ssm:") and not _IMAGE_ID.fullmatch(image_id):
-        raise Ec2Error("InvalidAMIID.Malformed", f'Invalid id: "{image_id}" (expecting "ami-...")')
 
 
 def _subnet(found: Any) -> Subnet:
