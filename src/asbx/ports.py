@@ -69,6 +69,12 @@ class Prices(Protocol):
 class Scheduler(Protocol):
     """Slurm. Every method raises SlurmError when slurmctld cannot be reached or refuses."""
 
+    def park(self, nodes: Sequence[str]) -> None:
+        """Give nodes an address that fails at once, until they have a real one.
+
+        slurmctld resolves the name of a node it has a message for, under its locks, ten times a second apart.
+        """
+
     def bind(self, rows: Sequence[tuple[str, Instance]]) -> None:
         """Tell Slurm the address and host name of each node, in one call however many there are."""
 

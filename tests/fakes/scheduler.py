@@ -46,6 +46,14 @@ class FakeScheduler:
 
     # -- the door
 
+    def park(self, nodes: Sequence[str]) -> None:
+        """Set the parked address. Nodes slurm.conf does not know are refused."""
+        self._count("park", len(nodes))
+        with self._faults.call("park"):
+            for node in self._known(nodes):
+                self._change(node, address="255.255.255.255")
+            self._refuse_unknown(nodes)
+
     def bind(self, rows: Sequence[tuple[str, Instance]]) -> None:
         """Set addresses. Nodes slurm.conf does not know are refused, the others are set all the same."""
         self._count("bind", len(rows))

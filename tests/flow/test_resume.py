@@ -203,13 +203,36 @@ def test_a_crash_is_settled_by_tag_when_the_deadline_has_passed(site: Site) -> N
 
 
 def test_one_name_slurm_does_not_know_costs_only_itself(site: Site) -> None:
-    """The configuration has the node, slurm.conf does not: the others serve, its instance is given back."""
+    """The configuration has the node, slurm.conf does not: the others serve, nothing is launched for it."""
     site.scheduler._table.pop("aws-cpu-002")
     outcome = site.resume("aws-cpu-[000-003]")
     assert outcome.exit_code == ExitCode.PARTLY
     assert sorted(outcome.bound) == ["aws-cpu-000", "aws-cpu-001", "aws-cpu-003"]
+    assert len(site.cloud.all()) == 3
+    assert set(site.bound()) == {"aws-cpu-000", "aws-cpu-001", "aws-cpu-003"}
+
+
+def test_a_node_slurm_forgets_after_the_launch_is_given_back(site: Site) -> None:
+    """slurm.conf changed in between: the others serve, the instance of the lost one ends."""
+    site.cloud.show_after = timedelta(seconds=1)
+    slept = site.clock.sleep
+
+    def sleep(duration: timedelta) -> None:
+        site.scheduler._table.pop("aws-cpu-002", None)
+        slept(duration)
+
+    site.clock.sleep = sleep  # type: ignore[method-assign]
+    outcome = site.resume("aws-cpu-[000-003]")
+    assert outcome.exit_code == ExitCode.PARTLY
     assert len(site.cloud.alive()) == 3
     assert set(site.bound()) == {"aws-cpu-000", "aws-cpu-001", "aws-cpu-003"}
+
+
+def test_nodes_are_parked_before_anything_is_launched(site: Site) -> None:
+    """While EC2 works, a message of slurmctld to the nodes fails at once instead of waiting for the resolver."""
+    site.cloud.fail_next("launch", cloud_error("aws-credentials", Verdict.PERMISSION))
+    site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]"))
+    assert site.scheduler.node("aws-cpu-000").address == "255.255.255.255"
 
 
 def test_unknown_names_among_good_ones(site: Site) -> None:
@@ -228,7 +251,7 @@ def test_only_unknown_names_is_a_usage_error(site: Site) -> None:
 
 def test_without_slurm_nothing_is_launched(site: Site) -> None:
     """Nodes that could not be told an address are not paid for."""
-    site.scheduler.fail_next("ping", SILENT, times=9)
+    site.scheduler.fail_next("park", SILENT, times=9)
     site.scheduler.fail_next("fail", SILENT, times=9)
     outcome = site.resume("aws-cpu-[000-003]")
     assert outcome.exit_code == ExitCode.SLURM

@@ -16,7 +16,8 @@ _CODES: dict[Verdict, str] = {
     Verdict.CAPACITY: """InsufficientInstanceCapacity UnfulfillableCapacity InsufficientHostCapacity
         InsufficientReservedInstanceCapacity ReservationCapacityExceeded InsufficientVolumeCapacity
         InsufficientCapacity""",
-    Verdict.NOT_OFFERED: "Unsupported UnsupportedOperation",
+    # CreateFleet says InvalidFleetConfiguration of a pool whose type is not sold in its zone (seen in hashicorp/packer #9946).
+    Verdict.NOT_OFFERED: "Unsupported UnsupportedOperation InvalidFleetConfiguration",
     Verdict.PRICE: "SpotMaxPriceTooLow",
     Verdict.ADDRESSES: "InsufficientFreeAddressesInSubnet InsufficientAddressCapacity",
     Verdict.QUOTA: """VcpuLimitExceeded MaxSpotInstanceCountExceeded MaxFleetCountExceeded VolumeLimitExceeded
@@ -29,7 +30,7 @@ _CODES: dict[Verdict, str] = {
     Verdict.INVALID: """InvalidParameterValue InvalidParameterCombination InvalidParameter MissingParameter
         ValidationError InvalidAMIID.Malformed InvalidUserData.Malformed InvalidInstanceType
         InvalidInstanceType.NotFound IdempotentParameterMismatch RequestResourceCountExceeded InvalidAction
-        InvalidFleetConfiguration TagLimitExceeded""",
+        InvalidFleetConfig TagLimitExceeded""",
     Verdict.PERMISSION: """UnauthorizedOperation AccessDenied AccessDeniedException AuthFailure
         AuthFailure.ServiceLinkedRoleCreationNotPermitted OptInRequired ExpiredToken ExpiredTokenException
         RequestExpired InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch""",

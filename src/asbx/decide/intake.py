@@ -42,9 +42,12 @@ def refusal(config: Config, node: str) -> str | None:
     return None
 
 
-def intake(config: Config, request: Request, facts: Mapping[int, JobFacts]) -> Intake:
-    """Sort the nodes of a request into gangs."""
+def intake(
+    config: Config, request: Request, facts: Mapping[int, JobFacts], unknown: Mapping[str, str] | None = None
+) -> Intake:
+    """Sort the nodes of a request into gangs. unknown: nodes Slurm does not know, and its words."""
     refused = {node: why for node in request.nodes if (why := refusal(config, node)) is not None}
+    refused |= {node: f"Slurm does not know it: {why}" for node, why in (unknown or {}).items()}
     free = set(request.nodes) - set(refused)
     jobs_of: dict[str, list[int]] = {}
     gangs: list[Gang] = []

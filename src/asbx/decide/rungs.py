@@ -51,6 +51,7 @@ def choose(group: NodeGroup, plan: ExecutionPlan | None, *, together: bool) -> C
     if plan is not None:
         pools = _narrow_pools(pools, plan, notes)
         markets = _narrow_markets(markets, plan, notes)
+        notes += _not_followed(plan)
     spec = group.launch_template_specification
     template = Template(spec.launch_template_id, spec.launch_template_name, spec.version)
     return Choice(
@@ -74,6 +75,26 @@ def _narrow_pools(pools: tuple[Pool, ...], plan: ExecutionPlan, notes: list[str]
     if plan.max_spot_price is not None:
         kept = tuple(Pool(p.instance_type, p.subnet_id, p.zone, _lower(p.max_price, plan.max_spot_price)) for p in kept)
     return kept
+
+
+def _not_followed(plan: ExecutionPlan) -> list[str]:
+    """Say which statements of a plan this version does not act on: nothing is dropped in silence."""
+    stated = {
+        "availability zones": plan.zones,
+        "launch template": plan.template,
+        "security groups": plan.security_group_ids,
+        "instance profile": plan.instance_profile,
+        "EFA": plan.needs_efa,
+        "placement": plan.placement,
+        "tags": plan.tags,
+        "cost limits": plan.max_total_cost or plan.max_cost_per_hour,
+        "time limits": plan.max_duration or plan.auto_terminate,
+    }
+    unused = [name for name, value in stated.items() if value]
+    notes = [f"the plan's {', '.join(unused)} are not acted on by this version"] if unused else []
+    if plan.unknown:
+        notes.append(f"the plan's keys {', '.join(plan.unknown)} are not known")
+    return notes
 
 
 def _only(

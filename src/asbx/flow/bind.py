@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from asbx.config.limits import (
     ADDRESS_DEADLINE,
@@ -18,6 +19,8 @@ from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Instance, Verdict
 from asbx.ports import CloudError
+
+_Row = TypeVar("_Row")
 
 
 def with_addresses(doors: Doors, instance_ids: Sequence[str]) -> dict[str, Instance]:
@@ -53,21 +56,38 @@ def _describe(doors: Doors, instance_ids: Sequence[str]) -> tuple[Instance, ...]
         raise
 
 
-def into_slurm(doors: Doors, pairs: Sequence[Pair]) -> list[tuple[str, str]]:
-    """Tell Slurm all addresses in one call; return (node, why) for nodes it does not take.
+def park(doors: Doors, nodes: Sequence[str]) -> dict[str, str]:
+    """Park nodes before they are launched; return node -> why for those Slurm does not know.
 
-    Where it refuses the whole list, the list is halved until the bad names are alone, so that one unknown node costs
-    only itself. Raises SlurmError when slurmctld does not answer at all.
+    This is also the question whether Slurm answers at all: nodes it could not be told of are not paid for.
+    Raises SlurmError when it does not.
     """
+    return dict(_halving(doors, doors.scheduler.park, list(nodes), lambda node: node))
+
+
+def into_slurm(doors: Doors, pairs: Sequence[Pair]) -> dict[str, str]:
+    """Tell Slurm all addresses in one call; return node -> why for nodes it does not take.
+
+    Raises SlurmError when slurmctld does not answer at all.
+    """
+    return dict(_halving(doors, doors.scheduler.bind, list(pairs), lambda row: row[0]))
+
+
+def _halving(
+    doors: Doors, update: Callable[[list[_Row]], None], rows: list[_Row], name: Callable[[_Row], str]
+) -> list[tuple[str, str]]:
+    """Make one call; where Slurm refuses the whole list, halve it until the bad names are alone."""
+    if not rows:
+        return []
     try:
-        doors.scheduler.bind(pairs)
+        update(rows)
     except SlurmError as error:
         if error.code != "slurm-refused" or not _slurm_answers(doors):
             raise
-        if len(pairs) == 1:
-            return [(pairs[0][0], error.why)]
-        half = len(pairs) // 2
-        return into_slurm(doors, pairs[:half]) + into_slurm(doors, pairs[half:])
+        if len(rows) == 1:
+            return [(name(rows[0]), error.why)]
+        half = len(rows) // 2
+        return _halving(doors, update, rows[:half], name) + _halving(doors, update, rows[half:], name)
     return []
 
 

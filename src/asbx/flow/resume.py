@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from asbx.decide import bind as naming
-from asbx.decide.intake import Intake, intake
+from asbx.decide.intake import Intake, intake, refusal
 from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
 from asbx.flow.doors import Doors
@@ -47,7 +47,7 @@ class Resume:
             why = "the execution plan says should_burst=false; nothing was launched"
             self._fail(self._request.nodes, Failure("plan-no-burst", why, ExitCode.PLAN))
             return
-        sorted_out = intake(self._doors.config, self._request, self._facts())
+        sorted_out = intake(self._doors.config, self._request, self._facts(), self._parked())
         self._refuse(sorted_out)
         served = self._already_served()
         runs = [prepare(self._doors, self._request, gang, served, plan) for gang in sorted_out.gangs]
@@ -61,18 +61,22 @@ class Resume:
     # -- before the launch
 
     def _facts(self) -> dict[int, JobFacts]:
-        """Ask Slurm who waits. A Slurm that does not answer could not be told an address either: nothing is launched."""
+        """Ask Slurm who waits."""
         jobs = [job.job_id for job in self._request.jobs]
+        if not jobs:
+            return {}
         try:
-            if jobs:
-                return {fact.job_id: fact for fact in self._doors.scheduler.jobs(jobs)}
+            return {fact.job_id: fact for fact in self._doors.scheduler.jobs(jobs)}
         except SlurmError as error:
-            if error.code != "slurm-refused":
-                raise
             text = f"users and accounts of the jobs are unknown: {error.why}"
             self._say(Event(EventKind.REQUEST_ODD, text, level="warning"))
-        self._doors.scheduler.ping()
-        return {}
+            return {}
+
+    def _parked(self) -> dict[str, str]:
+        """Park the nodes that could be ours and have no instance; return those Slurm does not know."""
+        bound = {binding.node for binding in self._doors.ledger.live_bindings(self._request.nodes)}
+        ours = [n for n in self._request.nodes if n not in bound and refusal(self._doors.config, n) is None]
+        return bind.park(self._doors, ours)
 
     def _refuse(self, sorted_out: Intake) -> None:
         by_reason: dict[str, list[str]] = {}
@@ -160,7 +164,7 @@ class Resume:
         Whoever Slurm does not take is given back, with its whole gang where it has one.
         """
         try:
-            refused = dict(bind.into_slurm(self._doors, sorted(pairs, key=lambda row: naming.by_number(row[0]))))
+            refused = bind.into_slurm(self._doors, sorted(pairs, key=lambda row: naming.by_number(row[0])))
             bad = {run.gang.gang_id: run for run in runs if run.gang.whole and not refused.keys().isdisjoint(run.nodes)}
             out = {node for run in bad.values() for node in run.nodes} | refused.keys()
             kept = [row for row in pairs if row[0] not in out]
