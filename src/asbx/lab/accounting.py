@@ -33,7 +33,7 @@ def start_database(layout: Layout, record: Record, environ: dict[str, str]) -> t
         check=False,
     )
     if made.returncode != 0:
-        raise LabBroken("lab-database", "MariaDB's folder cannot be made", made.stderr.strip()[-400:], f"see {folder}")
+        raise LabBroken("lab-database", "MariaDB's folder cannot be made", _words(made), f"see {folder}")
     first = layout.run / "first.sql"
     first.touch(mode=0o600)
     first.write_text(
@@ -100,8 +100,12 @@ def register_cluster(layout: Layout, record: Record, environ: dict[str, str]) ->
         timeout=60,
     )
     if done.returncode != 0:
-        said = (done.stderr or done.stdout).strip()[-400:]
-        raise LabBroken("lab-slurmdbd", "the cluster cannot be registered", said, f"see {layout.log / 'slurmdbd.log'}")
+        log = layout.log / "slurmdbd.log"
+        raise LabBroken("lab-slurmdbd", "the cluster cannot be registered", _words(done), f"see {log}")
+
+
+def _words(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join(f"{done.stderr} {done.stdout}".split())[:400]
 
 
 def _await(process: Process, address: str, port: int, code: str, what: str, log: str) -> None:

@@ -19,8 +19,8 @@ _PACKAGES = {
     "scontrol": "slurm-client",
     "slurmdbd": "slurmdbd",
     "sacctmgr": "slurm-client",
-    "mariadbd": "mariadb-server",
-    "mariadb-install-db": "mariadb-server",
+    "mariadbd": "mariadb-server-core",
+    "mariadb-install-db": "mariadb-server-core",
     "mpicc": "libopenmpi-dev",
     "gcc": "gcc",
 }

@@ -1,0 +1,41 @@
+# Run `make` to see what there is.
+.DEFAULT_GOAL := help
+.PHONY: help build demo test check bench docs nightly clean setup
+bin := .venv/bin
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+build:  ## make the programs in .venv/bin
+	@scripts/setup.sh build
+	@echo 'The programs are in .venv/bin. To have them on your PATH:'
+	@echo '  export PATH="$(CURDIR)/.venv/bin:$$PATH"'
+
+demo:  ## watch an MPI job burst: real Slurm, emulated EC2, on this machine (installs what is missing)
+	@scripts/setup.sh demo
+	@$(bin)/asbx lab demo $(DEMO)
+
+test: setup check  ## run all tests, those on a real Slurm too (installs what is missing)
+	$(bin)/pytest -n 2 -m 'not slurm'
+	$(bin)/pytest -m slurm
+
+check: setup  ## format, lint, types, import rules
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+bench: setup  ## measure hook, resume and API calls; writes JSON and a table
+	$(bin)/python -m benchmarks $(BENCH)
+
+docs: setup  ## build the documentation into site/
+	$(bin)/mkdocs build --strict
+
+nightly: test bench docs  ## everything, and the demo with accounting
+	$(bin)/asbx lab demo --accounting
+
+clean:  ## remove what was built here: .venv, .uv, caches, site
+	rm -rf .venv .uv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+setup:  ## install what tests and development need (packages, .uv, .venv)
+	@scripts/setup.sh test
