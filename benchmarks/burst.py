@@ -12,6 +12,7 @@ Usage: python benchmarks/burst.py [--runs 5] [--sizes 1,16,100,500] [--output bu
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -190,6 +191,8 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def measure(bench: Bench, sizes: list[int], runs: int) -> dict[str, Any]:
     """Return all figures."""
+    gc.collect()
+    gc.freeze()  # the floor must not pay for what else this process has imported
     bench.floor(1)
     bench.burst(1, 0)
     bench.undo(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from asbx.decide import bind as naming
@@ -47,7 +48,10 @@ class Resume:
             why = "the execution plan says should_burst=false; nothing was launched"
             self._fail(self._request.nodes, Failure("plan-no-burst", why, ExitCode.PLAN))
             return
-        sorted_out = intake(self._doors.config, self._request, self._facts(), self._parked())
+        with ThreadPoolExecutor(1) as beside:  # both only ask Slurm, and each is a process to wait for
+            facts = beside.submit(self._facts)
+            unknown = self._parked()
+        sorted_out = intake(self._doors.config, self._request, facts.result(), unknown)
         self._refuse(sorted_out)
         served = self._already_served()
         runs = [prepare(self._doors, self._request, gang, served, plan) for gang in sorted_out.gangs]
