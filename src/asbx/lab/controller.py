@@ -17,7 +17,7 @@ _PATIENCE_S = 20.0
 
 def write_files(layout: Layout, record: Record, config: Config, nodes: list[str]) -> None:
     """Write slurm.conf, the wrappers and the folders of every node."""
-    write_wrappers(layout, record)
+    write_wrappers(layout, record, programs.own("aws-slurm-burst-resume").parent)
     text = conf.slurm_conf(conf.product_lines(config), conf.lab_settings(layout, record))
     layout.slurm_conf.write_text(text, encoding="utf-8")
     for node in nodes:
