@@ -54,7 +54,10 @@ class Cloud(Protocol):
         """Return what EC2 launched for an intent and has not terminated, by its tag."""
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
-        """End instances; return the ids that are ending, ended or unknown to EC2. Idempotent."""
+        """End instances; return the ids that are ending or ended. Idempotent.
+
+        Ids EC2 does not know are left out: gone for an hour, or too new to be seen; the caller must tell.
+        """
 
     def tag(self, instance_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """Put the same tags on all of these, in as few calls as EC2 allows."""

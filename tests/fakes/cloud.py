@@ -86,34 +86,34 @@ class FakeCloud:
             return self._shown(wanted)
 
     def owned(self, cluster: str) -> tuple[Instance, ...]:
-        """Return the cluster's instances that are not terminated."""
+        """Return the cluster's instances that may still cost money."""
         self.calls["DescribeInstances"] += 1
         with self._faults.call("owned"):
             shown = self._shown(self._machines.values())
             return tuple(
                 instance
                 for instance in shown
-                if instance.tags.get("asbx:cluster") == cluster and instance.state != InstanceState.TERMINATED
+                if instance.tags.get("asbx:cluster") == cluster and instance.state not in _ENDING
             )
 
     def launched_for(self, intent_id: str) -> tuple[Instance, ...]:
-        """Return the instances of an intent that are not terminated."""
+        """Return the instances of an intent that may still cost money."""
         self.calls["DescribeInstances"] += 1
         with self._faults.call("launched_for"):
             shown = self._shown(self._machines.values())
             return tuple(
                 instance
                 for instance in shown
-                if instance.tags.get("asbx:intent") == intent_id and instance.state != InstanceState.TERMINATED
+                if instance.tags.get("asbx:intent") == intent_id and instance.state not in _ENDING
             )
 
     def terminate(self, instance_ids: Sequence[str]) -> tuple[str, ...]:
-        """End instances; every id is ending, ended or unknown afterwards."""
+        """End instances; return those EC2 knows, which are ending or ended now."""
         self._count("TerminateInstances", len(instance_ids), TERMINATE_BATCH)
         with self._faults.call("terminate"):
             for instance_id in instance_ids:
                 self.kill(instance_id)
-            return tuple(dict.fromkeys(instance_ids))
+            return tuple(key for key in dict.fromkeys(instance_ids) if key in self._machines)
 
     def tag(self, instance_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """Put tags on all of these. One unknown id fails the call, as in EC2."""

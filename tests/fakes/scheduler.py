@@ -60,7 +60,8 @@ class FakeScheduler:
         with self._faults.call("bind"):
             known = [(node, instance) for node, instance in rows if node in self._table]
             for node, instance in known:
-                self._change(node, address=instance.private_ip, hostname=node, instance_id=instance.instance_id)
+                hostname = instance.private_dns.split(".")[0] or node
+                self._change(node, address=instance.private_ip, hostname=hostname, instance_id=instance.instance_id)
             self._refuse_unknown(node for node, _ in rows)
 
     def release(self, nodes: Sequence[str]) -> None:

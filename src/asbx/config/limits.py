@@ -71,3 +71,5 @@ LEDGER_REST = timedelta(seconds=5)
 CONFIG_MAX_VALUES = 400_000
 # Our deepest key has eight levels; deeper files are attacks on the reader's stack.
 CONFIG_MAX_DEPTH = 24
+# How long a companion program may take to tell its version.
+COMPANION_TIMEOUT = timedelta(seconds=5)

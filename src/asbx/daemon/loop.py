@@ -100,6 +100,10 @@ class Daemon:
         self._stopping = True
         self._wake.set()
 
+    def _slurm_processes(self) -> dict[str, int]:
+        """Return how many of each of Slurm's commands were started, where the door counts them."""
+        return dict(getattr(self._doors.scheduler, "processes", {}))
+
     def status(self) -> dict[str, Any]:
         """Return what the control socket answers. peak_rss_mib: the most memory this process has held."""
         return {
@@ -107,5 +111,6 @@ class Daemon:
             "version": __version__,
             "started": self._started.isoformat(),
             "running_requests": self._engine.running(),
+            "slurm_processes": self._slurm_processes(),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }

@@ -30,6 +30,11 @@ class Slurm:
         self._commands = commands
         self._version: tuple[int, int] | None = None
 
+    @property
+    def processes(self) -> dict[str, int]:
+        """Return how many of each command were started."""
+        return self._commands.calls
+
     def version(self) -> tuple[int, int]:
         """Return (major, minor) of the installed commands, asked once."""
         if self._version is None:

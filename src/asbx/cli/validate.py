@@ -1,0 +1,246 @@
+"""`asbx validate`, `aws-slurm-burst-validate`: say whether a file is usable and what it means."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from asbx.cli import site
+from asbx.config.limits import COMPANION_TIMEOUT, PLAN_MAX_BYTES
+from asbx.config.load import LoadedConfig
+from asbx.config.problem import InvalidConfigError
+from asbx.errors import AsbxError, PlanError
+from asbx.model.plan import ExecutionPlan, parse_plan
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+# program -> what it is, and how it tells its version
+_COMPANIONS = {
+    "asba": ("advisor", "--version"),
+    "asbb": ("budget service", "--version"),
+    "scontrol": ("Slurm", "-V"),
+}
+
+
+@app.command()
+def config(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Configuration; else the usual search.")] = None,
+    as_json: site.JsonOption = False,
+) -> None:
+    """Check a configuration: every problem with file, line and key. Exit status 3 when it is not usable.
+
+    Example: aws-slurm-burst-validate config examples/config.yaml
+    """
+    try:
+        loaded = site.load(file)
+    except AsbxError as error:
+        if not as_json and not isinstance(error, InvalidConfigError):
+            raise
+        problems = error.problems if isinstance(error, InvalidConfigError) else (f"{error.what} {error.why}".strip(),)
+        _refused("config", file, problems, error, as_json=as_json)
+        raise typer.Exit(error.exit_code) from error
+    facts = [f"{loaded.path} is YAML, and every key is known", *_config_facts(loaded)]
+    _fine("config", loaded.path, facts, loaded.warnings, as_json=as_json)
+
+
+@app.command("execution-plan")
+def execution_plan(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Execution plan (JSON).")],
+    config: site.ConfigOption = None,
+    as_json: site.JsonOption = False,
+) -> None:
+    """Check an execution plan; with --config also which node groups could serve it. Exit status 4 when none or invalid.
+
+    Example: aws-slurm-burst-validate execution-plan plan.json --config config.yaml
+    """
+    try:
+        plan = parse_plan(_read_plan(file))
+        facts = [f"{file} is an execution plan ({plan.dialect} dialect)", *_plan_facts(plan)]
+        warnings = list(_plan_warnings(plan))
+        if config is not None:
+            facts += _serving(plan, site.load(config), warnings)
+    except PlanError as error:
+        _refused("execution-plan", file, (error.why or error.what,), error, as_json=as_json)
+        raise typer.Exit(error.exit_code) from error
+    _fine("execution-plan", file, facts, warnings, as_json=as_json)
+
+
+@app.command()
+def integration(as_json: site.JsonOption = False) -> None:
+    """Look for the companions on this machine. None of them is required.
+
+    Example: aws-slurm-burst-validate integration
+    """
+    found = {name: _version(name) for name in _COMPANIONS}
+    if as_json:
+        site.show({name: {"found": text is not None, "version": text} for name, text in found.items()})
+        return
+    for name, text in found.items():
+        what = f"{name} ({_COMPANIONS[name][0]})"
+        typer.echo(f"{_mark(ok=True)} {what}: {text}" if text else f"- {what}: not on this machine's PATH; not needed")
+
+
+def _config_facts(loaded: LoadedConfig) -> Iterator[str]:
+    settings = loaded.config
+    method = settings.aws.authentication_method
+    yield f"AWS region {settings.aws.region}, credentials: {'the usual chain' if method == 'default' else method}"
+    for partition, group in settings.groups():
+        types = [override.instance_type for override in group.launch_template_overrides]
+        spec = group.launch_template_specification
+        yield (
+            f"{partition.node_range(group)}: {group.max_nodes} nodes, {group.purchasing_option}, {', '.join(types)}, "
+            f"{len(group.subnet_ids)} subnet(s), template {spec.launch_template_id or spec.launch_template_name}"
+        )
+
+
+def _plan_facts(plan: ExecutionPlan) -> Iterator[str]:
+    if not plan.should_burst:
+        yield "it says not to burst: nodes asked for with it are given back"
+        return
+    yield f"types: {', '.join(plan.instance_types) or 'those of the node group'}"
+    price = f", at most {plan.max_spot_price} USD an hour and instance on spot" if plan.max_spot_price else ""
+    yield f"markets: {', then '.join(plan.markets) or 'those of the node group'}{price}"
+    if plan.subnet_ids or plan.zones:
+        yield f"places: {', '.join((*plan.subnet_ids, *plan.zones))}"
+    shape = [
+        "all nodes or none" if plan.is_gang else "",
+        "EFA" if plan.needs_efa else "",
+        f"placement {plan.placement}" if plan.placement else "",
+        "one zone" if plan.single_zone else "",
+    ]
+    if any(shape):
+        yield f"launch: {', '.join(word for word in shape if word)}"
+    limits = [
+        f"{plan.max_total_cost} USD in total" if plan.max_total_cost else "",
+        f"{plan.max_cost_per_hour} USD an hour" if plan.max_cost_per_hour else "",
+        f"{plan.max_duration} of run time" if plan.max_duration else "",
+    ]
+    if any(limits):
+        yield f"limits: {', '.join(word for word in limits if word)}"
+
+
+def _plan_warnings(plan: ExecutionPlan) -> Iterator[str]:
+    from asbx.aws.catalogue import bundled
+
+    known = bundled()
+    for name in plan.instance_types:
+        if name not in known:
+            yield f"{name} is not in the bundled catalogue of instance types"
+        elif plan.needs_efa and not known[name].efa:
+            yield f"{name} has no EFA, which the plan requires"
+    for key in plan.privileged:
+        yield f"{key} is a site's to decide: the launch template's own is used"
+    if plan.unknown:
+        yield f"unknown keys, not read: {', '.join(plan.unknown)}"
+
+
+def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> list[str]:
+    """Say what each node group would make of the plan, by the decision a launch takes.
+
+    Raises PlanError (`plan-refused`) when no group may serve it.
+    """
+    from asbx.decide.rungs import choose
+
+    if not plan.should_burst:
+        return []
+    serving: list[str] = []
+    notes: list[str] = []
+    refusals: list[str] = []
+    for partition, group in loaded.config.groups():
+        name = f"{partition.partition_name}-{group.node_group_name}"
+        try:
+            choice = choose(group, plan, together=plan.is_gang)
+        except PlanError as error:
+            refusals.append(f"{name}: {error.why or error.what}")
+            continue
+        types = dict.fromkeys(pool.instance_type for rung in choice.rungs for pool in rung.pools)
+        if not choice.notes:
+            markets = ", then ".join(rung.market for rung in choice.rungs)
+            serving.append(f"node group {name} serves it as it stands: {', '.join(types)}; {markets}")
+        notes.extend(f"node group {name}: {note}" for note in choice.notes)
+    if not serving and not notes:
+        raise PlanError(
+            "plan-refused",
+            "no node group may serve this plan",
+            "; ".join(refusals),
+            "a plan can narrow what the configuration allows, never widen it",
+        )
+    # What other groups would make of it matters only where none takes the plan as it is.
+    warnings.extend([] if serving else notes)
+    return serving
+
+
+def _read_plan(path: Path) -> str:
+    """Return the text of a plan. Raises PlanError (`plan-unreadable`)."""
+    try:
+        if path.exists() and not path.is_file():
+            raise PlanError("plan-unreadable", f"cannot read {path}", "it is not a regular file")
+        with path.open("rb") as file:
+            content = file.read(PLAN_MAX_BYTES + 1)
+        if len(content) > PLAN_MAX_BYTES:
+            raise PlanError("plan-unreadable", f"cannot read {path}", f"it is larger than {PLAN_MAX_BYTES} bytes")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PlanError("plan-unreadable", f"cannot read {path}", "it is not UTF-8 text") from error
+    except OSError as error:
+        raise PlanError("plan-unreadable", f"cannot read {path}", error.strerror or str(error)) from error
+
+
+def _version(name: str) -> str | None:
+    """Return what a program says of its version, or None when it is not there."""
+    path = shutil.which(name)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run(
+            [path, _COMPANIONS[name][1]],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=COMPANION_TIMEOUT.total_seconds(),
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return f"{path}, which did not tell its version"
+    words = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    return words[0][:120] if words and done.returncode == 0 else f"{path}, which did not tell its version"
+
+
+def _fine(kind: str, path: Path, facts: Iterable[str], warnings: Iterable[str], *, as_json: bool) -> None:
+    facts, warnings = list(facts), list(warnings)
+    if as_json:
+        site.show({"kind": kind, "path": str(path), "valid": True, "facts": facts, "warnings": warnings})
+        return
+    for fact in facts:
+        typer.echo(f"{_mark(ok=True)} {fact}")
+    for warning in warnings:
+        typer.echo(f"! {warning}")
+    count = f"{len(warnings)} warning(s)" if warnings else "no warnings"
+    typer.echo(f"usable, {count}")
+
+
+def _refused(kind: str, path: Path | None, problems: Iterable[str], error: AsbxError, *, as_json: bool) -> None:
+    if as_json:
+        facts: dict[str, Any] = {"kind": kind, "path": str(path or ""), "valid": False, "problems": list(problems)}
+        site.show({**facts, "error": error.as_dict()})
+        return
+    site.warn(f"error: {error.what} [{error.code}]")
+    for problem in problems:
+        if problem != error.what:
+            site.warn(f"  {_mark(ok=False)} {problem}")
+    if error.hint:
+        site.warn(f"  do: {error.hint}")
+
+
+def _mark(*, ok: bool) -> str:
+    """Return a tick or a cross, in letters where the terminal has no such signs."""
+    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return "✓" if ok else "✗"
+    return "ok" if ok else "x"

@@ -1,0 +1,130 @@
+"""What every Slurm promises behind its door. A real one joins by another `world`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from tests.fakes import samples
+from tests.fakes.scheduler import FakeScheduler
+
+from asbx.errors import SlurmError
+from asbx.model.job import JobFacts
+from asbx.model.node import NodeView
+from asbx.ports import Scheduler
+
+NODES = samples.node_names(4)
+
+
+@dataclass
+class World:
+    """A scheduler, a job it knows, and what slurmctld does by itself."""
+
+    scheduler: Scheduler
+    job: JobFacts
+    power_up: Callable[[tuple[str, ...]], None]
+    settle: Callable[[], None]  # let SuspendTimeout pass
+
+    def node(self, name: str) -> NodeView:
+        """Look a node up in the table."""
+        return {view.name: view for view in self.scheduler.nodes()}[name]
+
+
+@pytest.fixture
+def world() -> World:
+    """Make the scheduler in memory."""
+    fake = FakeScheduler(NODES)
+    job = JobFacts(12, "ada", "physics", "wrf", "CONFIGURING")
+    fake.add_job(job)
+    return World(fake, job, fake.power_up, fake.settle)
+
+
+def test_nodes_begin_powered_down(world: World) -> None:
+    """Every node of slurm.conf is in the table, off, under its own name."""
+    table = world.scheduler.nodes()
+    assert {view.name for view in table} == set(NODES)
+    assert all(view.is_powered_down and view.address == view.hostname == view.name for view in table)
+
+
+def test_binding_sets_the_address(world: World) -> None:
+    """Each node gets the address and host name of its own instance, in whatever order they come."""
+    world.power_up(NODES[:2])
+    rows = [(NODES[1], samples.instance("i-2", launch_index=7)), (NODES[0], samples.instance("i-1"))]
+    world.scheduler.bind(rows)
+    for node, instance in rows:
+        view = world.node(node)
+        assert (view.address, view.hostname) == (instance.private_ip, instance.private_dns.split(".")[0])
+        assert not view.is_powered_down
+
+
+def test_an_unknown_node_is_refused_and_the_others_are_set(world: World) -> None:
+    """Slurm applies what it can and says what it cannot."""
+    with pytest.raises(SlurmError):
+        world.scheduler.bind([("aws-cpu-999", samples.instance("i-9")), (NODES[0], samples.instance("i-1"))])
+    assert world.node(NODES[0]).address == samples.instance("i-1").private_ip
+
+
+def test_release_gives_the_name_back(world: World) -> None:
+    """Address and host name are the node's own again; released twice is released."""
+    world.scheduler.bind([(NODES[0], samples.instance("i-1"))])
+    world.scheduler.release(NODES[:1])
+    world.scheduler.release(NODES[:1])
+    assert (world.node(NODES[0]).address, world.node(NODES[0]).hostname) == (NODES[0], NODES[0])
+
+
+def test_a_failed_node_says_why_and_can_be_used_again(world: World) -> None:
+    """It goes down with our reason, powers down, and is idle and off afterwards."""
+    world.power_up(NODES[:1])
+    world.scheduler.fail(NODES[:1], "asbx:no-capacity no room anywhere")
+    assert "asbx:no-capacity" in world.node(NODES[0]).reason
+    assert world.node(NODES[0]).is_powered_down
+    world.settle()
+    assert world.node(NODES[0]).state == "IDLE"
+    assert "POWERED_DOWN" in world.node(NODES[0]).flags
+
+
+def test_jobs_unknown_to_the_queue_are_left_out(world: World) -> None:
+    """What the queue knows is returned; asking for nothing asks nobody."""
+    (found,) = world.scheduler.jobs([world.job.job_id, 999_999])
+    assert (found.job_id, found.user, found.account) == (world.job.job_id, world.job.user, world.job.account)
+    assert world.scheduler.jobs([]) == ()
+
+
+def test_a_job_is_told(world: World) -> None:
+    """A sentence can be left with a job of the queue, and with no other."""
+    world.scheduler.tell_job(world.job.job_id, "no room, tried again in 5 minutes")
+    with pytest.raises(SlurmError):
+        world.scheduler.tell_job(999_999, "nobody")
+
+
+def test_a_running_slurmctld_answers(world: World) -> None:
+    """Ping says nothing when all is well."""
+    world.scheduler.ping()
+
+
+def test_a_thousand_nodes_take_one_process() -> None:
+    """The fake counts processes as the adapter starts them: per batch, not per node; failing takes two."""
+    fake = FakeScheduler(samples.node_names(1000))
+    fake.bind([(node, samples.instance(f"i-{n}")) for n, node in enumerate(fake.names)])
+    assert fake.processes == 1
+    fake.fail(fake.names, "x")
+    assert fake.processes == 3
+    fake.bind([])
+    assert fake.processes == 3
+
+
+def test_injected_failures_come_before_or_after_the_work() -> None:
+    """A lost answer leaves the work done; a refusal leaves it undone; then all is well again."""
+    fake = FakeScheduler(NODES)
+    lost = SlurmError("slurm-timeout", "no answer", "", "")
+    rows = [(NODES[0], samples.instance("i-1"))]
+    fake.fail_next("bind", lost)
+    with pytest.raises(SlurmError):
+        fake.bind(rows)
+    assert fake.node(NODES[0]).address == NODES[0]
+    fake.fail_next("bind", lost, after=True)
+    with pytest.raises(SlurmError):
+        fake.bind(rows)
+    assert fake.node(NODES[0]).address == samples.instance("i-1").private_ip
+    fake.bind(rows)
