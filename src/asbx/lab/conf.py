@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 
-from asbx.config.schema import Config
 from asbx.lab import programs
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
@@ -84,36 +83,6 @@ def _joined(product: str, lab: str) -> str:
     """Join two comma lists; the lab's word counts where both give the same parameter another value."""
     words = {word.partition("=")[0]: word for text in (product, lab) for word in text.split(",") if word}
     return ",".join(words.values())
-
-
-def product_lines(config: Config) -> str:
-    """Return the lines the product asks a site to put into slurm.conf."""
-    slurm = config.slurm
-    lines = [
-        f"PrivateData={slurm.private_data}",
-        f"ResumeProgram={slurm.resume_program}",
-        f"SuspendProgram={slurm.suspend_program}",
-        f"ResumeFailProgram={slurm.resume_fail_program}",
-        f"ResumeRate={slurm.resume_rate}",
-        f"SuspendRate={slurm.suspend_rate}",
-        f"ResumeTimeout={slurm.resume_timeout}",
-        f"SuspendTimeout={slurm.suspend_timeout}",
-        f"TreeWidth={slurm.tree_width}",
-        "SuspendTime=INFINITE",
-    ]
-    for partition in slurm.partitions:
-        names = []
-        for group in partition.node_groups:
-            w = group.number_width
-            name = f"{partition.partition_name}-{group.node_group_name}-[{group.first_number:0{w}d}-{group.first_number + group.max_nodes - 1:0{w}d}]"
-            names.append(name)
-            spec = " ".join(f"{k}={v}" for k, v in group.slurm_specifications.items())
-            lines.append(f"NodeName={name} State=CLOUD {spec}")
-        options = " ".join(f"{k}={v}" for k, v in partition.partition_options.items())
-        lines.append(
-            f"PartitionName={partition.partition_name} Nodes={','.join(names)} State=UP MaxTime=INFINITE SuspendTime={slurm.suspend_time} {options}"
-        )
-    return "\n".join(lines)
 
 
 def task_prolog(disguise: Mapping[str, str]) -> str:

@@ -11,14 +11,15 @@ from asbx.lab.processes import Process, start, wait_until
 from asbx.lab.record import Record
 from asbx.lab.trouble import LabBroken
 from asbx.lab.wrappers import write_wrappers
+from asbx.slurm import writers
 
 _PATIENCE_S = 20.0
 
 
 def write_files(layout: Layout, record: Record, config: Config, nodes: list[str]) -> None:
     """Write slurm.conf, the wrappers and the folders of every node."""
-    write_wrappers(layout, record)
-    text = conf.slurm_conf(conf.product_lines(config), conf.lab_settings(layout, record))
+    write_wrappers(layout, record, programs.own("aws-slurm-burst-resume").parent)
+    text = conf.slurm_conf(writers.slurm_conf(config), conf.lab_settings(layout, record))
     layout.slurm_conf.write_text(text, encoding="utf-8")
     for node in nodes:
         for folder in layout.node_folders(node):

@@ -59,7 +59,7 @@ class JsonLines:
 
     def event(self, name: str, text: str, **facts: object) -> None:
         """Print an object."""
-        row = {"t": round(time.monotonic() - self._began, 3), "event": name, "text": text, **facts}
+        row = {"t": round(time.monotonic() - self._began, 3), "event": name, "text": text.strip(), **facts}
         sys.stdout.write(json.dumps(row) + "\n")
         sys.stdout.flush()
 

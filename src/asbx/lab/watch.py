@@ -34,11 +34,12 @@ class Sight:
 
 @dataclass(frozen=True)
 class Happening:
-    """Something seen for the first time."""
+    """Something seen for the first time. about: which node or instance, where several go through the same."""
 
     name: str
     text: str
     facts: dict[str, object]
+    about: str = ""
 
 
 class Watch:
@@ -50,7 +51,7 @@ class Watch:
         self._control = Control(record.emulator_url)
         self._fleets_before = int(self._control.get("calls").get("CreateFleet", 0))
         self._chosen = ""
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def look(self) -> Sight:
         """Look once. Raises LabError when the emulator is gone."""
@@ -71,17 +72,18 @@ class Watch:
 
     def news(self, sight: Sight) -> Iterator[Happening]:
         """Return what was not so at the look before."""
-        for happening in (*_going_up(sight), *_job(sight), *_going_down(sight)):
-            if happening.name not in self._told:
-                self._told.add(happening.name)
+        for happening in (*going_up(sight), *job_news(sight), *going_down(sight)):
+            if (happening.name, happening.about) not in self._told:
+                self._told.add((happening.name, happening.about))
                 yield happening
 
     def has_seen(self, name: str) -> bool:
         """Whether this has happened."""
-        return name in self._told
+        return any(name == told for told, _ in self._told)
 
 
-def _going_up(sight: Sight) -> Iterator[Happening]:
+def going_up(sight: Sight) -> Iterator[Happening]:
+    """Return what is to be told of nodes and instances coming up."""
     rising = [n.name for n in sight.nodes if "POWERING_UP" in n.flags]
     if rising:
         yield Happening("powering-up", f"Slurm powers up {fold(rising)}", {"nodes": rising})
@@ -90,15 +92,15 @@ def _going_up(sight: Sight) -> Iterator[Happening]:
     for row in sight.instances:
         if row["state"] == "running" and row["node"]:
             what = f"{row['type']} {row['market']} in {row['zone']} at {row['price']} USD/h"
-            yield Happening(
-                f"instance-{row['id']}", f"  {row['id']} runs: {what}, for {row['node']}", {"instance": row}
-            )
+            text = f"  {row['id']} runs: {what}, for {row['node']}"
+            yield Happening("instance", text, {"instance": row}, row["id"])
     for node in sight.nodes:
         if node.address != node.name and not node.flags & _RISING:
-            yield Happening(f"registered-{node.name}", f"  slurmd of {node.name} registered", {"node": node.name})
+            yield Happening("registered", f"  slurmd of {node.name} registered", {"node": node.name}, node.name)
 
 
-def _job(sight: Sight) -> Iterator[Happening]:
+def job_news(sight: Sight) -> Iterator[Happening]:
+    """Return what is to be told of the job."""
     if sight.job_state in ("RUNNING", "COMPLETING", "COMPLETED"):
         yield Happening("running", "job is running", {})
     lines = [line for line in sight.output.splitlines() if line.startswith("ring:")]
@@ -110,7 +112,8 @@ def _job(sight: Sight) -> Iterator[Happening]:
         yield Happening("completed", "job COMPLETED", {})
 
 
-def _going_down(sight: Sight) -> Iterator[Happening]:
+def going_down(sight: Sight) -> Iterator[Happening]:
+    """Return what is to be told of nodes and instances going down after the job."""
     if sight.job_state != "COMPLETED":
         return
     down = [n.name for n in sight.nodes if "POWERED_DOWN" in n.flags]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
-from asbx.lab import programs
 from asbx.lab.conf import task_prolog
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
@@ -28,13 +28,16 @@ def product_environment(layout: Layout, record: Record) -> dict[str, str]:
     }
 
 
-def write_wrappers(layout: Layout, record: Record) -> None:
-    """Write all wrappers. slurmctld starts its programs with an almost empty environment, so they bring it."""
+def write_wrappers(layout: Layout, record: Record, commands: Path) -> None:
+    """Write all wrappers. slurmctld starts its programs with an almost empty environment, so they bring it.
+
+    commands: the folder that holds the product's programs.
+    """
     # By ASBX_LAB `asbx lab down` knows what is the lab's own.
     environment = product_environment(layout, record) | {"ASBX_LAB": str(layout.root)}
     for hook in HOOKS:
         words = [f"{key}={value}" for key, value in environment.items()]
-        command = ["exec", "/usr/bin/env", *words, str(programs.own(f"aws-slurm-burst-{hook}"))]
+        command = ["exec", "/usr/bin/env", *words, str(commands / f"aws-slurm-burst-{hook}")]
         _program(layout, f"{hook}-program", f'{shlex.join(command)} "$@"\n')
     _program(layout, "machine-poweroff", ': > "$ASBX_MACHINE/poweroff"\n')
     path = layout.bin / "task-prolog"
