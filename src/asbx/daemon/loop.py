@@ -17,7 +17,7 @@ from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
 from asbx.daemon.lock import worker_lock
-from asbx.daemon.socket import ControlSocket
+from asbx.daemon.socket import ControlSocket, ask
 from asbx.errors import AsbxError, ConfigError
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
@@ -25,7 +25,7 @@ from asbx.model.event import Event, EventKind
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises AsbxError when it cannot start."""
-    with worker_lock(config.paths.runtime, timedelta(seconds=2)) as held:
+    with worker_lock(config.paths.runtime, _patience(config)) as held:
         if not held:
             raise ConfigError(
                 "daemon-running",
@@ -36,6 +36,11 @@ def run(config: Config) -> None:
         config.paths.requests.mkdir(parents=True, exist_ok=True, mode=0o700)
         clock = RealClock()
         Daemon(open_doors(config, clock), clock).serve()
+
+
+def _patience(config: Config) -> timedelta:
+    """Return how long to wait for the spool: another daemon stays, but a hook's worker leaves when its work is done."""
+    return timedelta(seconds=2) if ask(config.paths.socket, "status") is not None else config.resume_deadline
 
 
 def work(config: Config, patience: timedelta) -> bool:
