@@ -59,7 +59,7 @@ class Jobs:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Cluster]:
     """Keep a lab with a daemon up."""
-    with cluster("--nodes", str(_NODES), "--boot", "0.5") as one:
+    with cluster("--nodes", str(_NODES), "--boot", "2") as one:
         one.shorten(SuspendTime="6", SuspendTimeout="3")
         (one.root / "who.py").write_text(_WHO, encoding="utf-8")
         yield one
@@ -68,9 +68,7 @@ def lab() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def jobs(lab: Cluster) -> Jobs:
     """Submit everything at once."""
-    ring = lab.submit(
-        "-N4", "--ntasks-per-node=1", f"-w{RING}", "--exclusive", "-Aocean", script=_ring_script(lab)
-    )
+    ring = lab.submit("-N4", "--ntasks-per-node=1", f"-w{RING}", "--exclusive", "-Aocean", script=_ring_script(lab))
     elsewhere = ",".join((RING, SHARED, FIVE, TWO_GROUPS, MANUAL, "aws-hpc-[001-016]"))
     array = lab.submit("-N1", "-c2", "--array=1-6", f"-x{elsewhere}", script=_who(lab))
     shared = tuple(
@@ -230,7 +228,9 @@ def test_power_up_and_down_by_hand(lab: Cluster, jobs: Jobs) -> None:
     down = lab.powered_down(MANUAL)
 
     assert len(lab.of_nodes(expand(MANUAL))) == 2
-    assert {node: fields["NodeAddr"] for node, fields in down.items()} == {node: node for node in down}, "no old address"
+    assert {node: fields["NodeAddr"] for node, fields in down.items()} == {node: node for node in down}, (
+        "no old address"
+    )
     ids = {row["id"] for row in rows}
     shares = [share for one, row in lab.billed().items() if one in ids for share in row["charged_to"]]
     assert {share["bearer"] for share in shares} == {"idle"}
