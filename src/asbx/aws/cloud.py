@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from asbx.aws import answers, requests
+from asbx.aws import answers, lean, requests
 from asbx.aws.client import client, translated
 from asbx.config.limits import DESCRIBE_BATCH, TAG_BATCH, TERMINATE_BATCH
 from asbx.config.schema import Aws
@@ -32,6 +32,7 @@ class Ec2:
         with self._lock:
             if name not in self._clients:
                 self._clients[name] = client(self._settings, "ec2", attempts=attempts)
+                lean.install(self._clients[name])
             return self._clients[name]
 
     @property
@@ -44,7 +45,8 @@ class Ec2:
 
     def warm(self) -> None:
         """Make the clients now, so that the first launch does not pay for them."""
-        assert self._ec2 and self._launcher
+        assert self._ec2
+        assert self._launcher
 
     def launch(self, order: FleetOrder) -> FleetAnswer:
         """Call CreateFleet once."""

@@ -116,7 +116,7 @@ def _say(error: AsbxError, *, as_json: bool) -> int:
         text = json.dumps({"error": error.as_dict()})
     else:
         text = f"error: {error.what} [{error.code}]"
-        text += f"\n  why:  {error.why}" if error.why else ""
+        text += "\n  why:  " + error.why.replace("\n", "\n        ") if error.why else ""
         text += f"\n  do:   {error.hint}" if error.hint else ""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # Slurm 22.05 starts its programs without stderr
         print(text, file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ def rehearse_resume(loaded: LoadedConfig, nodes: str, plan_text: str | None, *, 
     expand(nodes)  # a person's typing error is told as such; Slurm's hooks take it more patiently
     request = read_request("dry-run", spool.request("resume", [nodes], dict(os.environ), plan_text))
     plan = parse_plan(plan_text) if plan_text else None
-    sorted_out = intake(loaded.config, request, {})
+    sorted_out = intake(loaded.config, request, {}, together=plan is not None and plan.is_gang)
     launches = (
         [_launch(loaded, request, gang, part, plan) for gang in sorted_out.gangs for part in gang.parts]
         if plan is None or plan.should_burst

@@ -15,6 +15,7 @@ from asbx.cli import site
 from asbx.config.limits import COMPANION_TIMEOUT, PLAN_MAX_BYTES
 from asbx.config.load import LoadedConfig
 from asbx.config.problem import InvalidConfigError
+from asbx.decide.rungs import Choice, choose
 from asbx.errors import AsbxError, PlanError
 from asbx.model.plan import ExecutionPlan, parse_plan
 
@@ -145,35 +146,37 @@ def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> 
 
     Raises PlanError (`plan-refused`) when no group may serve it.
     """
-    from asbx.decide.rungs import choose
-
     if not plan.should_burst:
         return []
-    serving: list[str] = []
-    notes: list[str] = []
+    choices: dict[str, Choice] = {}
     refusals: list[str] = []
     for partition, group in loaded.config.groups():
         name = f"{partition.partition_name}-{group.node_group_name}"
         try:
-            choice = choose(group, plan, together=plan.is_gang)
+            choices[name] = choose(group, plan, together=plan.is_gang)
         except PlanError as error:
             refusals.append(f"{name}: {error.why or error.what}")
-            continue
-        types = dict.fromkeys(pool.instance_type for rung in choice.rungs for pool in rung.pools)
-        if not choice.notes:
-            markets = ", then ".join(rung.market for rung in choice.rungs)
-            serving.append(f"node group {name} serves it as it stands: {', '.join(types)}; {markets}")
-        notes.extend(f"node group {name}: {note}" for note in choice.notes)
-    if not serving and not notes:
+    if not choices:
         raise PlanError(
             "plan-refused",
             "no node group may serve this plan",
             "; ".join(refusals),
             "a plan can narrow what the configuration allows, never widen it",
         )
-    # What other groups would make of it matters only where none takes the plan as it is.
-    warnings.extend([] if serving else notes)
+    everywhere = set.intersection(*(set(choice.notes) for choice in choices.values()))
+    first = next(iter(choices.values()))
+    warnings.extend(note for note in first.notes if note in everywhere)
+    own = {name: [note for note in choice.notes if note not in everywhere] for name, choice in choices.items()}
+    serving = [_offer(name, choices[name]) for name, notes in own.items() if not notes]
+    if not serving:  # what other groups would make of it matters only where none takes it as it is
+        warnings.extend(f"node group {name}: {note}" for name, notes in own.items() for note in notes)
     return serving
+
+
+def _offer(name: str, choice: Choice) -> str:
+    types = dict.fromkeys(pool.instance_type for rung in choice.rungs for pool in rung.pools)
+    markets = ", then ".join(rung.market for rung in choice.rungs)
+    return f"node group {name} can serve it: {', '.join(types)}; {markets}"
 
 
 def _read_plan(path: Path) -> str:

@@ -44,6 +44,11 @@ class GangRun:
         """Return the instances that stay."""
         return tuple(instance for launch in self.launches for instance in launch.launched)
 
+    def written(self) -> None:
+        """Wait until all answers are in the ledger. Raises LedgerError when they cannot be."""
+        for launch in self.launches:
+            launch.written()
+
     def why_short(self) -> Failure:
         """Return the last refusal of EC2."""
         for launch in self.launches:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 from asbx.decide import bind as naming
@@ -47,7 +48,12 @@ class Resume:
             why = "the execution plan says should_burst=false; nothing was launched"
             self._fail(self._request.nodes, Failure("plan-no-burst", why, ExitCode.PLAN))
             return
-        sorted_out = intake(self._doors.config, self._request, self._facts(), self._parked())
+        with ThreadPoolExecutor(1) as beside:  # both only ask Slurm, and each is a process to wait for
+            facts = beside.submit(self._facts)
+            unknown = self._parked()
+        sorted_out = intake(
+            self._doors.config, self._request, facts.result(), unknown, together=plan is not None and plan.is_gang
+        )
         self._refuse(sorted_out)
         served = self._already_served()
         runs = [prepare(self._doors, self._request, gang, served, plan) for gang in sorted_out.gangs]
@@ -135,12 +141,16 @@ class Resume:
         if not ids:
             return
         ready = bind.with_addresses(self._doors, ids)
+        for run in runs:
+            run.written()
         pairs = [row for run in runs for row in self._pairs(run, ready)]
         if not pairs:
             return
         gang_of = {node: run.gang.gang_id for run in runs for node in run.nodes}
-        bind.into_ledger(self._doors, pairs, sorted_out.jobs_of, gang_of)
-        kept = self._into_slurm([run for run in runs if run.failure is None], pairs)
+        # Both at once: a crash between them is healed by the next run, which pairs the same instances the same way.
+        with ThreadPoolExecutor(1) as beside:
+            written = beside.submit(bind.into_ledger, self._doors, pairs, sorted_out.jobs_of, gang_of)
+            kept = self._into_slurm([run for run in runs if run.failure is None], pairs, written.result)
         self._outcome.bound.extend(node for node, _ in kept)
         self._courtesies.extend(naming.courtesy(kept, sorted_out.jobs_of))
 
@@ -158,18 +168,25 @@ class Resume:
             self._fail(short, run.why_short(), run.gang)
         return pairs
 
-    def _into_slurm(self, runs: Sequence[GangRun], pairs: Sequence[naming.Pair]) -> list[naming.Pair]:
+    def _into_slurm(
+        self, runs: Sequence[GangRun], pairs: Sequence[naming.Pair], written: Callable[[], None]
+    ) -> list[naming.Pair]:
         """Make the nodes reachable and tell them their names; return the pairs that stay.
 
-        Whoever Slurm does not take is given back, with its whole gang where it has one.
+        Whoever Slurm does not take is given back, with its whole gang where it has one. written: waits for the ledger,
+        without whose word no node is told its name.
         """
         try:
             refused = bind.into_slurm(self._doors, sorted(pairs, key=lambda row: naming.by_number(row[0])))
             bad = {run.gang.gang_id: run for run in runs if run.gang.whole and not refused.keys().isdisjoint(run.nodes)}
             out = {node for run in bad.values() for node in run.nodes} | refused.keys()
             kept = [row for row in pairs if row[0] not in out]
+            written()
             bind.name_them(self._doors, naming.naming(kept))
+        except LedgerError:
+            raise
         except AsbxError as error:
+            written()
             for run in runs:
                 self._unbind(run, run.nodes, Failure.of_error(error))
             return []
@@ -192,6 +209,7 @@ class Resume:
 
     def _give_up(self, run: GangRun, failure: Failure) -> None:
         """End what the gang has and fail its nodes, so that Slurm requeues its jobs."""
+        run.written()
         give_back(self._doors, [i.instance_id for i in run.launched], failure.reason, run.gang.gang_id)
         run.failure = failure
         self._fail(run.nodes, failure, run.gang)

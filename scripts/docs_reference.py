@@ -1,0 +1,275 @@
+"""Write docs/reference/*.md from the code, so that they cannot be wrong. `--check` only compares.
+
+Usage: python scripts/docs_reference.py [--check]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from asbx.cli.main import COMMANDS, main
+from asbx.config.rules import WITHOUT_EFFECT
+from asbx.config.schema import Config
+from asbx.errors import ExitCode
+from asbx.model import plan as plan_module
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+WIDTH = "100"
+NOTE = "<!-- Written by scripts/docs_reference.py from the code; change that. -->\n"
+
+# Where a meaning is not a docstring in the code, it is said here; the checks below keep both in step.
+EXIT_MEANINGS = {
+    ExitCode.DONE: "done; for `--dry-run`: would succeed",
+    ExitCode.USAGE: "the command line cannot be understood",
+    ExitCode.CONFIG: "the configuration is missing or invalid",
+    ExitCode.PLAN: "the execution plan is invalid, or asks for more than the site allows",
+    ExitCode.NO_CAPACITY: "EC2 had no capacity within the deadline",
+    ExitCode.BUDGET: "a cost limit or the budget refused",
+    ExitCode.AWS_ACCESS: "AWS credentials are missing, expired or lack a permission",
+    ExitCode.SLURM: "Slurm cannot be reached or refused",
+    ExitCode.PARTLY: "partly done: something was given back or could not be bound",
+    ExitCode.LEDGER: "the ledger cannot be read or written",
+    ExitCode.INTERNAL: "internal error; the message names a report file",
+}
+TAGS = {
+    "asbx:cluster": "`cluster.name`, or Slurm's ClusterName; nothing without it is ever touched",
+    "asbx:partition": "Slurm partition",
+    "asbx:nodegroup": "node group of the configuration",
+    "asbx:intent": "the launch in the ledger that wanted it",
+    "asbx:gang": "the nodes launched together, such as `job-12`",
+    "asbx:job": "ids of the jobs it was launched for",
+    "asbx:user": "owner of the job, where Slurm told it",
+    "asbx:account": "Slurm account of the job",
+    "ManagedBy": "`aws-slurm-burst`",
+    "asbx:nodes": "set after the launch, once for each EC2 reservation: its node names in launch-index order; "
+    "continued in `asbx:nodes.2`, `asbx:nodes.3` ..",
+    "asbx:node": "node name, where instances are named one by one",
+    "Name": "node name, for people; set when nothing more urgent is to be done",
+}
+
+
+def configuration() -> str:
+    """Return the reference of every configuration key."""
+    lines = [
+        "# Configuration keys",
+        "",
+        "YAML, by default `/etc/slurm/aws-burst.yaml`; `$ASBX_CONFIG` and `--config` name another file. A variable",
+        "`ASBX__SECTION__KEY` replaces one key, list items are counted from 0:",
+        "`ASBX__SLURM__PARTITIONS__0__NODE_GROUPS__0__MAX_NODES=8`. Unknown keys are refused. Keys marked *no effect*",
+        "are accepted from files of the predecessor and change nothing in this version.",
+        "`asbx config explain` shows every value and where it comes from; `asbx config schema` prints JSON Schema.",
+        "",
+    ]
+    for key, model in _sections(Config, ""):
+        title = f"`{key}`" if key else "The file"
+        lines += [f"## {title}", "", inspect.getdoc(model) or "", ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(key, name, field) for name, field in model.model_fields.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """Return the help texts of every command."""
+    lines = [
+        "# Commands",
+        "",
+        "Every command answers `--help`, and most print one JSON object with `--json`. Slurm's programs are short",
+        "names: `aws-slurm-burst-resume`, `-suspend` and `-resume-fail` are `asbx resume`, `suspend` and `resume-fail`",
+        "when given options; `aws-slurm-burst-validate` is `asbx validate`, `aws-slurm-burst-state-manager` is",
+        "`asbx reconcile`.",
+        "",
+    ]
+    for name, (module, summary) in COMMANDS.items():
+        lines += [f"## asbx {name}", "", summary, "", "```text", _help(name), "```", ""]
+        for sub in _subcommands(typer.main.get_command(importlib.import_module(module).app), ()):
+            lines += [f"### asbx {name} {' '.join(sub)}", "", "```text", _help(name, *sub), "```", ""]
+    return "\n".join(lines)
+
+
+def exit_codes() -> str:
+    """Return the table of exit statuses."""
+    assert set(EXIT_MEANINGS) == set(ExitCode)
+    lines = [
+        "# Exit statuses",
+        "",
+        "A promise to scripts: a number never changes its meaning. Errors go to standard error as what happened, its",
+        'code, why, and what to do; with `--json` as `{"error": {code, what, why, hint}}`.',
+        "",
+        "| status | meaning |",
+        "|---|---|",
+        *(f"| {int(code)} | {EXIT_MEANINGS[code]} |" for code in ExitCode),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def tags() -> str:
+    """Return the table of tags."""
+    lines = [
+        "# Tags in AWS",
+        "",
+        "Everything ASBX launches carries these; the first nine are in the CreateFleet call itself: an instance",
+        "is never without them. The group's own `tags` come beside them and cannot replace them.",
+        "",
+        "| tag | value |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in TAGS.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def execution_plan() -> str:
+    """Return what is read of an execution plan."""
+    lines = [
+        "# Execution plans",
+        "",
+        "A plan is JSON, handed over with `--execution-plan`. Two dialects are read into one value: the documented one",
+        "(it has `execution_metadata`) and the one the advisor really writes (it has `job_metadata`).",
+        '`null`, `0`, `""`, `[]` and a missing key all mean *not stated*: the node group decides. Unknown keys are',
+        "named, not refused. A plan can narrow what the configuration allows, never widen it.",
+        "`aws-slurm-burst-validate execution-plan FILE --config CONFIG` says what would be made of a plan.",
+        "",
+        "| section | keys |",
+        "|---|---|",
+        *(
+            f"| {f'`{section}`' if section else 'top'} | {', '.join(f'`{key}`' for key in keys.split())} |"
+            for section, keys in plan_module._KEYS.items()  # noqa: SLF001  a generator may look inside
+        ),
+        "",
+        "Durations are whole nanoseconds or Go durations (`2h30m0s`); prices and costs are USD; `max_spot_price` is",
+        "per instance and hour; `*_hours` are hours. `should_burst` is the one required key.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+PAGES = {
+    "configuration.md": configuration,
+    "commands.md": commands,
+    "exit-codes.md": exit_codes,
+    "tags.md": tags,
+    "execution-plan.md": execution_plan,
+}
+
+
+def pages() -> dict[str, str]:
+    """Return every generated page by file name."""
+    made = {}
+    for name, make in PAGES.items():
+        title, rest = make().split("\n", 1)
+        made[name] = f"{title}\n\n{NOTE}{rest}".rstrip() + "\n"
+    return made
+
+
+def stale() -> list[str]:
+    """Return the pages whose file is not what the code says."""
+    return [
+        name
+        for name, text in pages().items()
+        if not (FOLDER / name).exists() or (FOLDER / name).read_text(encoding="utf-8") != text
+    ]
+
+
+def _sections(model: type[BaseModel], key: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield key, model
+    for name, field in model.model_fields.items():
+        inner, is_list = _model_in(field.annotation)
+        if inner is not None:
+            yield from _sections(inner, f"{key}.{name}".lstrip(".") + ("[]" if is_list else ""))
+
+
+def _model_in(annotation: Any) -> tuple[type[BaseModel] | None, bool]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation, False
+    if get_origin(annotation) in (tuple, Union, types.UnionType):
+        for argument in get_args(annotation):
+            inner, _ = _model_in(argument)
+            if inner is not None:
+                return inner, get_origin(annotation) is tuple
+    return None, False
+
+
+def _row(section: str, name: str, field: FieldInfo) -> str:
+    key = tuple(part for part in (*section.split("."), name) if part)
+    meaning = " ".join((field.description or "").split())
+    if key in WITHOUT_EFFECT:
+        meaning += f" *No effect: {WITHOUT_EFFECT[key]}.*"
+    return f"| `{name}` | {_type(field)} | {_default(field)} | {meaning} |".replace("\n", " ")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "**required**"
+    value = field.default if field.default is not PydanticUndefined else None
+    if value is None or value in ("", ()) or isinstance(value, BaseModel) or field.default_factory is not None:
+        return "-"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _type(field: FieldInfo) -> str:
+    inner, is_list = _model_in(field.annotation)
+    if inner is not None:
+        return "list of sections" if is_list else "section"
+    return _type_name(field.annotation)
+
+
+def _type_name(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return ", ".join(f"`{argument}`" for argument in arguments)
+    if origin is tuple:
+        return f"list of {_type_name(arguments[0])}"
+    if origin is dict:
+        return "map"
+    if origin in (Union, types.UnionType):
+        names = [_type_name(argument) for argument in arguments if argument is not type(None)]
+        return names[0] if len(set(names)) == 1 or origin is Union else " or ".join(dict.fromkeys(names))
+    plain: dict[Any, str] = {str: "text", int: "whole number", bool: "true or false", Path: "path"}
+    return plain.get(annotation, "number")
+
+
+def _help(*words: str) -> str:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        main([*words, "--help"])
+    return out.getvalue().strip()
+
+
+def _subcommands(command: Any, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    for name, inner in getattr(command, "commands", {}).items():
+        yield (*above, name)
+        yield from _subcommands(inner, (*above, name))
+
+
+def run() -> int:
+    """Write the pages, or with --check say which are stale."""
+    os.environ["COLUMNS"] = WIDTH
+    if "--check" in sys.argv[1:]:
+        old = stale()
+        for name in old:
+            print(f"docs/reference/{name} is not what the code says; run scripts/docs_reference.py")
+        return 1 if old else 0
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run())

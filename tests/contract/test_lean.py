@@ -1,0 +1,60 @@
+"""The lean reader of DescribeInstances against botocore's own parser, on the emulator's real answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.contract.emulator import Emulator, Ground, fleet, ids_of, prepare, start
+
+from asbx.aws import answers, lean
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+    """Start one emulator for this module."""
+    running = start(Path(tmp_path_factory.mktemp("lean")))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def ground(emulator: Emulator) -> Ground:
+    """Return subnets and a template."""
+    return prepare(emulator.client())
+
+
+def test_both_readers_give_the_same_instances(emulator: Emulator, ground: Ground) -> None:
+    """Spot and on-demand, several reservations, tags and addresses: field by field alike."""
+    plain, quick = emulator.client(), emulator.client()
+    lean.install(quick)
+    ids = [
+        one
+        for market in ("spot", "on-demand")
+        for one in ids_of(plain.create_fleet(**fleet(ground, 7, "c7i.large a", market=market)))
+    ]
+    plain.create_tags(Resources=ids[:3], Tags=[{"Key": "asbx:nodes", "Value": "r=a & <b>"}])
+    slow = plain.describe_instances(InstanceIds=ids)
+    fast = quick.describe_instances(InstanceIds=ids)
+    assert list(answers.instances(fast)) == list(answers.instances(slow))
+    assert len(list(answers.instances(fast))) == 14
+    assert fast["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_pages_go_on(emulator: Emulator, ground: Ground) -> None:
+    """The token of the next page is there with both."""
+    plain, quick = emulator.client(), emulator.client()
+    lean.install(quick)
+    plain.create_fleet(**fleet(ground, 12, "c7i.large a"))
+    fast = quick.describe_instances(MaxResults=5)
+    assert bool(fast["NextToken"])
+    assert len(list(answers.instances(fast))) >= 5
+
+
+def test_errors_are_left_to_the_sdk(emulator: Emulator) -> None:
+    """An unknown id is the same ClientError as ever."""
+    quick = emulator.client()
+    lean.install(quick)
+    with pytest.raises(quick.exceptions.ClientError, match=r"InvalidInstanceID\.NotFound"):
+        quick.describe_instances(InstanceIds=["i-0123456789abcdef0"])
