@@ -67,9 +67,7 @@ def lab() -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def jobs(lab: Cluster) -> Jobs:
     """Submit everything at once."""
-    ring = lab.submit(
-        "-N4", "--ntasks-per-node=1", f"-w{RING}", "--exclusive", "-Aocean", script=_ring_script(lab)
-    )
+    ring = lab.submit("-N4", "--ntasks-per-node=1", f"-w{RING}", "--exclusive", "-Aocean", script=_ring_script(lab))
     elsewhere = ",".join((RING, SHARED, FIVE, TWO_GROUPS, MANUAL, "aws-hpc-[001-016]"))
     array = lab.submit("-N1", "-c2", "--array=1-6", f"-x{elsewhere}", script=_who(lab))
     shared = tuple(
@@ -238,7 +236,9 @@ def test_power_up_and_down_by_hand(lab: Cluster, jobs: Jobs) -> None:
     down = lab.powered_down(MANUAL)
 
     assert len(lab.of_nodes(expand(MANUAL))) == 2
-    assert {node: fields["NodeAddr"] for node, fields in down.items()} == {node: node for node in down}, "no old address"
+    assert {node: fields["NodeAddr"] for node, fields in down.items()} == {node: node for node in down}, (
+        "no old address"
+    )
     ids = {row["id"] for row in rows}
     shares = [share for one, row in lab.billed().items() if one in ids for share in row["charged_to"]]
     assert {share["bearer"] for share in shares} == {"idle"}
