@@ -197,7 +197,7 @@ def test_a_crash_is_picked_up_though_the_queue_says_otherwise(site: Site, known_
         site.scheduler.add_job(JobFacts(job, f"user{job}", "physics"))
     if not known_first:
         site.scheduler.fail_next("jobs", SILENT)
-    site.cloud.fail_next("launch", Killed(), after=True, times=2)  # type: ignore[arg-type]
+    site.cloud.fail_next("launch", Killed(), after=True)  # type: ignore[arg-type]
     request = site.ask("aws-cpu-[000-001]", (10, "aws-cpu-000"), (11, "aws-cpu-001"))
     with pytest.raises(Killed):
         Resume(site.doors, request).run()
