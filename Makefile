@@ -26,9 +26,10 @@ check: setup  ## format, lint, types, import rules
 	$(bin)/lint-imports
 
 bench: setup  ## measure hook, resume and API calls; writes JSON and a table
-	$(bin)/python -m benchmarks $(BENCH)
+	$(bin)/python benchmarks/burst.py $(BENCH)
 
 docs: setup  ## build the documentation into site/
+	$(bin)/python scripts/docs_reference.py --check
 	$(bin)/mkdocs build --strict
 
 nightly: test bench docs  ## everything, and the demo with accounting

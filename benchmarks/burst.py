@@ -1,8 +1,9 @@
 """Measure the burst against its floor, in one run, and write JSON and a table.
 
 (a) wall time of the resume hook beside a running daemon;
-(b) time from the hook's start until a real slurmctld has the addresses of all nodes, as a ratio to the floor: the barest
-    possible script with a warm client that makes one CreateFleet, the DescribeInstances it needs and one scontrol update;
+(b) time from the hook's start until a real slurmctld has the addresses of all nodes, as a ratio to the floor: the
+    barest possible script with a warm client (floor.py) that makes one CreateFleet, the DescribeInstances it needs and
+    one scontrol update; both are seen by the same observer, who asks slurmctld for the last node;
 (c) EC2 calls by action and Slurm processes behind each burst; (d) peak memory of the daemon.
 
 Everything runs in one lab whose instances never boot. Floor and burst take turns, so that a noisy machine hits both.
@@ -12,7 +13,6 @@ Usage: python benchmarks/burst.py [--runs 5] [--sizes 1,16,100,500] [--output bu
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import os
 import statistics
@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ class Bench:
         self.ec2 = boto3.client(
             "ec2", region_name=self.config.aws.region, endpoint_url=self.environ["AWS_ENDPOINT_URL"]
         )
+        group = self.config.slurm.partitions[0].node_groups[0]
+        setting = {
+            "region": self.config.aws.region,
+            "template": group.launch_template_specification.model_dump(),
+            "types": [override.instance_type for override in group.launch_template_overrides],
+            "subnets": list(group.subnet_ids),
+        }
+        self.script: Any = subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("floor.py"), json.dumps(setting)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         self.hook = {"SLURM_CONF": self.environ["SLURM_CONF"]} | {
             key: value for key, value in self.environ.items() if key.startswith("ASBX_")
         }
@@ -71,9 +83,8 @@ class Bench:
         self.until(lambda: self.has_address(nodes[-1]))
         reached = time.perf_counter() - start
         assert all(self.has_address(node) for node in (nodes[0], nodes[len(nodes) // 2])), "an address is missing"
-        self.until(lambda: not self.ledger.open_requests())
+        self.calm(lambda: not self.ledger.open_requests())
         critical = self.processes()
-        self.until(lambda: self.calls().get("CreateTags", 0) >= 1)
         return {
             "hook_s": hook,
             "reached_s": reached,
@@ -82,41 +93,23 @@ class Bench:
 
     def undo(self, count: int) -> dict[str, int]:
         """Power the nodes off as slurmctld does, wait until all is closed, and return the burst's calls by action."""
-        self.until(lambda: not self.ledger.open_requests())
         self.until_still(lambda: self.calls().get("CreateTags", 0))
         calls = self.calls()
         subprocess.run([BIN / "aws-slurm-burst-suspend", fold(names(count))], env=self.hook, check=True)
-        self.until(lambda: not self.ledger.live_bindings() and not self.ledger.open_requests())
+        self.calm(lambda: not self.ledger.live_bindings() and not self.ledger.open_requests())
         return calls
 
     # -- the floor
 
     def floor(self, count: int) -> float:
-        """Do the same with the barest script: one CreateFleet, DescribeInstances, one scontrol. Seconds."""
+        """Have the barest script do the same, seen by the same observer. Seconds."""
         nodes = names(count)
-        group = self.config.slurm.partitions[0].node_groups[0]
-        overrides = [
-            {"InstanceType": o.instance_type, "SubnetId": s}
-            for o in group.launch_template_overrides
-            for s in group.subnet_ids
-        ]
-        spec = group.launch_template_specification
-        template = {"LaunchTemplateId": spec.launch_template_id} if spec.launch_template_id else {
-            "LaunchTemplateName": spec.launch_template_name
-        }  # fmt: skip
         start = time.perf_counter()
-        answer = self.ec2.create_fleet(
-            Type="instant",
-            TargetCapacitySpecification={"TotalTargetCapacity": count, "DefaultTargetCapacityType": "on-demand"},
-            LaunchTemplateConfigs=[
-                {"LaunchTemplateSpecification": template | {"Version": "$Default"}, "Overrides": overrides}
-            ],
-        )
-        ids = [one for item in answer["Instances"] for one in item["InstanceIds"]]
-        described = self.ec2.describe_instances(InstanceIds=ids)
-        addresses = [i["PrivateIpAddress"] for r in described["Reservations"] for i in r["Instances"]]
-        subprocess.run(["scontrol", "update", f"nodename={fold(nodes)}", f"nodeaddr={','.join(addresses)}"], check=True)
+        self.script.stdin.write(f"{count}\n")
+        self.script.stdin.flush()
+        self.until(lambda: self.has_address(nodes[-1]))
         took = time.perf_counter() - start
+        ids = json.loads(self.script.stdout.readline())
         self.ec2.terminate_instances(InstanceIds=ids)
         subprocess.run(["scontrol", "update", f"nodename={fold(nodes)}", f"nodeaddr={fold(nodes)}"], check=True)
         return took
@@ -148,12 +141,17 @@ class Bench:
         return dict((ask(self.config.paths.socket, "status") or {}).get("slurm_processes", {}))
 
     def until(self, is_so: Callable[[], bool]) -> None:
-        """Look every few milliseconds until something is so. Raises TimeoutError."""
+        """Look until something is so. Raises TimeoutError."""
         give_up = time.monotonic() + DEADLINE_S
         while not is_so():
             if time.monotonic() > give_up:
                 raise TimeoutError("the burst did not get there")
-            time.sleep(0.004)
+            time.sleep(0.002)  # the observer leaves the two cores to those it observes
+
+    def calm(self, is_so: Callable[[], bool]) -> None:
+        """Wait without hurry, so that the looking is not what is measured next."""
+        self.until(lambda: time.sleep(0.02) or is_so())  # type: ignore[func-returns-value]
+        time.sleep(0.3)
 
     def until_still(self, value: Callable[[], int]) -> None:
         """Wait until a number has not moved for half a second."""
@@ -191,8 +189,6 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def measure(bench: Bench, sizes: list[int], runs: int) -> dict[str, Any]:
     """Return all figures."""
-    gc.collect()
-    gc.freeze()  # the floor must not pay for what else this process has imported
     bench.floor(1)
     bench.burst(1, 0)
     bench.undo(1)
@@ -234,7 +230,7 @@ def hook_only(bench: Bench, count: int) -> float:
     start = time.perf_counter()
     subprocess.run([BIN / "aws-slurm-burst-resume", nodes], env=environ, check=True)
     took = time.perf_counter() - start
-    bench.until(lambda: not bench.ledger.open_requests())
+    bench.calm(lambda: not bench.ledger.open_requests())
     return took
 
 
@@ -250,7 +246,7 @@ def slopes(burst: dict[int, Any]) -> dict[str, float]:
         f"{low}-{high}": round(
             (burst[high]["reached_ms"]["median"] - burst[low]["reached_ms"]["median"]) / (high - low), 3
         )
-        for low, high in zip(sizes, sizes[1:], strict=False)
+        for low, high in pairwise(sizes)
     }
 
 
@@ -295,7 +291,10 @@ def main() -> None:
         lab = ["--state-dir", folder]
         subprocess.run([BIN / "asbx", "lab", "up", *lab, "--nodes", str(max(sizes)), "--no-machines"], check=True)
         try:
-            figures = measure(Bench(Path(folder)), sizes, options.runs)
+            bench = Bench(Path(folder))
+            figures = measure(bench, sizes, options.runs)
+            bench.script.stdin.close()
+            bench.script.wait()
         finally:
             subprocess.run([BIN / "asbx", "lab", "down", *lab], check=True)
     options.output.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ wanted() {
                name_is_loopback || echo libnss-wrapper ;;
   esac
   # The core packages have no service: the lab runs its own MariaDB. The client one has a part of the installer.
-  case $level in test) echo slurmdbd mariadb-server-core mariadb-client-core ;; esac
+  case $level in test) echo slurmdbd mariadb-server-core mariadb-client-core libnss-wrapper ;; esac
 }
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }

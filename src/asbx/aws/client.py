@@ -13,13 +13,17 @@ from typing import Any
 import boto3
 import botocore.exceptions as failures
 from botocore.config import Config as ClientConfig
-from botocore.credentials import DeferredRefreshableCredentials, create_assume_role_refresher
+from botocore.credentials import (
+    AssumeRoleWithWebIdentityProvider,
+    DeferredRefreshableCredentials,
+    create_assume_role_refresher,
+)
 from botocore.parsers import ResponseParserError
 from botocore.session import get_session
 
 from asbx.aws.answers import verdict_of
 from asbx.config.limits import AWS_CONNECT_TIMEOUT, AWS_READ_TIMEOUT
-from asbx.config.schema import Aws
+from asbx.config.schema import Aws, WebIdentity
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
 
@@ -77,11 +81,36 @@ def _session(settings: Aws) -> boto3.Session:
             "Policy": role.policy,
         }
         return _assumed(settings, settings.profile, role.role_arn, role.session_name, extra)
+    if method == "web_identity" and settings.web_identity:
+        return _web_identity(settings.web_identity)
     if method == "cross_account" and settings.cross_account:
         cross = settings.cross_account
         extra = {"ExternalId": cross.external_id}
         return _assumed(settings, cross.source_profile, cross.target_role_arn, cross.session_name, extra)
     return boto3.Session(profile_name=settings.profile or None)
+
+
+def _web_identity(settings: WebIdentity) -> boto3.Session:
+    """Return a session whose credentials come from sts:AssumeRoleWithWebIdentity and renew themselves."""
+    core = get_session()
+    core.get_component("credential_provider").insert_before(
+        "env",
+        AssumeRoleWithWebIdentityProvider(
+            load_config=lambda: {
+                "profiles": {
+                    "asbx": {
+                        "role_arn": settings.role_arn,
+                        "web_identity_token_file": str(settings.token_file),
+                        "role_session_name": settings.session_name,
+                    }
+                }
+            },
+            client_creator=core.create_client,
+            profile_name="asbx",
+            disable_env_vars=True,
+        ),
+    )
+    return boto3.Session(botocore_session=core)
 
 
 def _assumed(settings: Aws, profile: str, role_arn: str, session_name: str, extra: dict[str, Any]) -> boto3.Session:
@@ -139,7 +168,7 @@ def _refused(service: str, action: str, error: failures.ClientError) -> CloudErr
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     verdict = verdict_of(code, status)
     hint = {
-        Verdict.PERMISSION: "check the credentials and the policy of `asbx iam policy`",
+        Verdict.PERMISSION: "check the credentials and their policy (docs/how-to/real-cluster.md lists the actions)",
         Verdict.NOT_FOUND: "check the ids and names in the configuration",
         Verdict.INVALID: "check the launch template and the configuration",
         Verdict.QUOTA: "ask AWS for a higher quota",

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
+from collections.abc import Callable
 
 from asbx.aws.cloud import Ec2
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config
 from asbx.daemon.clock import RealClock
 from asbx.flow.doors import Doors
-from asbx.ledger.store import open_ledger
+from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
-from asbx.telemetry.recorder import LedgerAndLogRecorder
+from asbx.telemetry.recorder import EventStore, LedgerAndLogRecorder
 
 
-def doors(config: Config, clock: RealClock | None = None) -> Doors:
-    """Open everything. Raises LedgerError when the ledger cannot serve; EC2 and Slurm are met when first used."""
+def doors(
+    config: Config, clock: RealClock | None = None, audit: Callable[[SqlLedger], EventStore] | None = None
+) -> Doors:
+    """Open everything. Raises LedgerError when the ledger cannot serve; EC2 and Slurm are met when first used.
+
+    audit: makes the store for audit rows; the ledger itself where none is given.
+    """
     config = with_cluster_name(config)
+    make_folders(config)
     clock = clock or RealClock()
     ledger = open_ledger(config.ledger_url)
     return Doors(
@@ -30,9 +38,23 @@ def doors(config: Config, clock: RealClock | None = None) -> Doors:
         prices=Ec2Prices(config.aws, clock),
         clock=clock,
         recorder=LedgerAndLogRecorder(
-            ledger, config.logging.file, clock, level=config.logging.level, format=config.logging.format
+            audit(ledger) if audit else ledger,
+            config.logging.file,
+            clock,
+            level=config.logging.level,
+            format=config.logging.format,
         ),
     )
+
+
+def make_folders(config: Config) -> None:
+    """Make the folders of spool and state, private to this user, where they are missing and may be made.
+
+    Where they may not, opening the ledger or writing a request says so with its own error.
+    """
+    for folder in (config.paths.requests, config.paths.state):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def with_cluster_name(config: Config) -> Config:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import threading
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,7 +21,9 @@ from asbx.daemon.lock import worker_lock
 from asbx.daemon.socket import ControlSocket, ask
 from asbx.errors import AsbxError, ConfigError
 from asbx.flow.doors import Doors
+from asbx.ledger.store import SqlLedger
 from asbx.model.event import Event, EventKind
+from asbx.telemetry.behind import WriteBehind
 
 
 def run(config: Config) -> None:
@@ -33,9 +36,18 @@ def run(config: Config) -> None:
                 f"it holds {config.paths.runtime / 'worker.lock'}",
                 "stop it first, or give this one its own paths",
             )
-        config.paths.requests.mkdir(parents=True, exist_ok=True, mode=0o700)
         clock = RealClock()
-        Daemon(open_doors(config, clock), clock).serve()
+        behind: list[WriteBehind] = []
+
+        def audit(ledger: SqlLedger) -> WriteBehind:
+            behind.append(WriteBehind(ledger.add_events))
+            return behind[0]
+
+        try:
+            Daemon(open_doors(config, clock, audit), clock).serve()
+        finally:
+            for store in behind:
+                store.close()
 
 
 def _patience(config: Config) -> timedelta:
@@ -71,6 +83,8 @@ class Daemon:
             signal.signal(number, self._stop)
         paths = self._doors.config.paths
         control = ControlSocket(paths.socket, self._wake.set, self.status)
+        # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
+        sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
         threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
         try:

@@ -1,7 +1,7 @@
 """From a request to gangs: which nodes come up together, which are loose, which cannot be ours.
 
-A job of several nodes is a gang and must be whole. Single-node jobs and nodes nobody named a job for are loose: they are
-launched together by group (and by user and account, so that the tags in the launch call are true for each of them).
+A job of several nodes is a gang and must be whole. Single-node jobs and nodes nobody named a job for are loose: they
+are launched together by group (and by user and account, so that the tags in the launch call are true for each of them).
 """
 
 from __future__ import annotations
@@ -43,9 +43,17 @@ def refusal(config: Config, node: str) -> str | None:
 
 
 def intake(
-    config: Config, request: Request, facts: Mapping[int, JobFacts], unknown: Mapping[str, str] | None = None
+    config: Config,
+    request: Request,
+    facts: Mapping[int, JobFacts],
+    unknown: Mapping[str, str] | None = None,
+    *,
+    together: bool = False,
 ) -> Intake:
-    """Sort the nodes of a request into gangs. unknown: nodes Slurm does not know, and its words."""
+    """Sort the nodes of a request into gangs. unknown: nodes Slurm does not know, and its words.
+
+    together: nodes no job was named for are one gang (a plan asks for that), not loose.
+    """
     refused = {node: why for node in request.nodes if (why := refusal(config, node)) is not None}
     refused |= {node: f"Slurm does not know it: {why}" for node, why in (unknown or {}).items()}
     free = set(request.nodes) - set(refused)
@@ -69,6 +77,9 @@ def intake(
             for node in mine:
                 loose.setdefault((_group(node), fact.user, fact.account), []).append(node)
             free -= set(mine)
+    if together and len(free) > 1:
+        gangs.append(Gang(f"plan-{request.request_id}", (), _parts(sorted(free)), whole=True))
+        free = set()
     for node in sorted(free):
         loose.setdefault((_group(node), "", ""), []).append(node)
     gangs.extend(_loose(request, loose, jobs_of))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from asbx.config.schema import NodeGroup
+from asbx.errors import PlanError
 from asbx.model.market import Market, Pool, Template
 from asbx.model.plan import ExecutionPlan
 
@@ -40,6 +41,7 @@ def choose(group: NodeGroup, plan: ExecutionPlan | None, *, together: bool) -> C
     """Return the rungs of a node group, narrowed by a plan (never widened).
 
     together: the nodes belong to one job and must share a zone.
+    Raises PlanError (`plan-refused`) for a plan that asks for more than the site allows.
     """
     notes: list[str] = []
     pools = tuple(
@@ -71,7 +73,16 @@ def _price(limit: Decimal | None) -> str:
 
 def _narrow_pools(pools: tuple[Pool, ...], plan: ExecutionPlan, notes: list[str]) -> tuple[Pool, ...]:
     kept = _only(pools, [p.instance_type for p in pools], plan.instance_types, "instance types", notes)
-    kept = _only(kept, [p.subnet_id for p in kept], plan.subnet_ids, "subnets", notes)
+    foreign = [subnet for subnet in plan.subnet_ids if subnet not in {p.subnet_id for p in pools}]
+    if foreign:
+        raise PlanError(
+            "plan-refused",
+            f"the plan's subnets {', '.join(foreign)} are not allowed for this group",
+            "a plan can narrow what the site allows, never widen it",
+            "leave subnet_ids out of the plan, or add them to the node group",
+        )
+    if plan.subnet_ids:
+        kept = tuple(pool for pool in kept if pool.subnet_id in plan.subnet_ids)
     if plan.max_spot_price is not None:
         kept = tuple(Pool(p.instance_type, p.subnet_id, p.zone, _lower(p.max_price, plan.max_spot_price)) for p in kept)
     return kept

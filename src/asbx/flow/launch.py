@@ -6,7 +6,8 @@ any two lines is picked up by calling this again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -35,6 +36,12 @@ class Launch:
     tags: tuple[tuple[str, str], ...]
     attempts: list[Attempt] = field(default_factory=list)
     silent: int = 0
+    writing: Future[None] | None = None
+
+    def written(self) -> None:
+        """Wait until the answer is in the ledger. Raises LedgerError when it cannot be."""
+        if self.writing is not None:
+            self.writing.result()
 
     @property
     def launched(self) -> tuple[Launched, ...]:
@@ -157,9 +164,13 @@ def _keep(doors: Doors, launch: Launch, attempt: Attempt, answer: FleetAnswer) -
     now = doors.clock.now()
     answered = replace(attempt, answered_at=now, answer=answer)
     rows = [_row(doors, launch.intent, instance, now) for instance in answer.launched]
-    doors.ledger.answer_attempt(answered, rows)
     launch.attempts[launch.attempts.index(attempt)] = answered
     short = len(answer.launched) < attempt.order.count
+    if short:
+        doors.ledger.answer_attempt(answered, rows)
+    else:
+        # Beside the describe that comes next; a crash in between finds the call unanswered and repeats its token.
+        launch.writing = _beside(lambda: doors.ledger.answer_attempt(answered, rows))
     kind = EventKind.LAUNCH_REFUSED if short else EventKind.LAUNCH_ANSWERED
     text = f"EC2 launched {len(answer.launched)} of {attempt.order.count}"
     codes = sorted({refusal.code for refusal in answer.refusals})
@@ -181,6 +192,15 @@ def _keep(doors: Doors, launch: Launch, attempt: Attempt, answer: FleetAnswer) -
             "a gang is whole or nothing",
             launch.intent.gang_id,
         )
+
+
+def _beside(work: Callable[[], None]) -> Future[None]:
+    """Do something in a thread of its own and return its future."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="beside")
+    try:
+        return pool.submit(work)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def give_back(doors: Doors, instance_ids: Sequence[str], why: str, gang_id: str = "") -> None:

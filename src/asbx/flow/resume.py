@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import JobFacts, Request
 from asbx.model.market import Instance
 from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.model.record import Binding
 
 
 class Resume:
@@ -50,13 +51,16 @@ class Resume:
             return
         with ThreadPoolExecutor(1) as beside:  # both only ask Slurm, and each is a process to wait for
             facts = beside.submit(self._facts)
-            unknown = self._parked()
-        sorted_out = intake(self._doors.config, self._request, facts.result(), unknown)
+            bindings = self._doors.ledger.live_bindings(self._request.nodes)
+            unknown = self._parked({binding.node for binding in bindings})
+        sorted_out = intake(
+            self._doors.config, self._request, facts.result(), unknown, together=plan is not None and plan.is_gang
+        )
         self._refuse(sorted_out)
-        served = self._already_served()
-        runs = [prepare(self._doors, self._request, gang, served, plan) for gang in sorted_out.gangs]
+        served = self._already_served(bindings)
+        runs = prepare(self._doors, self._request, sorted_out.gangs, served, plan)
         self._note_plan(runs, plan)
-        self._work_through([run for run in runs if run.launches], sorted_out)
+        self._work_through(runs, sorted_out)
 
     def tidy(self) -> None:
         """Set the tags that only please the eye, one call for each instance; nobody waits for this."""
@@ -76,9 +80,8 @@ class Resume:
             self._say(Event(EventKind.REQUEST_ODD, text, level="warning"))
             return {}
 
-    def _parked(self) -> dict[str, str]:
+    def _parked(self, bound: Collection[str]) -> dict[str, str]:
         """Park the nodes that could be ours and have no instance; return those Slurm does not know."""
-        bound = {binding.node for binding in self._doors.ledger.live_bindings(self._request.nodes)}
         ours = [n for n in self._request.nodes if n not in bound and refusal(self._doors.config, n) is None]
         return bind.park(self._doors, ours)
 
@@ -89,9 +92,8 @@ class Resume:
         for why, nodes in by_reason.items():
             self._fail(nodes, Failure("node-refused", why, ExitCode.USAGE))
 
-    def _already_served(self) -> frozenset[str]:
+    def _already_served(self, bindings: Sequence[Binding]) -> frozenset[str]:
         """Return nodes that have a live instance already, after telling Slurm its address again."""
-        bindings = self._doors.ledger.live_bindings(self._request.nodes)
         if not bindings:
             return frozenset()
         seen = self._doors.cloud.describe([b.instance_id for b in bindings])
@@ -139,12 +141,16 @@ class Resume:
         if not ids:
             return
         ready = bind.with_addresses(self._doors, ids)
+        for run in runs:
+            run.written()
         pairs = [row for run in runs for row in self._pairs(run, ready)]
         if not pairs:
             return
         gang_of = {node: run.gang.gang_id for run in runs for node in run.nodes}
-        bind.into_ledger(self._doors, pairs, sorted_out.jobs_of, gang_of)
-        kept = self._into_slurm([run for run in runs if run.failure is None], pairs)
+        # Both at once: a crash between them is healed by the next run, which pairs the same instances the same way.
+        with ThreadPoolExecutor(1) as beside:
+            written = beside.submit(bind.into_ledger, self._doors, pairs, sorted_out.jobs_of, gang_of)
+            kept = self._into_slurm([run for run in runs if run.failure is None], pairs, written.result)
         self._outcome.bound.extend(node for node, _ in kept)
         self._courtesies.extend(naming.courtesy(kept, sorted_out.jobs_of))
 
@@ -162,18 +168,25 @@ class Resume:
             self._fail(short, run.why_short(), run.gang)
         return pairs
 
-    def _into_slurm(self, runs: Sequence[GangRun], pairs: Sequence[naming.Pair]) -> list[naming.Pair]:
+    def _into_slurm(
+        self, runs: Sequence[GangRun], pairs: Sequence[naming.Pair], written: Callable[[], None]
+    ) -> list[naming.Pair]:
         """Make the nodes reachable and tell them their names; return the pairs that stay.
 
-        Whoever Slurm does not take is given back, with its whole gang where it has one.
+        Whoever Slurm does not take is given back, with its whole gang where it has one. written: waits for the ledger,
+        without whose word no node is told its name.
         """
         try:
             refused = bind.into_slurm(self._doors, sorted(pairs, key=lambda row: naming.by_number(row[0])))
             bad = {run.gang.gang_id: run for run in runs if run.gang.whole and not refused.keys().isdisjoint(run.nodes)}
             out = {node for run in bad.values() for node in run.nodes} | refused.keys()
             kept = [row for row in pairs if row[0] not in out]
+            written()
             bind.name_them(self._doors, naming.naming(kept))
+        except LedgerError:
+            raise
         except AsbxError as error:
+            written()
             for run in runs:
                 self._unbind(run, run.nodes, Failure.of_error(error))
             return []
@@ -196,6 +209,7 @@ class Resume:
 
     def _give_up(self, run: GangRun, failure: Failure) -> None:
         """End what the gang has and fail its nodes, so that Slurm requeues its jobs."""
+        run.written()
         give_back(self._doors, [i.instance_id for i in run.launched], failure.reason, run.gang.gang_id)
         run.failure = failure
         self._fail(run.nodes, failure, run.gang)

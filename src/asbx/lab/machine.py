@@ -7,6 +7,7 @@ import base64
 import contextlib
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +33,13 @@ class Wanted:
 class Machine:
     """A booted instance."""
 
-    def __init__(self, layout: Layout, wanted: Wanted) -> None:
+    def __init__(self, layout: Layout, wanted: Wanted, disguise: Mapping[str, str]) -> None:
         self.wanted = wanted
         self._folder = layout.machines / wanted.instance_id
-        self._init = self._boot(layout)
+        self._init = self._boot(layout, disguise)
         self._server: asyncio.Server | None = None
 
-    def _boot(self, layout: Layout) -> Process | None:
+    def _boot(self, layout: Layout, disguise: Mapping[str, str]) -> Process | None:
         """Run the user data, as cloud-init does with a script; None where there is no script to run."""
         self._folder.mkdir(parents=True, exist_ok=True)
         script = base64.b64decode(self.wanted.user_data)
@@ -56,6 +57,7 @@ class Machine:
             "ASBX_INSTANCE": self.wanted.instance_id,
             "ASBX_MACHINE": str(self._folder),
             "ASBX_LAB": str(layout.root),
+            **disguise,
         }
         command = [sys.executable, "-I", "-S", machine_init.__file__, str(program)]
         return start(self.wanted.instance_id, command, console, environ)

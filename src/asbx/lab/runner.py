@@ -32,6 +32,7 @@ class Runner:
     def __init__(self, layout: Layout, record: Record, control: Control) -> None:
         self._layout = layout
         self._control = control
+        self._disguise = record.disguise
         self._address = record.slot.address
         self._ports = {node: record.slot.node_port(index) for index, node in enumerate(node_names(record))}
         self._machines: dict[str, Machine] = {}
@@ -50,7 +51,7 @@ class Runner:
                 await asyncio.to_thread(self._control.post, f"machines/{instance_id}", {"state": "stopped-itself"})
         for instance_id, row in wanted.items():
             if instance_id not in self._machines and row.boot_at <= now and not row.hang:
-                self._machines[instance_id] = Machine(self._layout, row)
+                self._machines[instance_id] = Machine(self._layout, row, self._disguise)
                 _say(f"{instance_id} boots at {row.address}")
 
     async def connect(self) -> None:

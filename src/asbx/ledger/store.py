@@ -252,8 +252,12 @@ class SqlLedger:
 
     def add_event(self, event: Event, at: datetime) -> None:
         """Keep an event. It survives a crash of the program; a power cut may take the last ones."""
+        self.add_events([(event, at)])
+
+    def add_events(self, rows: Sequence[tuple[Event, datetime]]) -> None:
+        """Keep events in one transaction, in their order."""
         with self._transaction(WRITE_LAZILY) as connection:
-            connection.execute(t.events.insert(), form.event_row(event) | {"at": at})
+            connection.execute(t.events.insert(), [form.event_row(event) | {"at": at} for event, at in rows])
 
     def events(
         self, *, job_id: int | None = None, node: str | None = None, request_id: str | None = None, limit: int = 200
