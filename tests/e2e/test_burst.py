@@ -16,10 +16,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from tests.e2e.cluster import Cluster, Row, cluster, until
 
 from asbx import lab as lab_package
 from asbx.model.hostlist import expand
-from tests.e2e.cluster import Cluster, Row, cluster, until
 
 pytestmark = pytest.mark.slurm
 

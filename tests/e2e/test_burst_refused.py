@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import boto3
 import pytest
+from tests.e2e.cluster import Cluster, Pinger, Row, cluster, until
 
 from asbx.model.hostlist import expand
-from tests.e2e.cluster import Cluster, Pinger, Row, cluster, until
 
 pytestmark = pytest.mark.slurm
 
