@@ -59,7 +59,7 @@ class Jobs:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Cluster]:
     """Keep a lab with a daemon up."""
-    with cluster("--nodes", str(_NODES), "--boot", "0.5") as one:
+    with cluster("--nodes", str(_NODES), "--boot", "2") as one:
         one.shorten(SuspendTime="6", SuspendTimeout="3")
         (one.root / "who.py").write_text(_WHO, encoding="utf-8")
         yield one

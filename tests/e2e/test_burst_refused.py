@@ -39,7 +39,7 @@ class Story:
 @pytest.fixture(scope="module")
 def bare() -> Iterator[tuple[Cluster, int]]:
     """Keep a lab without a daemon up, with a 2-node job on its way."""
-    with cluster("--nodes", "3", "--boot", "0.5", "--no-daemon") as one:
+    with cluster("--nodes", "3", "--boot", "2", "--no-daemon") as one:
         one.shorten(SuspendTime="5", SuspendTimeout="3")
         yield one, one.submit("-N2", script="srun hostname")
 

@@ -19,7 +19,7 @@ from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
 from asbx.daemon.lock import worker_lock
-from asbx.daemon.socket import ControlSocket
+from asbx.daemon.socket import ControlSocket, ask
 from asbx.errors import AsbxError, ConfigError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger
@@ -29,7 +29,7 @@ from asbx.telemetry.behind import WriteBehind
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises AsbxError when it cannot start."""
-    with worker_lock(config.paths.runtime, timedelta(seconds=2)) as held:
+    with worker_lock(config.paths.runtime, _patience(config)) as held:
         if not held:
             raise ConfigError(
                 "daemon-running",
@@ -49,6 +49,11 @@ def run(config: Config) -> None:
         finally:
             for store in behind:
                 store.close()
+
+
+def _patience(config: Config) -> timedelta:
+    """Return how long to wait for the spool: another daemon stays, but a hook's worker leaves when its work is done."""
+    return timedelta(seconds=2) if ask(config.paths.socket, "status") is not None else config.resume_deadline
 
 
 def work(config: Config, patience: timedelta) -> bool:
