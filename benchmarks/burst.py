@@ -1,9 +1,9 @@
 """Measure the burst against its floor, in one run, and write JSON and a table.
 
 (a) wall time of the resume hook beside a running daemon;
-(b) time from the hook's start until a real slurmctld has the addresses of all nodes, as a ratio to the floor: the barest
-        possible script with a warm client (floor.py) that makes one CreateFleet, the DescribeInstances it needs and one scontrol
-    update; both are seen by the same observer, who asks slurmctld for the last node;
+(b) time from the hook's start until a real slurmctld has the addresses of all nodes, as a ratio to the floor: the
+    barest possible script with a warm client (floor.py) that makes one CreateFleet, the DescribeInstances it needs and
+    one scontrol update; both are seen by the same observer, who asks slurmctld for the last node;
 (c) EC2 calls by action and Slurm processes behind each burst; (d) peak memory of the daemon.
 
 Everything runs in one lab whose instances never boot. Floor and burst take turns, so that a noisy machine hits both.
@@ -22,6 +22,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -245,7 +246,7 @@ def slopes(burst: dict[int, Any]) -> dict[str, float]:
         f"{low}-{high}": round(
             (burst[high]["reached_ms"]["median"] - burst[low]["reached_ms"]["median"]) / (high - low), 3
         )
-        for low, high in zip(sizes, sizes[1:], strict=False)
+        for low, high in pairwise(sizes)
     }
 
 

@@ -1,4 +1,4 @@
-"""The floor of a burst: for each number read, one CreateFleet, its DescribeInstances, one scontrol update. Nothing else.
+"""The floor of a burst: for each number read one CreateFleet, its DescribeInstances, one scontrol update, no more.
 
 Started by burst.py with its setting as JSON; prints the instance ids of each round.
 """

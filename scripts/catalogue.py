@@ -12,7 +12,8 @@ TARGET = Path(__file__).parent.parent / "src/asbx/aws/catalogue.json.gz"
 
 def main() -> None:
     """Cut the facts down to what TypeFacts holds and write them reproducibly."""
-    raw = json.loads(gzip.decompress(resources.files("moto.ec2").joinpath("resources/instance_types.json.gz").read_bytes()))
+    packed = resources.files("moto.ec2").joinpath("resources/instance_types.json.gz").read_bytes()
+    raw = json.loads(gzip.decompress(packed))
     table = {name: row(facts) for name, facts in sorted(raw.items())}
     TARGET.write_bytes(gzip.compress(json.dumps(table, separators=(",", ":")).encode(), 9, mtime=0))
 

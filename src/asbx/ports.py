@@ -27,15 +27,18 @@ class CloudError(AsbxError):
 class Clock(Protocol):
     """Time, from one place. now() is aware and UTC."""
 
-    def now(self) -> datetime: ...
+    def now(self) -> datetime:
+        """Return the time."""
 
-    def sleep(self, duration: timedelta) -> None: ...
+    def sleep(self, duration: timedelta) -> None:
+        """Pause."""
 
 
 class Recorder(Protocol):
     """Where events go. Never raises: a full disk must not stop a launch."""
 
-    def record(self, event: Event) -> None: ...
+    def record(self, event: Event) -> None:
+        """Keep an event."""
 
 
 class Cloud(Protocol):
@@ -66,7 +69,8 @@ class Cloud(Protocol):
 class Prices(Protocol):
     """What an instance costs an hour, in USD; None when it cannot be learned. Never raises."""
 
-    def hourly(self, instance_type: str, zone: str, market: Market) -> Decimal | None: ...
+    def hourly(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
+        """Return the price now."""
 
 
 class Scheduler(Protocol):
@@ -120,9 +124,11 @@ class Ledger(Protocol):
         """Return (status, note); status is new, done or failed; None for an unknown id."""
 
     # -- launches
-    def add_intent(self, intent: Intent) -> None: ...
+    def add_intent(self, intent: Intent) -> None:
+        """Keep an intent."""
 
-    def intents(self, request_id: str) -> tuple[Intent, ...]: ...
+    def intents(self, request_id: str) -> tuple[Intent, ...]:
+        """Return the intents of a request."""
 
     def known_intents(self, intent_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these ids are ours."""
@@ -133,10 +139,12 @@ class Ledger(Protocol):
     def answer_attempt(self, attempt: Attempt, instances: Sequence[InstanceRow]) -> None:
         """Keep what EC2 said and the instances it launched, in one transaction."""
 
-    def attempts(self, intent_id: str) -> tuple[Attempt, ...]: ...
+    def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
+        """Return the calls of an intent, oldest first."""
 
     # -- instances and bindings
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]: ...
+    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
+        """Return instances, by launch."""
 
     def bind(
         self,
@@ -149,7 +157,8 @@ class Ledger(Protocol):
         Raises LedgerError (`already-bound`) if either side has another live partner.
         """
 
-    def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]: ...
+    def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]:
+        """Return the live bindings (of these nodes)."""
 
     def has_history(self, nodes: Sequence[str]) -> bool:
         """Return whether every one of these nodes was bound at some time: then nothing of them is unknown."""
@@ -160,10 +169,12 @@ class Ledger(Protocol):
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
 
-    def set_price(self, instance_id: str, price: Decimal) -> None: ...
+    def set_price(self, instance_id: str, price: Decimal) -> None:
+        """Set what an instance costs, USD an hour."""
 
     # -- events
-    def add_event(self, event: Event, at: datetime) -> None: ...
+    def add_event(self, event: Event, at: datetime) -> None:
+        """Keep an event."""
 
     def events(
         self,

@@ -190,6 +190,24 @@ def test_a_crash_anywhere_is_picked_up(site: Site, door: str, method: str, after
     assert {i.instance_id for i in site.cloud.alive()} == set(site.bound().values())
 
 
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_crash_is_picked_up_though_the_queue_says_otherwise(site: Site, known_first: bool) -> None:
+    """Users known before the crash and not after it, or the reverse: nothing is launched twice."""
+    for job in (10, 11):
+        site.scheduler.add_job(JobFacts(job, f"user{job}", "physics"))
+    if not known_first:
+        site.scheduler.fail_next("jobs", SILENT)
+    site.cloud.fail_next("launch", Killed(), after=True)  # type: ignore[arg-type]
+    request = site.ask("aws-cpu-[000-001]", (10, "aws-cpu-000"), (11, "aws-cpu-001"))
+    with pytest.raises(Killed):
+        Resume(site.doors, request).run()
+    if known_first:
+        site.scheduler.fail_next("jobs", SILENT)
+    Resume(site.doors, request).run()
+    assert len(site.cloud.all()) == 2
+    assert {i.instance_id for i in site.cloud.alive()} == set(site.bound().values())
+
+
 def test_a_crash_is_settled_by_tag_when_the_deadline_has_passed(site: Site) -> None:
     """Long after the crash nothing new is launched: what EC2 launched then is found by its tag."""
     site.cloud.fail_next("launch", Killed(), after=True)  # type: ignore[arg-type]

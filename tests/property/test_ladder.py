@@ -56,12 +56,12 @@ def test_it_ends(wanted: int, whole: bool, rungs: int, script: list[tuple[int, l
         assert isinstance(step, Ask)
         assert now < DEADLINE
         refused_for_good = {
-            a.order.pools + (a.order.market,)
+            (*a.order.pools, a.order.market)
             for a in attempts
             if a.answer and {r.verdict for r in a.answer.refusals} - {Verdict.THROTTLED, Verdict.TRANSIENT}
         }
         rung = RUNGS[step.rung]
-        assert rung.pools + (rung.market,) not in refused_for_good
+        assert (*rung.pools, rung.market) not in refused_for_good
         order = FleetOrder(f"t-{step.number}", rung.market, step.count, step.minimum, rung.pools, rung.template, ())
         got, refused = next(turns, (0, [Verdict.CAPACITY]))
         attempts.append(answered(Attempt("int", step.number, order, now), got, refused, seconds))

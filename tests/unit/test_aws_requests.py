@@ -35,7 +35,7 @@ def test_create_fleet_is_what_the_golden_file_says(name: str) -> None:
 
 @pytest.mark.parametrize("name", ORDERS)
 def test_the_sdk_accepts_it(name: str) -> None:
-    """botocore's own model finds no fault with names and types."""
+    """The SDK's own model finds no fault with names and types."""
     model = botocore.session.get_session().get_service_model("ec2").operation_model("CreateFleet")
     report = ParamValidator().validate(create_fleet(ORDERS[name]), model.input_shape)
     assert not report.has_errors(), report.generate_report()

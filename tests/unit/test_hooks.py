@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -122,10 +123,8 @@ def test_without_a_daemon_the_work_outlives_the_process_group(tmp_path: Path) ->
     env = {"SLURM_CONF": "x", "ASBX_SPOOL": str(tmp_path), "ASBX_SOCKET": str(tmp_path / "none"), "PATH": os.defpath}
     process = subprocess.Popen([sys.executable, "-c", code], env=env, start_new_session=True)
     assert process.wait(30) == 0
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, 9)  # what is left of the group, as Slurm does
-    except ProcessLookupError:
-        pass
     deadline = threading.Event()
     for _ in range(100):
         if marker.exists() and marker.read_text().strip():

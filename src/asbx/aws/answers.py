@@ -16,7 +16,7 @@ _CODES: dict[Verdict, str] = {
     Verdict.CAPACITY: """InsufficientInstanceCapacity UnfulfillableCapacity InsufficientHostCapacity
         InsufficientReservedInstanceCapacity ReservationCapacityExceeded InsufficientVolumeCapacity
         InsufficientCapacity""",
-    # CreateFleet says InvalidFleetConfiguration of a pool whose type is not sold in its zone (seen in hashicorp/packer #9946).
+    # CreateFleet says InvalidFleetConfiguration of a pool whose type is not sold in its zone (hashicorp/packer #9946).
     Verdict.NOT_OFFERED: "Unsupported UnsupportedOperation InvalidFleetConfiguration",
     Verdict.PRICE: "SpotMaxPriceTooLow",
     Verdict.ADDRESSES: "InsufficientFreeAddressesInSubnet InsufficientAddressCapacity",

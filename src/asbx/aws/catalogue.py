@@ -1,7 +1,7 @@
 """What EC2 says about its instance types, as far as it ships with the program.
 
-The bundled table holds public facts of DescribeInstanceTypes (vCPUs, memory, EFA interfaces, markets) as carried by moto;
-`scripts/catalogue.py` writes it anew. It serves dry runs and checks without AWS; live facts come from EC2 itself.
+The bundled table holds public facts of DescribeInstanceTypes (vCPUs, memory, EFA interfaces, markets) as moto carries
+them; `scripts/catalogue.py` writes it anew. It serves dry runs and checks without AWS; live facts come from EC2 itself.
 """
 
 from __future__ import annotations

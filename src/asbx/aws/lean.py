@@ -1,8 +1,9 @@
 """Read DescribeInstances ten times faster than the SDK's generic parser, which turns every field into objects.
 
-botocore announces each answer before it parses it (`before-parse`, botocore >= 1.36); here the few fields a node needs are
-read with ElementTree and the body is emptied, so that the generic parser has nothing left to do. Where that event does not
-exist, the generic parser's dictionary is read instead: both give the same instances (tests/contract/test_lean.py).
+botocore announces each answer before it parses it (`before-parse`, botocore >= 1.36); here the few fields a node needs
+are read with ElementTree and the body is emptied, so that the generic parser has nothing left to do. Where that event
+does not exist, the generic parser's dictionary is read instead: both give the same instances
+(tests/contract/test_lean.py).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
-from xml.etree import ElementTree as Xml  # botocore itself parses EC2's answers with it
+from xml.etree import ElementTree as ET  # botocore itself parses EC2's answers with it
 
 _EMPTY = b"<DescribeInstancesResponse/>"
 
@@ -25,8 +26,8 @@ def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any
     if response_dict["status_code"] != 200:
         return
     try:
-        root = Xml.fromstring(response_dict["body"])  # noqa: S314  EC2's own answer over TLS
-    except Xml.ParseError:
+        root = ET.fromstring(response_dict["body"])  # noqa: S314
+    except ET.ParseError:
         return
     space = root.tag[: root.tag.index("}") + 1] if "}" in root.tag else ""
     customized_response_dict["Reservations"] = [
@@ -42,12 +43,12 @@ def _read(response_dict: dict[str, Any], customized_response_dict: dict[str, Any
     response_dict["body"] = _EMPTY
 
 
-def _items(parent: Xml.Element, name: str) -> Iterator[Xml.Element]:
+def _items(parent: ET.Element, name: str) -> Iterator[ET.Element]:
     found = parent.find(name)
     return iter(()) if found is None else iter(found)
 
 
-def _instance(item: Xml.Element, space: str) -> dict[str, Any]:
+def _instance(item: ET.Element, space: str) -> dict[str, Any]:
     launched = item.findtext(f"{space}launchTime")
     return {
         "InstanceId": item.findtext(f"{space}instanceId", ""),
@@ -68,7 +69,7 @@ def _instance(item: Xml.Element, space: str) -> dict[str, Any]:
     }
 
 
-def _interface(item: Xml.Element, space: str) -> dict[str, Any]:
+def _interface(item: ET.Element, space: str) -> dict[str, Any]:
     attachment = f"{space}attachment/{space}"
     return {
         "PrivateIpAddress": item.findtext(f"{space}privateIpAddress", ""),

@@ -27,8 +27,9 @@ def cost(
     Example: asbx cost --since 2026-03-01 --json
     """
     begin = None if since is None else moment_of(since)
+    least = site.load(config).config.cost.minimum_seconds
     with reading.ledger_of(config) as ledger:
-        found = bill(ledger.instances(), RealClock().now(), begin, job)
+        found = bill(ledger.instances(), RealClock().now(), begin, job, minimum_s=least)
     if as_json:
         site.show(facts(found))
         return

@@ -17,4 +17,4 @@ def daemon(config: site.ConfigOption = None) -> None:
     """
     from asbx.daemon.loop import run
 
-    run(site.load(config).config)
+    run(site.load(config, here=False).config)

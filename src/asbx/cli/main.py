@@ -43,11 +43,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-# typer 0.2x carries click inside itself and names only this one of its usage errors; its base is what all of them share.
+# typer 0.2x carries click inside itself and names only this one of its usage errors; its base is what all share.
 _UsageError = typer.BadParameter.__mro__[1]
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  one return for each way to end
     """Run a command line and return its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments

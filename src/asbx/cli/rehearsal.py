@@ -18,7 +18,7 @@ from asbx.decide.tags import launch_tags
 from asbx.errors import ExitCode
 from asbx.hooks import spool
 from asbx.model.gang import Gang, Part
-from asbx.model.hostlist import expand, fold
+from asbx.model.hostlist import expand, fold, unique_sorted
 from asbx.model.job import Request
 from asbx.model.market import FleetOrder
 from asbx.model.plan import ExecutionPlan, parse_plan
@@ -86,7 +86,7 @@ def _launch(
         datetime.now(UTC),
     )
     tags = launch_tags(loaded.config, group, intent)
-    types = {override.instance_type for override in group.launch_template_overrides}
+    types = {pool.instance_type for rung in choice.rungs for pool in rung.pools}
     catalogue = bundled()
     return {
         "gang": gang.gang_id,
@@ -139,8 +139,11 @@ def _tell(facts: dict[str, Any], sorted_out: Intake) -> None:
             )
         for note in launch["notes"]:
             typer.echo(f"  note: {note}")
+    reasons: dict[str, list[str]] = {}
     for node, why in sorted_out.refused:
-        typer.echo(f"refused {node}: {why}")
+        reasons.setdefault(why, []).append(node)
+    for why, nodes in reasons.items():
+        typer.echo(f"refused {fold(unique_sorted(nodes))}: {why}")
     for note in facts["notes"]:
         typer.echo(f"note: {note}")
     typer.echo("\nnothing was launched")

@@ -13,6 +13,7 @@ from asbx.config.schema import Config
 from asbx.errors import AsbxError, ExitCode, LedgerError, PartlyError, PlanError
 from asbx.flow.outcome import Outcome
 from asbx.hooks import handover, spool
+from asbx.model.hostlist import fold, unique_sorted
 
 
 def read_plan(path: Path | None) -> str | None:
@@ -38,10 +39,12 @@ def carry_out(kind: str, nodes: str, config: Config, *, plan: str | None, wait: 
 
     With a daemon the request is handed over, and only waited for on demand; without one it is done here.
     """
+    from asbx.daemon.compose import make_folders
     from asbx.daemon.loop import work
     from asbx.daemon.socket import ask
     from asbx.ledger.store import open_ledger
 
+    make_folders(config)
     daemon = ask(config.paths.socket, "status") is not None
     ledger = open_ledger(config.ledger_url)  # a ledger that cannot serve is said now, before anything is asked for
     ledger.check()
@@ -118,7 +121,7 @@ def report(outcome: Outcome, request_id: str, kind: str, *, as_json: bool) -> in
 
 def _as_error(outcome: Outcome, request_id: str) -> AsbxError:
     reasons = list(dict.fromkeys(outcome.failed.values()))
-    names = ", ".join(sorted(outcome.failed)[:5]) + (" …" if len(outcome.failed) > 5 else "")
+    names = fold(unique_sorted(outcome.failed)) if all(outcome.failed) else "none could be read"
     error = AsbxError(
         outcome.codes[0] if outcome.codes else "failed",
         f"{len(outcome.failed)} node(s) are not served: {names}",

@@ -20,9 +20,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 NodesArgument = Annotated[str, typer.Argument(metavar="NODES", help="Hostlist, for example 'aws-cpu-[001-004]'.")]
 
 
-def load(path: Path | None) -> LoadedConfig:
-    """Load the configuration for a person's command. Raises ConfigError."""
-    found = find_config(path, os.environ, Path.cwd())
+def load(path: Path | None, *, here: bool = True) -> LoadedConfig:
+    """Load the configuration. Raises ConfigError.
+
+    here: ./config.yaml may serve a person; what slurmctld or systemd starts never looks where it happens to stand.
+    """
+    found = find_config(path, os.environ, Path.cwd() if here else None)
     return load_config(found.path, os.environ)
 
 

@@ -17,5 +17,5 @@ def work(config: site.ConfigOption = None) -> None:
     """
     from asbx.daemon.loop import work as work_off
 
-    settings = site.load(config).config
+    settings = site.load(config, here=False).config
     work_off(settings, settings.resume_deadline)

@@ -378,6 +378,13 @@ class Reconcile(Section):
     """How long an instance must be found without a node before it is ended."""
 
 
+class Cost(Section):
+    """How instances are billed."""
+
+    minimum_seconds: int = Field(default=60, ge=0)
+    """The least that is charged for one start of an instance; EC2 bills 60 seconds."""
+
+
 class Config(Section):
     """The whole file."""
 
@@ -393,6 +400,8 @@ class Config(Section):
     """Where the ledger is."""
     reconcile: Reconcile = Reconcile()
     """How patient the sweep for stray instances is."""
+    cost: Cost = Cost()
+    """How instances are billed."""
     asba: Asba = Asba()
     """The advisor."""
     asbb: Asbb = Asbb()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
 from collections.abc import Callable
@@ -26,6 +27,7 @@ def doors(
     audit: makes the store for audit rows; the ledger itself where none is given.
     """
     config = with_cluster_name(config)
+    make_folders(config)
     clock = clock or RealClock()
     ledger = open_ledger(config.ledger_url)
     return Doors(
@@ -43,6 +45,16 @@ def doors(
             format=config.logging.format,
         ),
     )
+
+
+def make_folders(config: Config) -> None:
+    """Make the folders of spool and state, private to this user, where they are missing and may be made.
+
+    Where they may not, opening the ledger or writing a request says so with its own error.
+    """
+    for folder in (config.paths.requests, config.paths.state):
+        with contextlib.suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def with_cluster_name(config: Config) -> Config:

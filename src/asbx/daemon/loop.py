@@ -36,7 +36,6 @@ def run(config: Config) -> None:
                 f"it holds {config.paths.runtime / 'worker.lock'}",
                 "stop it first, or give this one its own paths",
             )
-        config.paths.requests.mkdir(parents=True, exist_ok=True, mode=0o700)
         clock = RealClock()
         behind: list[WriteBehind] = []
 

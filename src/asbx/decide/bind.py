@@ -1,8 +1,8 @@
 """Which instance becomes which node, and how the nodes are told.
 
-EC2 cannot give the instances of one call different tags, and CreateTags is rate-limited, so a node works its name out of
-what its whole reservation shares: the list of names in launch order, and its own `ami-launch-index`. The controller pairs
-by the same rule. Only where reservation and index do not tell the instances apart does each get a tag of its own.
+EC2 cannot give the instances of one call different tags, and CreateTags is rate-limited, so a node works its name out
+of what its whole reservation shares: the list of names in launch order, and its own `ami-launch-index`. The controller
+pairs by the same rule. Only where reservation and index do not tell the instances apart does each get a tag of its own.
 """
 
 from __future__ import annotations

@@ -110,22 +110,27 @@ def total(amounts: Iterable[Decimal | None]) -> Decimal:
         return sum((amount for amount in amounts if amount is not None), _ZERO)
 
 
-def billed_seconds(launched_at: datetime, until: datetime) -> int:
+def billed_seconds(launched_at: datetime, until: datetime, minimum_s: int = MINIMUM_S) -> int:
     """Return the seconds EC2 charges for an instance that ran until then; 0 if it had not been launched."""
     if until <= launched_at:
         return 0
-    return max(MINIMUM_S, math.ceil((until - launched_at).total_seconds()))
+    return max(minimum_s, math.ceil((until - launched_at).total_seconds()))
 
 
 def bill(
-    rows: Sequence[InstanceRow], until: datetime, since: datetime | None = None, job_id: int | None = None
+    rows: Sequence[InstanceRow],
+    until: datetime,
+    since: datetime | None = None,
+    job_id: int | None = None,
+    *,
+    minimum_s: int = MINIMUM_S,
 ) -> Bill:
     """Add up instances over a period; periods that follow one another add up to the whole.
 
-    job_id: only what was launched for that job, other jobs' parts left out.
+    job_id: only what was launched for that job, other jobs' parts left out. minimum_s: charged for each start.
     """
     mine = [row for row in rows if job_id is None or job_id in row.jobs]
-    costs = [(row, _cost(row, until, since)) for row in mine]
+    costs = [(row, _cost(row, until, since, minimum_s)) for row in mine]
     billed = [(row, _only(cost, job_id)) for row, cost in costs if cost.seconds > 0]
     instances = tuple(cost for _, cost in billed)
     return Bill(
@@ -139,12 +144,12 @@ def bill(
     )
 
 
-def _cost(row: InstanceRow, until: datetime, since: datetime | None) -> InstanceCost:
+def _cost(row: InstanceRow, until: datetime, since: datetime | None, minimum_s: int) -> InstanceCost:
     end = min(until, row.ended_at or until)
     # The difference of two bills, so that the minimum is charged once, in the period of the launch.
-    seconds = billed_seconds(row.launched_at, end)
+    seconds = billed_seconds(row.launched_at, end, minimum_s)
     if since is not None:
-        seconds -= billed_seconds(row.launched_at, min(since, end))
+        seconds -= billed_seconds(row.launched_at, min(since, end), minimum_s)
     usd = None if row.price is None else _amount(row.price, seconds)
     return InstanceCost(
         row.instance_id,

@@ -1,7 +1,7 @@
 """From a request to gangs: which nodes come up together, which are loose, which cannot be ours.
 
-A job of several nodes is a gang and must be whole. Single-node jobs and nodes nobody named a job for are loose: they are
-launched together by group (and by user and account, so that the tags in the launch call are true for each of them).
+A job of several nodes is a gang and must be whole. Single-node jobs and nodes nobody named a job for are loose: they
+are launched together by group (and by user and account, so that the tags in the launch call are true for each of them).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from asbx.decide.tags import launch_tags
 from asbx.flow.doors import Doors
 from asbx.flow.launch import Launch, advance
 from asbx.flow.outcome import Failure
-from asbx.model.gang import Gang
+from asbx.model.gang import Gang, Part
 from asbx.model.job import Request
 from asbx.model.market import Launched
 from asbx.model.names import GroupName
@@ -61,41 +61,71 @@ class GangRun:
         return Failure("short", "not all instances came up")
 
 
-def prepare(doors: Doors, request: Request, gang: Gang, served: frozenset[str], plan: ExecutionPlan | None) -> GangRun:
-    """Make the launches of a gang, with what an earlier run of the same request has already tried."""
+def prepare(
+    doors: Doors, request: Request, gangs: Sequence[Gang], served: frozenset[str], plan: ExecutionPlan | None
+) -> list[GangRun]:
+    """Make the launches of all gangs, with what an earlier run of the same request has already tried.
+
+    Loose nodes an earlier run meant to launch stay with its intents: who waits for them may be known differently by
+    now (a job may have left the queue), and another grouping would launch them again.
+    """
+    before = doors.ledger.intents(request.request_id)
+    whole = {gang.gang_id for gang in gangs if gang.whole}
+    kept = [old for old in before if old.gang_id not in whole and served.isdisjoint(old.nodes)]
+    done = served | {node for old in kept for node in old.nodes}
+    runs = [_resumed(doors, request, old, plan) for old in kept]
+    for gang in gangs:
+        run = GangRun(gang)
+        for part in gang.parts:
+            for nodes in _chunks([node for node in part.nodes if node not in done]):
+                _add(doors, request, run, part.group, nodes, before, plan)
+        runs.append(run)
+    return [run for run in runs if run.launches]
+
+
+def _resumed(doors: Doors, request: Request, old: Intent, plan: ExecutionPlan | None) -> GangRun:
+    """Return the run of a loose intent as it was written."""
+    gang = Gang(old.gang_id, old.jobs, (Part(old.group, old.nodes),), whole=False, user=old.user, account=old.account)
     run = GangRun(gang)
-    deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
-    for part in gang.parts:
-        group = doors.config.group(part.group)
-        assert group is not None, part.group  # the intake refused nodes without a group
-        choice = choose(group, plan, together=gang.whole and len(gang.nodes) > 1)
-        run.notes.extend(choice.notes)
-        for nodes in _chunks([node for node in part.nodes if node not in served]):
-            intent = _intent(doors, request, gang, part.group, nodes)
-            attempts = list(doors.ledger.attempts(intent.intent_id))
-            tags = launch_tags(doors.config, group, intent)
-            run.launches.append(Launch(intent, choice.rungs, gang.whole, deadline, tags, attempts))
+    _add(doors, request, run, old.group, old.nodes, [old], plan)
     return run
 
 
-def _intent(doors: Doors, request: Request, gang: Gang, group: GroupName, nodes: tuple[str, ...]) -> Intent:
-    """Return the intent of an earlier run of this request, or write a new one."""
-    for old in doors.ledger.intents(request.request_id):
-        if old.gang_id == gang.gang_id and old.group == group and old.nodes == nodes:
-            return old
-    intent = Intent(
-        uuid.uuid4().hex,
-        request.request_id,
-        gang.gang_id,
-        gang.jobs,
-        group,
-        nodes,
-        gang.user,
-        gang.account,
-        doors.clock.now(),
-    )
-    doors.ledger.add_intent(intent)
-    return intent
+def _add(
+    doors: Doors,
+    request: Request,
+    run: GangRun,
+    name: GroupName,
+    nodes: tuple[str, ...],
+    before: Sequence[Intent],
+    plan: ExecutionPlan | None,
+) -> None:
+    """Add one launch to a run: an intent of before, or a new one, which is written first."""
+    group = doors.config.group(name)
+    assert group is not None, name  # the intake refused nodes without a group
+    gang = run.gang
+    choice = choose(group, plan, together=gang.whole and len(gang.nodes) > 1)
+    run.notes.extend(choice.notes)
+    same = [old for old in before if (old.gang_id, old.group, old.nodes) == (gang.gang_id, name, nodes)]
+    if same:
+        intent = same[0]
+    else:
+        intent = Intent(
+            uuid.uuid4().hex,
+            request.request_id,
+            gang.gang_id,
+            gang.jobs,
+            name,
+            nodes,
+            gang.user,
+            gang.account,
+            doors.clock.now(),
+        )
+        doors.ledger.add_intent(intent)
+    attempts = list(doors.ledger.attempts(intent.intent_id)) if same else []
+    deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
+    tags = launch_tags(doors.config, group, intent)
+    run.launches.append(Launch(intent, choice.rungs, gang.whole, deadline, tags, attempts))
 
 
 def advance_all(doors: Doors, runs: Sequence[GangRun]) -> None:

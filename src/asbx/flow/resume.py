@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
@@ -20,6 +20,7 @@ from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import JobFacts, Request
 from asbx.model.market import Instance
 from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.model.record import Binding
 
 
 class Resume:
@@ -50,15 +51,16 @@ class Resume:
             return
         with ThreadPoolExecutor(1) as beside:  # both only ask Slurm, and each is a process to wait for
             facts = beside.submit(self._facts)
-            unknown = self._parked()
+            bindings = self._doors.ledger.live_bindings(self._request.nodes)
+            unknown = self._parked({binding.node for binding in bindings})
         sorted_out = intake(
             self._doors.config, self._request, facts.result(), unknown, together=plan is not None and plan.is_gang
         )
         self._refuse(sorted_out)
-        served = self._already_served()
-        runs = [prepare(self._doors, self._request, gang, served, plan) for gang in sorted_out.gangs]
+        served = self._already_served(bindings)
+        runs = prepare(self._doors, self._request, sorted_out.gangs, served, plan)
         self._note_plan(runs, plan)
-        self._work_through([run for run in runs if run.launches], sorted_out)
+        self._work_through(runs, sorted_out)
 
     def tidy(self) -> None:
         """Set the tags that only please the eye, one call for each instance; nobody waits for this."""
@@ -78,9 +80,8 @@ class Resume:
             self._say(Event(EventKind.REQUEST_ODD, text, level="warning"))
             return {}
 
-    def _parked(self) -> dict[str, str]:
+    def _parked(self, bound: Collection[str]) -> dict[str, str]:
         """Park the nodes that could be ours and have no instance; return those Slurm does not know."""
-        bound = {binding.node for binding in self._doors.ledger.live_bindings(self._request.nodes)}
         ours = [n for n in self._request.nodes if n not in bound and refusal(self._doors.config, n) is None]
         return bind.park(self._doors, ours)
 
@@ -91,9 +92,8 @@ class Resume:
         for why, nodes in by_reason.items():
             self._fail(nodes, Failure("node-refused", why, ExitCode.USAGE))
 
-    def _already_served(self) -> frozenset[str]:
+    def _already_served(self, bindings: Sequence[Binding]) -> frozenset[str]:
         """Return nodes that have a live instance already, after telling Slurm its address again."""
-        bindings = self._doors.ledger.live_bindings(self._request.nodes)
         if not bindings:
             return frozenset()
         seen = self._doors.cloud.describe([b.instance_id for b in bindings])

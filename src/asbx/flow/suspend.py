@@ -1,4 +1,4 @@
-"""Suspend: end the instances behind nodes, take their addresses back, close the books. Also for nodes that never came."""
+"""Suspend: end the instances behind nodes, reset their addresses, close the books. Also for nodes that never came."""
 
 from __future__ import annotations
 

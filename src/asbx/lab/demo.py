@@ -34,8 +34,6 @@ _LOOK_S = 0.25
 # Boot, Slurm's own 30-second check for complete allocations, idle time and power-down take 60 s; the rest is patience.
 _DEADLINE_S = 240.0
 _STEPS = 22
-# EC2 bills at least so long (AWS, "Amazon EC2 On-Demand Pricing": "a minimum of 60 seconds").
-_LEAST_S = Decimal(60)
 # Emulator and ledger each take the time of an end themselves, a call apart.
 _APART_S = Decimal(3)
 _WAITING = (
@@ -176,7 +174,7 @@ def _bill(
     if job is not None:
         story.event(
             "cost",
-            f"job {job_id} cost {_usd(job['usd'])} USD (pretend prices; EC2 bills 60 s at least)",
+            f"job {job_id} cost {_usd(job['usd'])} USD (pretend prices; EC2 would bill at least 60 s)",
             usd=job["usd"],
         )
     facts["cost"] = {"job_usd": job["usd"] if job else None, "ledger_usd": str(ours), "emulator_usd": str(usd)}
@@ -189,7 +187,7 @@ def _expected(record: Record, instances: list[dict[str, Any]]) -> tuple[Decimal,
     """Return what EC2 would bill for these by the emulator's clock and prices, and how far off that may be."""
     lived = {row["id"]: Decimal(str(row["seconds"])) for row in Control(record.emulator_url).get("bill")["instances"]}
     prices = {row["id"]: Decimal(row["price"]) for row in instances}
-    usd = sum((price * max(_LEAST_S, lived[one]) / 3600 for one, price in prices.items()), Decimal(0))
+    usd = sum((price * lived[one] / 3600 for one, price in prices.items()), Decimal(0))
     return usd, sum(prices.values(), Decimal(0)) * _APART_S / 3600
 
 

@@ -48,6 +48,8 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
             "runtime": str(layout.run),
         },
         "logging": {"file": str(layout.log / "aws-burst.log")},
+        # A lab's instances live for seconds; EC2's minimum of 60 would hide what each second costs.
+        "cost": {"minimum_seconds": 0},
         "reconcile": {"interval_seconds": 10, "orphan_grace_seconds": 20},
         "slurm": {
             "bin_path": str(programs.find("scontrol").parent),

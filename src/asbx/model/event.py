@@ -27,7 +27,7 @@ class EventKind(StrEnum):
     PLAN_NOTE = "plan-note"
     DAEMON_STARTED = "daemon-started"
     DAEMON_STOPPED = "daemon-stopped"
-    PASS_FAILED = "pass-failed"
+    PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
 
 

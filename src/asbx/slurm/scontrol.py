@@ -70,12 +70,12 @@ class Slurm:
             self._commands.run("scontrol", "update", f"nodename={names}", f"nodeaddr={names}", f"nodehostname={names}")
 
     def fail(self, nodes: Sequence[str], reason: str) -> None:
-        """Park nodes and set them DOWN, which requeues their jobs, then power them down, which makes them usable again."""
+        """Park nodes, set them DOWN, which requeues their jobs, then power them down, which makes them usable again."""
+        why = f"reason={_one_line(reason)}"
         for batch in _batches(nodes):
-            names = fold(batch)
-            reason = f"reason={_one_line(reason)}"
-            self._commands.run("scontrol", "update", f"nodename={names}", _parked(batch), "state=down", reason)
-            self._commands.run("scontrol", "update", f"nodename={names}", "state=power_down")
+            names = f"nodename={fold(batch)}"
+            self._commands.run("scontrol", "update", names, _parked(batch), "state=down", why)
+            self._commands.run("scontrol", "update", names, "state=power_down")
 
     def tell_job(self, job_id: int, text: str) -> None:
         """Put a sentence into the job's AdminComment."""
