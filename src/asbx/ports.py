@@ -69,6 +69,9 @@ class Cloud(Protocol):
 class Prices(Protocol):
     """What an instance costs an hour, in USD; None when it cannot be learned. Never raises."""
 
+    def known(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
+        """Return the price last learned, without asking anybody."""
+
     def hourly(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
         """Return the price now."""
 
@@ -96,6 +99,9 @@ class Scheduler(Protocol):
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
+
+    def power_up(self, nodes: Sequence[str]) -> None:
+        """Have Slurm hold nodes for powered up; it calls ResumeProgram for those that were not."""
 
     def ping(self) -> None:
         """Raise SlurmError unless slurmctld answers."""
@@ -169,8 +175,8 @@ class Ledger(Protocol):
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
 
-    def set_price(self, instance_id: str, price: Decimal) -> None:
-        """Set what an instance costs, USD an hour."""
+    def set_prices(self, prices: Mapping[str, Decimal]) -> None:
+        """Set what instances cost: id -> USD an hour."""
 
     # -- events
     def add_event(self, event: Event, at: datetime) -> None:

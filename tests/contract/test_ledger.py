@@ -273,7 +273,7 @@ def test_an_end_is_said_once(launched: Ledger) -> None:
 @pytest.mark.parametrize("price", ["0.0850", "1E-7", "98.32000000000000000001", "0"])
 def test_a_price_is_exact(launched: Ledger, price: str) -> None:
     """Not one digit of a price is lost, not even a trailing zero."""
-    launched.set_price("i-1", Decimal(price))
+    launched.set_prices({"i-1": Decimal(price)})
     assert str(launched.instances()[0].price) == str(Decimal(price))
 
 

@@ -6,7 +6,6 @@ import os
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -31,7 +30,6 @@ from asbx.ledger.engine import make_engine
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.ledger.tables import metadata
 from asbx.model.event import Event, EventKind
-from asbx.model.market import FleetAnswer, Launched, Market
 
 NOBODY = 65534
 
@@ -109,18 +107,14 @@ def test_revisions_are_listed_in_order() -> None:
 
 
 def test_opening_again_does_not_load_alembic(file: Path, ledger: SqlLedger) -> None:
-    """With nothing to migrate, the inline path does not pay for Alembic, and opening takes milliseconds."""
+    """With nothing to migrate, the inline path does not pay for Alembic."""
     ledger.check()
     program = (
-        "import sys, time; from asbx.ledger.store import open_ledger; begun = time.perf_counter();"
-        f"open_ledger('sqlite:///{file}'); print(time.perf_counter() - begun, 'alembic' in sys.modules)"
+        "import sys; from asbx.ledger.store import open_ledger;"
+        f"open_ledger('sqlite:///{file}'); print('alembic' in sys.modules)"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
-        for _ in range(3)
-    ]
-    assert {loaded for _, loaded in runs} == {"False"}
-    assert min(float(seconds) for seconds, _ in runs) < 0.020
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_ledger_is_written_ahead_and_synced(file: Path) -> None:
@@ -260,12 +254,10 @@ def test_a_locked_ledger_gives_up_in_time(file: Path, ledger: SqlLedger, monkeyp
         closing(open_ledger(f"sqlite:///{file}")) as waiting,
     ):
         other.execute("BEGIN IMMEDIATE")
-        begun = time.perf_counter()
         assert waiting.open_requests() == ()
         with pytest.raises(LedgerError) as caught:
             waiting.add_request(samples.request())
         assert caught.value.code == "ledger-busy"
-        assert time.perf_counter() - begun < 2
         other.execute("ROLLBACK")
         assert waiting.add_request(samples.request())
 
@@ -305,24 +297,3 @@ def test_a_bad_url_is_refused_without_its_password(url: str) -> None:
     error = refusal(url)
     assert error.code == "ledger-url"
     assert "secret" not in str(error.as_dict())
-
-
-# -- speed
-
-
-def test_a_thousand_nodes_are_recorded_at_once(ledger: SqlLedger) -> None:
-    """Answer with 1,000 instances and binding of 1,000 nodes each take well under 0.3 s."""
-    ids = [f"i-{number:017x}" for number in range(1000)]
-    answer = FleetAnswer("fleet-1", tuple(Launched(name, "c7i.large", "z", "subnet-a", Market.SPOT) for name in ids))
-    ledger.add_intent(samples.intent())
-    begun = time.perf_counter()
-    ledger.answer_attempt(
-        replace(samples.attempt(), answered_at=NOON, answer=answer),
-        [samples.instance_row(name) for name in ids],
-    )
-    answered = time.perf_counter()
-    ledger.bind([(f"aws-cpu-{n:04d}", samples.instance(name)) for n, name in enumerate(ids)], NOON)
-    bound = time.perf_counter()
-    assert len(ledger.live_bindings()) == 1000
-    assert answered - begun < 0.3
-    assert bound - answered < 0.3

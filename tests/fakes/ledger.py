@@ -201,11 +201,12 @@ class FakeLedger:
                 if row is not None and row.ended_at is None:
                     self._instances[instance_id] = replace(row, ended_at=_aware(at), end_reason=reason)
 
-    def set_price(self, instance_id: str, price: Decimal) -> None:
-        """Set what an instance costs an hour."""
-        with self._faults.call("set_price"):
-            if instance_id in self._instances:
-                self._instances[instance_id] = replace(self._instances[instance_id], price=price)
+    def set_prices(self, prices: Mapping[str, Decimal]) -> None:
+        """Set what instances cost an hour."""
+        with self._faults.call("set_prices"):
+            for instance_id, price in prices.items():
+                if instance_id in self._instances:
+                    self._instances[instance_id] = replace(self._instances[instance_id], price=price)
 
     # -- events
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from asbx.hooks import spool
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand
 
+PATIENCE = timedelta(minutes=10)
 RESUME_FILE = '{"jobs":[{"job_id":7,"nodes":"aws-cpu-[000-003]"}],"all_nodes":"aws-cpu-[000-003]"}'
 
 
@@ -31,7 +33,7 @@ def put(site: Site, kind: str, nodes: str, **more: object) -> str:
 def test_a_spool_file_becomes_running_nodes(site: Site) -> None:
     """The file is gone, the request is done, the gang is up."""
     request_id = put(site, "resume", "aws-cpu-[000-003]", resume_file=RESUME_FILE)
-    Engine(site.doors).drain()
+    Engine(site.doors).drain(PATIENCE)
     assert spool.waiting(str(site.config.paths.requests)) == []
     status = site.ledger.request_outcome(request_id)
     assert status is not None
@@ -44,7 +46,7 @@ def test_a_suspend_does_not_overtake_its_resume(site: Site) -> None:
     put(site, "resume", "aws-cpu-[000-003]", resume_file=RESUME_FILE)
     put(site, "suspend", "aws-cpu-[002-003]")
     put(site, "suspend", "aws-cpu-[000-001]")
-    Engine(site.doors).drain()
+    Engine(site.doors).drain(PATIENCE)
     assert site.bound() == {}
     assert site.cloud.alive() == ()
     assert len(site.cloud.all()) == 4
@@ -56,7 +58,7 @@ def test_what_nobody_can_read_is_put_aside(site: Site) -> None:
     folder = site.config.paths.requests
     (folder / "00000000000000000001-1-resume.json").write_text("{ half a fi")
     put(site, "resume", "aws-cpu-001")
-    Engine(site.doors).drain()
+    Engine(site.doors).drain(PATIENCE)
     assert set(site.bound()) == {"aws-cpu-000", "aws-cpu-001"}
     assert [file.read_text() for file in site.config.paths.set_aside.iterdir()] == ["{ half a fi"]
     assert len(site.recorder.of(EventKind.REQUEST_SET_ASIDE)) == 1
@@ -65,7 +67,7 @@ def test_what_nobody_can_read_is_put_aside(site: Site) -> None:
 def test_a_request_without_a_readable_node_is_closed(site: Site) -> None:
     """Nothing can be done for it, and that is said."""
     request_id = put(site, "resume", "aws-cpu-[00")
-    Engine(site.doors).drain()
+    Engine(site.doors).drain(PATIENCE)
     status = site.ledger.request_outcome(request_id)
     assert status is not None
     assert status[0] == "failed"
@@ -76,7 +78,7 @@ def test_a_request_survives_a_restart(site: Site) -> None:
     put(site, "resume", "aws-cpu-[000-003]", resume_file=RESUME_FILE)
     Engine(site.doors).intake()
     assert spool.waiting(str(site.config.paths.requests)) == []
-    Engine(site.doors).drain()
+    Engine(site.doors).drain(PATIENCE)
     assert len(site.bound()) == 4
 
 
@@ -88,14 +90,14 @@ def test_a_ledger_in_trouble_loses_no_request(site: Site) -> None:
     with pytest.raises(LedgerError):
         engine.intake()
     assert len(spool.waiting(str(site.config.paths.requests))) == 1
-    engine.drain()
+    engine.drain(PATIENCE)
     assert set(site.bound()) == {"aws-cpu-000"}
 
 
 def test_the_notes_of_a_request_are_events(site: Site) -> None:
     """A missing resume file is told in the log, and the nodes start all the same."""
     put(site, "resume", "aws-cpu-000", resume_file=None, resume_file_error="cannot read /proc/9/fd/3: gone")
-    Engine(site.doors).drain()
+    Engine(site.doors).drain(PATIENCE)
     assert any("gone" in event.text for event in site.recorder.of(EventKind.REQUEST_ODD))
     assert set(site.bound()) == {"aws-cpu-000"}
 
@@ -107,7 +109,7 @@ def test_a_broken_flow_does_not_stop_the_next(site: Site) -> None:
     put(site, "resume", "aws-cpu-001")
     engine = Engine(site.doors)
     engine.intake()
-    engine.drain()
+    engine.drain(PATIENCE)
     status = site.ledger.request_outcome(first)
     assert status is not None
     assert {status[0]} <= {"failed", "done"}

@@ -120,3 +120,31 @@ def test_an_empty_node_table_ends_nothing_at_once(site: Site) -> None:
     site.clock.advance(seconds=100)
     assert sweep.run() == ()
     assert timedelta(seconds=site.config.reconcile.orphan_grace_seconds) > timedelta(seconds=100)
+
+
+def test_a_changed_cluster_name_makes_no_node_look_gone(site: Site) -> None:
+    """The listing by name is empty; asked by id, EC2 still has them: nothing is forgotten, nothing ended."""
+    cluster = site.config.cluster.model_copy(update={"name": "other"})
+    site.config = site.config.model_copy(update={"cluster": cluster})
+    assert twice(site) == []
+    assert len(site.bound()) == 4
+
+
+def test_a_foreign_node_table_ends_nothing(site: Site) -> None:
+    """Another slurm.conf knows none of the nodes: that is reported once, and no instance ends."""
+    site.scheduler._table.clear()
+    sweep = Sweep(site.doors)
+    assert {kind for kind, _ in twice(site, sweep)} == {ActionKind.REPORT}
+    site.clock.advance(hours=1)
+    assert sweep.run() == ()
+    assert len(site.cloud.alive()) == 4
+
+
+def test_a_binding_to_an_ended_instance_is_released(site: Site) -> None:
+    """A crash between two rows of the ledger is found and mended."""
+    instance = site.bound()["aws-cpu-001"]
+    site.cloud.kill(instance)
+    site.clock.advance(minutes=5)
+    site.ledger.end_instances([instance], "test", site.clock.now())
+    assert twice(site) == [(ActionKind.RELEASE, "aws-cpu-001")]
+    assert "aws-cpu-001" not in site.bound()

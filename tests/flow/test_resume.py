@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from tests.fakes.cloud import cloud_error
 from tests.fakes.site import Site, config
 
+from asbx.daemon.engine import Engine
 from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.resume import Resume
 from asbx.model.event import EventKind
@@ -28,7 +30,7 @@ def room(
     site: Site,
     left: dict[str, int],
     market: Market = Market.ON_DEMAND,
-    zones: tuple[str, ...] = ("subnet-a", "subnet-b"),
+    zones: tuple[str, ...] = ("us-east-2a", "us-east-2b"),
 ) -> None:
     """Limit what EC2 has of each type in each of these zones."""
     site.cloud.capacity.update({(kind, zone, market): count for kind, count in left.items() for zone in zones})
@@ -127,8 +129,8 @@ def test_a_gang_without_room_is_given_up_whole(site: Site) -> None:
 
 def test_loose_nodes_take_what_there_is(site: Site) -> None:
     """Of five single-node jobs and room for three, three run and two are told why."""
-    room(site, {"c7i.large": 3, "m7i.large": 0}, zones=("subnet-a",))
-    room(site, {"c7i.large": 0, "m7i.large": 0}, zones=("subnet-b",))
+    room(site, {"c7i.large": 3, "m7i.large": 0}, zones=("us-east-2a",))
+    room(site, {"c7i.large": 0, "m7i.large": 0}, zones=("us-east-2b",))
     outcome = site.resume("aws-cpu-[000-004]", *[(10 + n, f"aws-cpu-00{n}") for n in range(5)])
     assert outcome.exit_code == ExitCode.PARTLY
     assert outcome.bound == list(expand("aws-cpu-[000-002]"))
@@ -269,7 +271,7 @@ def test_only_unknown_names_is_a_usage_error(site: Site) -> None:
 
 def test_without_slurm_nothing_is_launched(site: Site) -> None:
     """Nodes that could not be told an address are not paid for."""
-    site.scheduler.fail_next("park", SILENT, times=9)
+    site.scheduler.fail_next("park", SILENT, times=99)
     site.scheduler.fail_next("fail", SILENT, times=9)
     outcome = site.resume("aws-cpu-[000-003]")
     assert outcome.exit_code == ExitCode.SLURM
@@ -278,7 +280,7 @@ def test_without_slurm_nothing_is_launched(site: Site) -> None:
 
 def test_slurm_gone_at_the_bind_gives_everything_back(site: Site) -> None:
     """An update that gets no answer leaves no instance and no binding."""
-    site.scheduler.fail_next("bind", SILENT, times=9)
+    site.scheduler.fail_next("bind", SILENT, times=99)
     outcome = site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]"))
     assert outcome.exit_code == ExitCode.SLURM
     assert site.cloud.alive() == ()
@@ -332,3 +334,96 @@ def test_the_event_of_a_failure_names_the_code(site: Site) -> None:
     site.cloud.fail_next("launch", cloud_error("VcpuLimitExceeded", Verdict.QUOTA, "limit is 32"), times=9)
     site.resume("aws-cpu-000", (7, "aws-cpu-000"))
     assert [event.data["code"] for event in site.recorder.of(EventKind.NODE_FAILED)] == ["VcpuLimitExceeded"]
+
+
+# -- what must never happen to nodes that serve
+
+
+def test_a_ledger_hiccup_after_the_bind_takes_no_node_down(site: Site) -> None:
+    """The outcome cannot be written: the request stays open, and the bound nodes keep running."""
+    site.ledger.fail_next("finish_request", LedgerError("ledger-busy", "busy"))
+    site.ask("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]"))
+    Engine(site.doors).drain(timedelta(minutes=10))
+    assert len(site.bound()) == 4
+    assert site.scheduler.calls["fail"] == 0
+    assert site.cloud.calls["CreateFleet"] == 1
+    assert site.ledger.open_requests() == ()
+
+
+def test_a_repeated_call_in_bad_times_takes_no_node_down(site: Site) -> None:
+    """EC2 does not answer while a duplicate call is looked at: the nodes that serve stay as they are."""
+    site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]"))
+    site.cloud.fail_next("describe", cloud_error("Unavailable", Verdict.TRANSIENT), times=99)
+    site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]"), request_id="r-2")
+    assert site.scheduler.calls["fail"] == 0
+    assert len(site.bound()) == 4
+
+
+def test_a_plan_not_to_burst_leaves_running_nodes_alone(site: Site) -> None:
+    """should_burst=false for nodes that are up changes nothing about them."""
+    site.resume("aws-cpu-000", (7, "aws-cpu-000"))
+    plan = '{"should_burst": false, "job_metadata": {}}'
+    Resume(site.doors, replace(site.ask("aws-cpu-000", request_id="r-2"), plan_text=plan)).run()
+    assert site.scheduler.calls["fail"] == 0
+
+
+def test_an_instance_ec2_does_not_show_yet_is_not_ended(site: Site) -> None:
+    """A duplicate call seconds after the launch: unseen is not gone."""
+    site.resume("aws-cpu-000", (7, "aws-cpu-000"))
+    site.cloud.show_after = timedelta(hours=1)
+    site.resume("aws-cpu-000", (7, "aws-cpu-000"), request_id="r-2")
+    assert site.cloud.calls["TerminateInstances"] == 0
+    assert set(site.bound()) == {"aws-cpu-000"}
+
+
+def test_a_refused_describe_gives_the_launch_back(site: Site) -> None:
+    """CreateFleet allowed, DescribeInstances not: nothing is left running."""
+    site.cloud.fail_next("describe", cloud_error("UnauthorizedOperation", Verdict.PERMISSION), times=99)
+    outcome = site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]"))
+    assert outcome.exit_code == ExitCode.AWS_ACCESS
+    assert site.cloud.alive() == ()
+
+
+def test_tags_are_tried_again(site: Site) -> None:
+    """An id CreateTags does not know yet costs a pause, not the gang."""
+    site.cloud.fail_next("tag", cloud_error("InvalidInstanceID.NotFound", Verdict.NOT_FOUND), times=2)
+    assert site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]")).exit_code == ExitCode.DONE
+
+
+def test_nodes_that_are_not_ours_are_never_changed(site: Site) -> None:
+    """A name of no group is reported and never goes to scontrol."""
+    site.resume("login")
+    assert site.scheduler.calls["fail"] == 0
+
+
+def test_a_restart_of_slurmctld_is_waited_out(site: Site) -> None:
+    """Seconds without an answer cost seconds, not the job."""
+    site.scheduler.fail_next("park", SILENT, times=3)
+    site.scheduler.fail_next("bind", SILENT, times=3)
+    assert site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]")).exit_code == ExitCode.DONE
+
+
+def test_a_node_slurm_forgot_after_a_crash_leaves_nothing_running(site: Site) -> None:
+    """Launched, crashed, one node gone from slurm.conf: the gang cannot be whole any more, all of it is given back."""
+    site.cloud.fail_next("launch", Killed(), after=True)  # type: ignore[arg-type]
+    request = site.ask("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]"))
+    with pytest.raises(Killed):
+        Resume(site.doors, request).run()
+    site.scheduler._table.pop("aws-cpu-002")
+    Resume(site.doors, request).run()
+    assert site.cloud.alive() == ()
+
+
+def test_a_person_s_call_has_slurm_power_the_nodes_up(site: Site) -> None:
+    """Slurm did not ask, so it is told; otherwise the sweep would find instances behind powered-down nodes."""
+    Resume(site.doors, replace(site.ask("aws-cpu-000"), by_hand=True)).run()
+    assert "POWERING_UP" in site.scheduler.node("aws-cpu-000").flags
+
+
+def test_prices_are_learned_after_the_launch(site: Site) -> None:
+    """A price list that does not answer delays no launch; later the instances have their price."""
+    resume = Resume(site.doors, site.ask("aws-cpu-000", (7, "aws-cpu-000")))
+    resume.run()
+    assert site.prices.asked == 0
+    resume.tidy()
+    assert {row.price for row in site.ledger.instances()} == {site.prices.default}

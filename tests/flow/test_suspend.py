@@ -56,11 +56,26 @@ def test_twice_is_once(site: Site) -> None:
     assert site.cloud.calls["TerminateInstances"] == calls
 
 
-def test_instances_the_ledger_lost_are_found_by_tag(site: Site) -> None:
-    """With an empty ledger the node tag leads to the instance."""
+def test_instances_of_a_ledger_that_is_not_ours_are_left_alone(site: Site) -> None:
+    """Another cluster of the same name: its instances are none of our business, whatever their tags say."""
     site.ledger = type(site.ledger)()
     off(site, "aws-cpu-[000-003]")
+    assert len(site.cloud.alive()) == 4
+
+
+def test_an_instance_without_binding_is_found_by_its_tags(site: Site) -> None:
+    """A launch that crashed before the binding was written: the node's tags lead to it."""
+    site.ledger._bindings.clear()
+    off(site, "aws-cpu-[000-003]")
     assert site.cloud.alive() == ()
+
+
+def test_nodes_that_are_not_ours_are_not_touched(site: Site) -> None:
+    """An on-premises node in the list is reported, never changed."""
+    outcome = off(site, "login,aws-cpu-000")
+    assert list(outcome.failed) == ["login"]
+    assert outcome.exit_code == ExitCode.PARTLY
+    assert "aws-cpu-000" not in site.bound()
 
 
 def test_ec2_down_closes_no_book(site: Site) -> None:
@@ -74,11 +89,14 @@ def test_ec2_down_closes_no_book(site: Site) -> None:
 
 
 def test_slurm_down_still_ends_the_instances(site: Site) -> None:
-    """Money stops even when addresses cannot be reset; the status says so."""
+    """Money stops while slurmctld is away, and the addresses are reset when it is back."""
     site.scheduler.fail_next("release", SlurmError("slurm-silent", "no answer"))
-    assert off(site, "aws-cpu-[000-003]").exit_code == ExitCode.SLURM
+    with pytest.raises(SlurmError):
+        off(site, "aws-cpu-[000-003]")
     assert site.cloud.alive() == ()
     assert site.bound() == {}
+    off(site, "aws-cpu-[000-003]")
+    assert site.scheduler.node("aws-cpu-000").address == "aws-cpu-000"
 
 
 def test_a_node_that_never_came_is_cleaned_and_usable_again(site: Site) -> None:

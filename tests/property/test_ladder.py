@@ -58,7 +58,9 @@ def test_it_ends(wanted: int, whole: bool, rungs: int, script: list[tuple[int, l
         refused_for_good = {
             (*a.order.pools, a.order.market)
             for a in attempts
-            if a.answer and {r.verdict for r in a.answer.refusals} - {Verdict.THROTTLED, Verdict.TRANSIENT}
+            if a.answer
+            and {r.verdict for r in a.answer.refusals}.isdisjoint({Verdict.THROTTLED, Verdict.TRANSIENT})
+            and a.answer.refusals
         }
         rung = RUNGS[step.rung]
         assert (*rung.pools, rung.market) not in refused_for_good

@@ -106,7 +106,7 @@ class BothLedgers(RuleBasedStateMachine):
     @rule(name=IDS, price=st.decimals("0", "100", places=4))
     def set_price(self, name: str, price: Decimal) -> None:
         """Learn a price."""
-        self.both(lambda ledger: ledger.set_price(name, price))
+        self.both(lambda ledger: ledger.set_prices({name: price}))
 
     @rule(node=NODES, text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=5))
     def add_event(self, node: str, text: str) -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from asbx.model.hostlist import expand
-from asbx.model.job import RequestKind
-from asbx.slurm.inbox import read_request
+from asbx.model.job import Request, RequestKind
+from asbx.slurm import inbox
 
 RECORDED = (Path(__file__).parent.parent / "recorded" / "resume-files.jsonl").read_text().splitlines()
 OLD = '{"jobs":[{"job_id":1,"nodes":"aws-cpu-[000-002]"}],"all_nodes":"aws-cpu-[000-002]"}'
+
+
+NOW = datetime(2027, 1, 1, tzinfo=UTC)
+
+
+def read_request(request_id: str, content: dict[str, Any]) -> Request:
+    """Read a spool file at a fixed time."""
+    return inbox.read_request(request_id, content, NOW)
 
 
 def body(resume_file: str | None, nodes: str = "aws-cpu-[000-002]", **more: Any) -> dict[str, Any]:

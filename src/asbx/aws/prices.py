@@ -29,6 +29,11 @@ class Ec2Prices:
         self._known: dict[_Key, tuple[datetime, Decimal | None]] = {}
         self._lock = threading.RLock()
 
+    def known(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
+        """Return the price last learned, however old, without asking AWS."""
+        key = (instance_type, zone if market is Market.SPOT else "", market)
+        return self._known.get(key, (None, None))[1]
+
     def hourly(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
         """Return USD an hour, or None while it cannot be learned."""
         key = (instance_type, zone if market is Market.SPOT else "", market)

@@ -44,7 +44,9 @@ def _say(text: str) -> None:
 def up(  # noqa: PLR0913, PLR0917  one parameter an option
     state_dir: StateOption = None,
     nodes: Annotated[int, typer.Option(help="Nodes of the group aws-cpu.")] = 64,
-    boot: Annotated[float, typer.Option(help="Seconds an instance takes to boot.")] = 2.0,
+    boot: Annotated[
+        float, typer.Option(help="Seconds an instance takes to boot, from 1.5 on: Slurm counts whole ones.")
+    ] = 2.0,
     accounting: Annotated[bool, typer.Option("--accounting", help="Run MariaDB and slurmdbd too, for sacct.")] = False,
     region: Annotated[str, typer.Option(help="The region that is emulated.")] = "us-east-2",
     no_machines: Annotated[

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from asbx.cli import site
-from asbx.decide.reconcile import Action, Snapshot
+from asbx.decide.reconcile import Action, Snapshot, due
 from asbx.errors import ConfigError
+from asbx.flow.doors import Doors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -26,15 +27,17 @@ def reconcile(
     """
     from asbx.daemon.compose import doors as open_doors
     from asbx.daemon.lock import worker_lock
-    from asbx.flow.reconcile import Sweep
+    from asbx.flow.reconcile import Sweep, preview
 
     settings = site.load(config).config
     doors = open_doors(settings)
     sweep = Sweep(doors)
+    look = sweep.look(*_busy(doors))
     if dry_run:
-        look = sweep.look()
-        _report(sweep.preview(), look, as_json=as_json, verb="would")
+        _report(preview(look), look, as_json=as_json, verb="would")
         return
+    sweep.sightings = due(look, {}, timedelta(0))[1]
+    doors.clock.sleep(timedelta(seconds=settings.reconcile.orphan_grace_seconds))
     with worker_lock(settings.paths.runtime, timedelta(seconds=2)) as held:
         if not held:
             raise ConfigError(
@@ -43,10 +46,15 @@ def reconcile(
                 "it holds the worker lock",
                 "use --dry-run to see what it finds",
             )
-        sweep.run()
-        doors.clock.sleep(timedelta(seconds=settings.reconcile.orphan_grace_seconds))
-        actions = sweep.run()
+        actions = sweep.run(*_busy(doors))
     _report(actions, sweep.look(), as_json=as_json, verb="did")
+
+
+def _busy(doors: Doors) -> tuple[set[str], set[str]]:
+    """Return (nodes, intents) of open requests: what they work on is not judged."""
+    requests = doors.ledger.open_requests()
+    nodes = {node for request in requests for node in request.nodes}
+    return nodes, {i.intent_id for request in requests for i in doors.ledger.intents(request.request_id)}
 
 
 def _report(actions: tuple[Action, ...], look: Snapshot, *, as_json: bool, verb: str) -> None:

@@ -31,7 +31,7 @@ _SOURCE = "bundled catalogue of instance types; neither EC2 nor Slurm was asked"
 def rehearse_resume(loaded: LoadedConfig, nodes: str, plan_text: str | None, *, as_json: bool) -> int:
     """Show gangs, choices and the CreateFleet calls that would be made. Return the exit status it would have."""
     expand(nodes)  # a person's typing error is told as such; Slurm's hooks take it more patiently
-    request = read_request("dry-run", spool.request("resume", [nodes], dict(os.environ), plan_text))
+    request = read_request("dry-run", spool.request("resume", [nodes], dict(os.environ), plan_text), datetime.now(UTC))
     plan = parse_plan(plan_text) if plan_text else None
     sorted_out = intake(loaded.config, request, {}, together=plan is not None and plan.is_gang)
     launches = (

@@ -25,7 +25,7 @@ def load(path: Path | None, *, here: bool = True) -> LoadedConfig:
 
     here: ./config.yaml may serve a person; what slurmctld or systemd starts never looks where it happens to stand.
     """
-    found = find_config(path, os.environ, Path.cwd() if here else None)
+    found = find_config(path, os.environ, Path() if here and path is None else None)
     return load_config(found.path, os.environ)
 
 

@@ -65,11 +65,16 @@ SPOT_PRICE_LIFE = timedelta(minutes=5)
 GANGS_AT_ONCE = 4
 # How often a command that waits for the daemon looks at the ledger.
 WAIT_POLL = timedelta(milliseconds=200)
-# A request the ledger could not even close rests this long before it is tried again.
-LEDGER_REST = timedelta(seconds=5)
 # Values in a configuration file, aliases followed: a group needs about fifty, and each level of aliases multiplies.
 CONFIG_MAX_VALUES = 400_000
 # Our deepest key has eight levels; deeper files are attacks on the reader's stack.
 CONFIG_MAX_DEPTH = 24
 # How long a companion program may take to tell its version.
 COMPANION_TIMEOUT = timedelta(seconds=5)
+# A restart of slurmctld takes seconds; a request waits so long for it before its launch is given up.
+SLURM_PATIENCE = timedelta(seconds=45)
+SLURM_PAUSE = timedelta(seconds=3)
+# EC2 may not know a fresh id for some seconds (eventual consistency); one unseen after this long is gone.
+UNSEEN_GRACE = timedelta(minutes=5)
+# A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again.
+REST = timedelta(seconds=5)

@@ -11,6 +11,7 @@ from asbx.aws.cloud import Ec2
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config
 from asbx.daemon.clock import RealClock
+from asbx.errors import AsbxError, ConfigError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market
@@ -26,6 +27,13 @@ def doors(
 
     audit: makes the store for audit rows; the ledger itself where none is given.
     """
+    if not config.ledger_url.startswith("sqlite"):
+        raise ConfigError(
+            "ledger-url",
+            "this version keeps its ledger in SQLite only",
+            "two controllers on one database would both work on every request",
+            "leave ledger.url out",
+        )
     config = with_cluster_name(config)
     make_folders(config)
     clock = clock or RealClock()
@@ -74,7 +82,8 @@ def with_cluster_name(config: Config) -> Config:
 def warm(doors: Doors) -> None:
     """Pay start-up costs before the first request: clients, prices of the configured types. Never raises for AWS."""
     if isinstance(doors.cloud, Ec2):
-        doors.cloud.warm()
+        with contextlib.suppress(AsbxError):  # said when the first request needs it
+            doors.cloud.warm()
     for partition in doors.config.slurm.partitions:
         for group in partition.node_groups:
             for override in group.launch_template_overrides:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 
-from asbx.config.limits import LEDGER_REST, REQUESTS_AT_ONCE, SPOOL_MAX_BYTES
+from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
-from asbx.errors import AsbxError, ExitCode
+from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
@@ -24,7 +25,12 @@ from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
 from asbx.model.job import Request, RequestKind
+from asbx.model.market import Verdict
+from asbx.ports import CloudError
 from asbx.slurm.inbox import read_request
+
+# A ledger that cannot store a value never will: such a request must not block those behind it.
+_UNSTORABLE = ("ledger-value", "ledger-text")
 
 
 class Engine:
@@ -34,43 +40,49 @@ class Engine:
         self.doors = doors
         self.sweep = Sweep(doors)
         self._on_change = on_change
-        self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="request")
+        self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE + 1, thread_name_prefix="request")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
         self._resting: dict[str, datetime] = {}
+        self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
+        self._unread: set[str] = set()
+
+    # -- requests
 
     def intake(self) -> int:
         """Move what lies in the spool into the ledger and return how many requests that were.
 
-        A file is removed only after its request is safely kept; one nobody can read is put aside, never deleted.
+        A file is removed only after its request is safely kept. One that is damaged is put aside, never deleted; one
+        that cannot be opened now is left where it is. Raises LedgerError when the ledger takes none.
         """
         folder = str(self.doors.config.paths.requests)
         taken = 0
         for request_id in spool.waiting(folder):
             try:
-                request = read_request(request_id, spool.read(folder, request_id, SPOOL_MAX_BYTES))
-            except (spool.SpoolUnreadableError, OSError) as error:
+                body = spool.read(folder, request_id, SPOOL_MAX_BYTES)
+                request = read_request(request_id, body, self.doors.clock.now())
+                fresh = self.doors.ledger.add_request(request)
+            except spool.SpoolUnreadableError as error:
                 self._set_aside(folder, request_id, str(error))
-                continue
-            if self.doors.ledger.add_request(request):
-                self._received(request)
-            spool.remove(folder, request_id)
-            taken += 1
+            except OSError as error:
+                self._leave(request_id, str(error.strerror or error))
+            except LedgerError as error:
+                if error.code not in _UNSTORABLE:
+                    raise
+                self._set_aside(folder, request_id, error.why)
+            else:
+                if fresh:
+                    self._received(request)
+                spool.remove(folder, request_id)
+                taken += 1
         return taken
 
     def _received(self, request: Request) -> None:
         jobs = [job.job_id for job in request.jobs]
-        text = f"{request.kind} of {fold(request.nodes) or 'no node'}" + (
-            f" for job(s) {fold_ids(jobs)}" if jobs else ""
-        )
-        self.doors.say(
-            Event(
-                EventKind.REQUEST_RECEIVED,
-                text,
-                request.request_id,
-                data={"nodes": fold(request.nodes), "jobs": jobs},
-            )
-        )
+        nodes = fold(request.nodes)
+        text = f"{request.kind} of {nodes or 'no node'}" + (f" for job(s) {shown(jobs)}" if jobs else "")
+        data: dict[str, object] = {"nodes": nodes, "jobs": jobs}
+        self.doors.say(Event(EventKind.REQUEST_RECEIVED, text, request.request_id, data=data))
         for note in request.notes:
             self.doors.say(Event(EventKind.REQUEST_ODD, note, request.request_id, level="warning"))
 
@@ -78,15 +90,17 @@ class Engine:
         try:
             place = spool.set_aside(folder, request_id, str(self.doors.config.paths.set_aside))
         except OSError as error:
-            place = f"{folder} (it could not be moved: {error.strerror})"
-        self.doors.say(
-            Event(
-                EventKind.REQUEST_SET_ASIDE,
-                f"the request {request_id} cannot be read ({why}); it is kept in {place}",
-                request_id,
-                level="error",
-            )
-        )
+            self._leave(request_id, f"{why}; it cannot be moved either: {error.strerror}")
+            return
+        text = f"the request {request_id} cannot be read ({why}); it is kept in {place}"
+        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, request_id, level="error"))
+
+    def _leave(self, request_id: str, why: str) -> None:
+        """Say once that a file stays in the spool."""
+        if request_id not in self._unread:
+            self._unread.add(request_id)
+            text = f"the request {request_id} stays in the spool: {why}"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text, request_id, level="error"))
 
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
@@ -101,93 +115,121 @@ class Engine:
 
     def _work(self, request: Request) -> None:
         """Run one request to its end. This is the daemon's loop body: one failing request never stops another."""
-        tidy: Callable[[], None] = lambda: None  # noqa: E731
+        resume = Resume(self.doors, request) if request.kind is RequestKind.RESUME else None
         try:
-            outcome, tidy = self._run(request)
+            outcome = self._run(request, resume)
             self._close(request, outcome)
         except StoppingError:
             return  # it is still open in the ledger
         except AsbxError as error:
-            self._failed(request, error)
+            self._trouble(request, error)
         except Exception as error:  # noqa: BLE001  the one broad except of the daemon: log, count, go on
-            self._failed(request, AsbxError("internal", f"{type(error).__name__}: {error}", "", "report this"))
+            self._broken(request, resume, error)
         finally:
             with self._lock:
                 self._running.pop(request.request_id, None)
             self._on_change()
-        tidy()
+        if resume is not None:
+            with suppress(AsbxError, StoppingError):
+                resume.tidy()
 
-    def _run(self, request: Request) -> tuple[Outcome, Callable[[], None]]:
-        """Return the outcome, and what may still be done when it is known."""
+    def _run(self, request: Request, resume: Resume | None) -> Outcome:
         if not request.nodes:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
-            return outcome, lambda: None
-        if request.kind is RequestKind.RESUME:
-            resume = Resume(self.doors, request)
-            return resume.run(), resume.tidy
-        return suspend(self.doors, request), lambda: None
+            return outcome
+        return resume.run() if resume is not None else suspend(self.doors, request)
+
+    def _trouble(self, request: Request, error: AsbxError) -> None:
+        """Let a request rest where the trouble may pass, close it where it will not.
+
+        Without the ledger nothing may be closed; EC2 and slurmctld come back, and what must be ended is ended then.
+        """
+        passing = isinstance(error, CloudError) and error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
+        if isinstance(error, LedgerError) or error.exit_code is ExitCode.SLURM or passing:
+            with self._lock:
+                self._resting[request.request_id] = self.doors.clock.now() + REST
+            text = f"{error}; the request is tried again"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text, request.request_id, level="warning"))
+            return
+        outcome = Outcome()
+        outcome.fail(request.nodes, Failure.of_error(error))
+        with suppress(LedgerError):  # then it stays open and comes back here
+            self._close(request, outcome)
+
+    def _broken(self, request: Request, resume: Resume | None, error: Exception) -> None:
+        """Close a request over a fault of ours, after giving back what it launched."""
+        trouble = AsbxError("internal", f"{type(error).__name__}: {error}", "", "report this")
+        with suppress(AsbxError, StoppingError):
+            if resume is not None:
+                resume.abandon(Failure.of_error(trouble))
+        self._trouble(request, trouble)
 
     def _close(self, request: Request, outcome: Outcome) -> None:
         failed = bool(outcome.failed)
-        self.doors.ledger.finish_request(
-            request.request_id, failed=failed, note=outcome.note(), at=self.doors.clock.now()
-        )
-        took = (self.doors.clock.now() - request.received_at).total_seconds()
+        now = self.doors.clock.now()
+        self.doors.ledger.finish_request(request.request_id, failed=failed, note=outcome.note(), at=now)
         verb = "served" if request.kind is RequestKind.RESUME else "ended"
+        took = (now - request.received_at).total_seconds()
         text = f"{len(outcome.bound)} of {len(request.nodes)} node(s) {verb} after {took:.1f} s"
         kind = EventKind.REQUEST_FAILED if failed else EventKind.REQUEST_DONE
         self.doors.say(Event(kind, text, request.request_id, level="error" if failed else "info"))
-
-    def _failed(self, request: Request, error: AsbxError) -> None:
-        """Close a request that cannot go on. Its nodes run into ResumeTimeout, and the sweep ends what was launched."""
-        outcome = Outcome()
-        outcome.fail(request.nodes, Failure.of_error(error))
-        try:
-            self._close(request, outcome)
-            if request.kind is RequestKind.RESUME:
-                self.doors.scheduler.fail(request.nodes, f"asbx:{error.code} {error.what}")
-        except AsbxError as trouble:
-            # The ledger itself: the request stays open there and is tried again after a rest.
-            error = trouble
-            with self._lock:
-                self._resting[request.request_id] = self.doors.clock.now() + LEDGER_REST
-        self.doors.say(Event(EventKind.REQUEST_FAILED, str(error), request.request_id, level="error"))
 
     def running(self) -> list[str]:
         """Return the ids of the requests in work."""
         with self._lock:
             return sorted(self._running)
 
+    # -- the sweep
+
+    def sweep_soon(self) -> None:
+        """Start a reconcile pass beside the requests, unless one is under way."""
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = self._pool.submit(self.reconcile)
+
     def reconcile(self) -> None:
-        """Do one reconcile pass, leaving alone what running requests work on; skip it when a side does not answer."""
-        with self._lock:
-            running = [request for request, _ in self._running.values()]
-        nodes = {node for request in running for node in request.nodes}
+        """Do one reconcile pass, leaving alone what open requests work on; skip it when a side does not answer."""
         try:
-            intents = {i.intent_id for request in running for i in self.doors.ledger.intents(request.request_id)}
+            requests = self.doors.ledger.open_requests()
+            nodes = {node for request in requests for node in request.nodes}
+            intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
             self.sweep.run(nodes, intents)
+        except StoppingError:
+            return
         except AsbxError as error:
             self.doors.say(Event(EventKind.RECONCILE_SKIPPED, str(error), level="warning"))
+        except Exception as error:  # noqa: BLE001  the daemon's loop: a pass that breaks is said, the next one comes
+            self.doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
 
-    def drain(self) -> None:
-        """Work until spool and ledger hold nothing open. For the inline worker."""
-        while True:
-            self.intake()
-            if not self.dispatch():
-                if spool.waiting(str(self.doors.config.paths.requests)):
-                    continue
+    # -- ends
+
+    def drain(self, patience: timedelta) -> None:
+        """Work until spool and ledger hold nothing open, or the patience ends. For the inline worker.
+
+        Raises StoppingError when the process is to stop, AsbxError when spool or ledger cannot serve.
+        """
+        give_up = self.doors.clock.now() + patience
+        while self.doors.clock.now() < give_up:
+            self.doors.clock.sleep(timedelta(0))  # raises when stopping
+            taken = self.intake()
+            if self.dispatch():
+                with self._lock:
+                    futures = [future for _, future in self._running.values()]
+                wait(futures, timeout=1.0, return_when="FIRST_COMPLETED")
+            elif self._resting:
+                self.doors.clock.sleep(REST / 5)
+            elif not taken:
                 return
-            with self._lock:
-                futures = [future for _, future in self._running.values()]
-            wait(futures, timeout=1.0, return_when="FIRST_COMPLETED")
 
     def close(self) -> None:
-        """Start nothing more and do not wait: everything is in the ledger."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Start nothing more and wait for what is under way: whoever holds the lock next must find no one else at it.
+
+        The clock must have been stopped before; requests then end at their next pause and stay open in the ledger.
+        """
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def fold_ids(ids: list[int]) -> str:
+def shown(ids: list[int]) -> str:
     """Return the first few job ids, and how many more there are."""
-    shown = ", ".join(str(one) for one in ids[:10])
-    return shown + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")
+    first = ", ".join(str(one) for one in ids[:10])
+    return first + (f" and {len(ids) - 10} more" if len(ids) > 10 else "")

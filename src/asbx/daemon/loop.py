@@ -7,13 +7,14 @@ import resource
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 from asbx import __version__
 from asbx.config.limits import SPOOL_POLL
 from asbx.config.schema import Config
-from asbx.daemon.clock import RealClock
+from asbx.daemon.clock import RealClock, StoppingError
 from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
@@ -56,12 +57,22 @@ def _patience(config: Config) -> timedelta:
 
 
 def work(config: Config, patience: timedelta) -> bool:
-    """Work off the spool in this process, without a daemon; False when somebody else holds it all the time."""
+    """Work off the spool in this process, without a daemon; False when somebody else holds it all the time.
+
+    SIGTERM and Ctrl-C end it at the next pause of a request; what is open then stays open for the next worker.
+    """
     with worker_lock(config.paths.runtime, patience) as held:
         if held:
-            engine = Engine(open_doors(config))
-            engine.drain()
-            engine.close()
+            clock = RealClock()
+            signal.signal(signal.SIGTERM, lambda *_: clock.stop())
+            engine = Engine(open_doors(config, clock))
+            try:
+                engine.drain(patience)
+            except StoppingError:
+                pass
+            finally:
+                clock.stop()
+                engine.close()
         return held
 
 
@@ -99,14 +110,19 @@ class Daemon:
             self._doors.say(Event(EventKind.DAEMON_STOPPED, "stopped; open requests are in the ledger"))
 
     def _pass(self) -> None:
-        """Do one turn. A failing turn is recorded and the next one tries again."""
+        """Do one turn. Each part that fails is recorded, and the next turn tries again."""
+        self._isolated(self._engine.intake)
+        self._isolated(self._engine.dispatch)
+        if self._sweep_is_due(self._clock.now()):
+            self._isolated(self._engine.sweep_soon)
+
+    def _isolated(self, part: Callable[[], object]) -> None:
         try:
-            self._engine.intake()
-            self._engine.dispatch()
-            if self._sweep_is_due(self._clock.now()):
-                self._engine.reconcile()
+            part()
         except AsbxError as error:
             self._doors.say(Event(EventKind.PASS_FAILED, str(error), level="error"))
+        except Exception as error:  # noqa: BLE001  the daemon's loop: log, go on
+            self._doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
 
     def _sweep_is_due(self, now: datetime) -> bool:
         due = now - self._swept >= timedelta(seconds=self._doors.config.reconcile.interval_seconds)

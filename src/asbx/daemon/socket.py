@@ -25,6 +25,8 @@ class ControlSocket:
         self._on_nudge = on_nudge
         self._status = status
         self._listener = _listen(path)
+        self._closed = False
+        self._pause = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="control-socket", daemon=True)
         self._thread.start()
 
@@ -33,7 +35,10 @@ class ControlSocket:
             try:
                 caller, _ = self._listener.accept()
             except OSError:
-                return  # closed
+                if self._closed:
+                    return
+                self._pause.wait(0.1)  # no descriptor left, for instance: it may pass
+                continue
             with caller:
                 caller.settimeout(1.0)
                 with contextlib.suppress(OSError):
@@ -48,6 +53,7 @@ class ControlSocket:
 
     def close(self) -> None:
         """Stop listening and remove the socket."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()

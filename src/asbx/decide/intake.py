@@ -15,6 +15,9 @@ from asbx.model.hostlist import unique_sorted
 from asbx.model.job import JobAsk, JobFacts, Request
 from asbx.model.names import GroupName, parse_node_name
 
+# What the ids of loose gangs begin with; a restart tells them from whole gangs by it.
+LOOSE = "loose-"
+
 
 @dataclass(frozen=True)
 class Intake:
@@ -99,7 +102,7 @@ def _loose(
     for number, ((group, user, account), nodes) in enumerate(loose.items()):
         jobs = sorted({job for node in nodes for job in jobs_of.get(node, ())})
         part = Part(group, unique_sorted(nodes))
-        gang_id = f"job-{jobs[0]}" if len(jobs) == 1 and len(loose) == 1 else f"loose-{request.request_id}-{number}"
+        gang_id = f"{LOOSE}{request.request_id}-{number}"
         yield Gang(gang_id, tuple(jobs), (part,), False, user, account)
 
 

@@ -104,7 +104,7 @@ def _after(rungs: Sequence[Rung], attempts: Sequence[Attempt], now: datetime) ->
     verdicts = {refusal.verdict for refusal in _refusals(last)}
     if verdicts & _HOPELESS:
         return _why(last)
-    if verdicts and verdicts <= _AGAIN:
+    if verdicts & _AGAIN:  # beside capacity errors of other pools too: the throttled ones were never tried
         repeats = _repeats(attempts)
         if repeats >= RETRY_MOST:
             return _why(last)
@@ -121,11 +121,11 @@ def pause(repeats: int) -> timedelta:
 
 
 def _repeats(attempts: Sequence[Attempt]) -> int:
-    """Return how many attempts in a row, ending with the last, failed only for throttling or server trouble."""
+    """Return how many attempts in a row, ending with the last, met throttling or server trouble."""
     count = 0
     for attempt in reversed(attempts):
         verdicts = {refusal.verdict for refusal in _refusals(attempt)}
-        if not verdicts or not verdicts <= _AGAIN:
+        if not verdicts & _AGAIN:
             break
         count += 1
     return count

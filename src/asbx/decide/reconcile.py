@@ -21,7 +21,8 @@ class ActionKind(StrEnum):
 
     TERMINATE = "terminate"  # end an instance nobody needs
     FORGET = "forget"  # the instance is gone from EC2: close its row and its binding
-    RELEASE = "release"  # a node points to an instance that is gone: reset its address
+    RELEASE = "release"  # a node is bound to an instance that has ended: unbind it
+    REPORT = "report"  # nothing is done; somebody should know
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Action:
 class Snapshot:
     """One look at the three sides. owned was taken before nodes, so that a fresh launch is no orphan.
 
-    busy_*: what a running request is working on; it is left alone.
+    busy_*: what a running request is working on; it is left alone. elsewhere: instances of another region than the
+    configured one, about which nothing was asked.
     """
 
     taken_at: datetime
@@ -47,6 +49,7 @@ class Snapshot:
     rows: Sequence[InstanceRow]
     bindings: Sequence[Binding]
     known_intents: Collection[str]
+    elsewhere: Collection[str] = ()
     busy_nodes: Collection[str] = ()
     busy_intents: Collection[str] = ()
 
@@ -66,9 +69,15 @@ def findings(look: Snapshot) -> tuple[Action, ...]:
             continue
         found.extend(_about_instance(instance, bound.get(instance.instance_id), nodes, look.busy_nodes))
     for row in look.rows:
-        if row.ended_at is None and row.instance_id not in alive and bound.get(row.instance_id) not in look.busy_nodes:
+        gone = row.ended_at is None and row.instance_id not in alive and row.instance_id not in look.elsewhere
+        if gone and bound.get(row.instance_id) not in look.busy_nodes:
             node = bound.get(row.instance_id, "")
             found.append(Action(ActionKind.FORGET, row.instance_id, "EC2 does not list it any more", node))
+    live = {row.instance_id for row in look.rows} | alive
+    for binding in look.bindings:
+        if binding.instance_id not in live and binding.node not in look.busy_nodes:
+            reason = f"it is bound to {binding.instance_id}, which has ended"
+            found.append(Action(ActionKind.RELEASE, binding.node, reason, binding.node))
     return tuple(found)
 
 
@@ -81,7 +90,10 @@ def _about_instance(
         return []
     view = nodes.get(node)
     if view is None:
-        return [Action(ActionKind.TERMINATE, instance.instance_id, f"Slurm has no node {node}", node)]
+        # A foreign or empty node table must end nothing: this may be a wrong SLURM_CONF.
+        return [
+            Action(ActionKind.REPORT, instance.instance_id, f"Slurm has no node {node}; its instance is kept", node)
+        ]
     if view.is_powered_down:
         return [Action(ActionKind.TERMINATE, instance.instance_id, f"Slurm holds {node} for powered down", node)]
     return []
@@ -90,12 +102,15 @@ def _about_instance(
 def due(
     look: Snapshot, before: Sightings, grace: timedelta
 ) -> tuple[tuple[Action, ...], dict[tuple[str, str], datetime]]:
-    """Return (actions to take now, what to remember for the next look)."""
-    seen = {(a.kind.value, a.target): before.get((a.kind.value, a.target), look.taken_at) for a in findings(look)}
-    ready = tuple(
-        action
-        for action in findings(look)
-        if (action.kind.value, action.target) in before
-        and look.taken_at - before[action.kind.value, action.target] >= grace
-    )
-    return ready, seen
+    """Return (actions to take now, what to remember for the next look). A report is due once."""
+    found = findings(look)
+    seen = {_key(action): before.get(_key(action), look.taken_at) for action in found}
+    ready = [a for a in found if _key(a) in before and look.taken_at - before[_key(a)] >= grace]
+    for action in ready:
+        if action.kind is ActionKind.REPORT:
+            seen[_key(action)] = datetime.max.replace(tzinfo=look.taken_at.tzinfo)
+    return tuple(ready), seen
+
+
+def _key(action: Action) -> tuple[str, str]:
+    return action.kind.value, action.target

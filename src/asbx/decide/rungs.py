@@ -54,6 +54,8 @@ def choose(group: NodeGroup, plan: ExecutionPlan | None, *, together: bool) -> C
         pools = _narrow_pools(pools, plan, notes)
         markets = _narrow_markets(markets, plan, notes)
         notes += _not_followed(plan)
+    if not pools:
+        raise PlanError("plan-refused", "the plan's types and subnets have no pool of this group in common")
     spec = group.launch_template_specification
     template = Template(spec.launch_template_id, spec.launch_template_name, spec.version)
     return Choice(

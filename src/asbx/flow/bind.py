@@ -11,6 +11,8 @@ from asbx.config.limits import (
     DESCRIBE_FIRST_PAUSE,
     DESCRIBE_LONGEST_PAUSE,
     DESCRIBE_PAUSE_FACTOR,
+    SLURM_PATIENCE,
+    SLURM_PAUSE,
     TAG_PARALLEL,
 )
 from asbx.decide.bind import Pair, TagCall
@@ -62,7 +64,7 @@ def park(doors: Doors, nodes: Sequence[str]) -> dict[str, str]:
     This is also the question whether Slurm answers at all: nodes it could not be told of are not paid for.
     Raises SlurmError when it does not.
     """
-    return dict(_halving(doors, doors.scheduler.park, list(nodes), lambda node: node))
+    return dict(_patiently(doors, lambda: _halving(doors, doors.scheduler.park, list(nodes), lambda node: node)))
 
 
 def into_slurm(doors: Doors, pairs: Sequence[Pair]) -> dict[str, str]:
@@ -70,7 +72,19 @@ def into_slurm(doors: Doors, pairs: Sequence[Pair]) -> dict[str, str]:
 
     Raises SlurmError when slurmctld does not answer at all.
     """
-    return dict(_halving(doors, doors.scheduler.bind, list(pairs), lambda row: row[0]))
+    return dict(_patiently(doors, lambda: _halving(doors, doors.scheduler.bind, list(pairs), lambda row: row[0])))
+
+
+def _patiently(doors: Doors, ask: Callable[[], list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    """Wait out a restart of slurmctld. Raises SlurmError when it lasts longer, or where Slurm is not installed."""
+    give_up = doors.clock.now() + SLURM_PATIENCE
+    while True:
+        try:
+            return ask()
+        except SlurmError as error:
+            if error.code == "slurm-missing" or doors.clock.now() + SLURM_PAUSE > give_up:
+                raise
+            doors.clock.sleep(SLURM_PAUSE)
 
 
 def _halving(
@@ -118,8 +132,40 @@ def into_ledger(
         )
 
 
-def name_them(doors: Doors, calls: Sequence[TagCall]) -> None:
-    """Make the CreateTags calls with bounded parallelism. Raises the first CloudError."""
+def name_them(doors: Doors, calls: Sequence[TagCall]) -> dict[str, CloudError]:
+    """Make the CreateTags calls with bounded parallelism; return instance id -> error for those that could not be told.
+
+    An id EC2 does not know yet, throttling and server trouble are waited out: the nodes wait for their tags too.
+    """
+    if not calls:
+        return {}
+    if len(calls) == 1:
+        return _tag_patiently(doors, calls[0])
+    failed: dict[str, CloudError] = {}
+    with ThreadPoolExecutor(TAG_PARALLEL) as pool:
+        for errors in pool.map(lambda call: _tag_patiently(doors, call), calls):
+            failed |= errors
+    return failed
+
+
+def _tag_patiently(doors: Doors, call: TagCall) -> dict[str, CloudError]:
+    give_up = doors.clock.now() + ADDRESS_DEADLINE
+    pause = DESCRIBE_FIRST_PAUSE
+    while True:
+        try:
+            doors.cloud.tag(call.instance_ids, dict(call.tags))
+        except CloudError as error:
+            passing = error.verdict in (Verdict.NOT_FOUND, Verdict.THROTTLED, Verdict.TRANSIENT)
+            if not passing or doors.clock.now() + pause > give_up:
+                return dict.fromkeys(call.instance_ids, error)
+            doors.clock.sleep(pause)
+            pause = min(pause * DESCRIBE_PAUSE_FACTOR, DESCRIBE_LONGEST_PAUSE)
+        else:
+            return {}
+
+
+def _courtesy_calls(doors: Doors, calls: Sequence[TagCall]) -> None:
+    """Make the calls once each. Raises the first CloudError."""
     if len(calls) <= 1:
         for call in calls:
             doors.cloud.tag(call.instance_ids, dict(call.tags))
@@ -132,6 +178,6 @@ def name_them(doors: Doors, calls: Sequence[TagCall]) -> None:
 def courtesy(doors: Doors, calls: Sequence[TagCall]) -> None:
     """Make tag calls that only please the eye: a failure is noted and nothing else."""
     try:
-        name_them(doors, calls)
+        _courtesy_calls(doors, calls)
     except AsbxError as error:
-        doors.say(Event(EventKind.PLAN_NOTE, f"Name tags were not set: {error}", level="warning"))
+        doors.say(Event(EventKind.REQUEST_ODD, f"Name tags were not set: {error}", level="warning"))

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from asbx.config.limits import FLEET_MAX_NODES, GANGS_AT_ONCE, LAUNCH_SHARE_OF_RESUME_TIMEOUT
+from asbx.decide.intake import LOOSE
 from asbx.decide.ladder import GiveUp, Wait
 from asbx.decide.rungs import choose
 from asbx.decide.tags import launch_tags
 from asbx.flow.doors import Doors
-from asbx.flow.launch import Launch, advance
+from asbx.flow.launch import Launch, advance, give_back
 from asbx.flow.outcome import Failure
 from asbx.model.gang import Gang, Part
+from asbx.model.hostlist import fold
 from asbx.model.job import Request
 from asbx.model.market import Launched
 from asbx.model.names import GroupName
@@ -33,6 +35,7 @@ class GangRun:
     until: datetime | None = None
     failure: Failure | None = None
     done: bool = False
+    bound: bool = False
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -43,11 +46,6 @@ class GangRun:
     def launched(self) -> tuple[Launched, ...]:
         """Return the instances that stay."""
         return tuple(instance for launch in self.launches for instance in launch.launched)
-
-    def written(self) -> None:
-        """Wait until all answers are in the ledger. Raises LedgerError when they cannot be."""
-        for launch in self.launches:
-            launch.written()
 
     def why_short(self) -> Failure:
         """Return the last refusal of EC2."""
@@ -70,8 +68,7 @@ def prepare(
     now (a job may have left the queue), and another grouping would launch them again.
     """
     before = doors.ledger.intents(request.request_id)
-    whole = {gang.gang_id for gang in gangs if gang.whole}
-    kept = [old for old in before if old.gang_id not in whole and served.isdisjoint(old.nodes)]
+    kept = [old for old in before if old.gang_id.startswith(LOOSE) and served.isdisjoint(old.nodes)]
     done = served | {node for old in kept for node in old.nodes}
     runs = [_resumed(doors, request, old, plan) for old in kept]
     for gang in gangs:
@@ -111,7 +108,7 @@ def _add(
         intent = same[0]
     else:
         intent = Intent(
-            uuid.uuid4().hex,
+            _intent_id(request, gang, name, nodes),
             request.request_id,
             gang.gang_id,
             gang.jobs,
@@ -126,6 +123,25 @@ def _add(
     deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
     tags = launch_tags(doors.config, group, intent)
     run.launches.append(Launch(intent, choice.rungs, gang.whole, deadline, tags, attempts))
+
+
+def _intent_id(request: Request, gang: Gang, name: GroupName, nodes: Sequence[str]) -> str:
+    """Return the id, and so the tokens, any worker would give this launch: two at once launch it once."""
+    text = f"{request.request_id}/{gang.gang_id}/{name}/{fold(nodes)}"
+    return uuid.uuid5(uuid.NAMESPACE_OID, text).hex
+
+
+def give_back_unused(doors: Doors, request: Request, runs: Sequence[GangRun]) -> None:
+    """End what an earlier run of this request launched and this one has no use for (a node Slurm forgot meanwhile)."""
+    used = {launch.intent.intent_id for run in runs for launch in run.launches}
+    for old in doors.ledger.intents(request.request_id):
+        if old.intent_id in used:
+            continue
+        bound = {binding.instance_id for binding in doors.ledger.live_bindings(old.nodes)}
+        ids = {row.instance_id for row in doors.ledger.instances(live_only=True, intent_id=old.intent_id)}
+        if any(attempt.answered_at is None for attempt in doors.ledger.attempts(old.intent_id)):
+            ids |= {instance.instance_id for instance in doors.cloud.launched_for(old.intent_id)}
+        give_back(doors, sorted(ids - bound), "its launch was not gone on with after a restart", old.gang_id)
 
 
 def advance_all(doors: Doors, runs: Sequence[GangRun]) -> None:

@@ -6,10 +6,9 @@ any two lines is picked up by calling this again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from asbx.config.limits import RETRY_MOST
 from asbx.decide.bind import Pair, pair
@@ -36,12 +35,6 @@ class Launch:
     tags: tuple[tuple[str, str], ...]
     attempts: list[Attempt] = field(default_factory=list)
     silent: int = 0
-    writing: Future[None] | None = None
-
-    def written(self) -> None:
-        """Wait until the answer is in the ledger. Raises LedgerError when it cannot be."""
-        if self.writing is not None:
-            self.writing.result()
 
     @property
     def launched(self) -> tuple[Launched, ...]:
@@ -111,6 +104,7 @@ def _call(doors: Doors, launch: Launch, attempt: Attempt) -> End | None:
             attempt=attempt.number,
         )
     )
+    doors.clock.sleep(timedelta(0))  # a process that stops launches nothing more: this raises then
     try:
         answer = doors.cloud.launch(order)
     except CloudError as error:
@@ -154,9 +148,10 @@ def _settle(doors: Doors, launch: Launch, attempt: Attempt, error: CloudError | 
         if i.state.is_alive and i.instance_id not in known
     )
     code, why = (error.code, error.why) if error is not None else ("no-answer", "EC2's answer was lost")
-    refusals = () if launched else (Refusal(code, why, Verdict.INVALID),)
+    verdict = error.verdict if error is not None else Verdict.TRANSIENT
+    refusals = () if launched else (Refusal(code, why, verdict),)
     _keep(doors, launch, attempt, FleetAnswer("", launched, refusals))
-    return None
+    return None if launched else GiveUp(code, why, verdict)
 
 
 def _keep(doors: Doors, launch: Launch, attempt: Attempt, answer: FleetAnswer) -> None:
@@ -166,11 +161,7 @@ def _keep(doors: Doors, launch: Launch, attempt: Attempt, answer: FleetAnswer) -
     rows = [_row(doors, launch.intent, instance, now) for instance in answer.launched]
     launch.attempts[launch.attempts.index(attempt)] = answered
     short = len(answer.launched) < attempt.order.count
-    if short:
-        doors.ledger.answer_attempt(answered, rows)
-    else:
-        # Beside the describe that comes next; a crash in between finds the call unanswered and repeats its token.
-        launch.writing = _beside(lambda: doors.ledger.answer_attempt(answered, rows))
+    doors.ledger.answer_attempt(answered, rows)
     kind = EventKind.LAUNCH_REFUSED if short else EventKind.LAUNCH_ANSWERED
     text = f"EC2 launched {len(answer.launched)} of {attempt.order.count}"
     codes = sorted({refusal.code for refusal in answer.refusals})
@@ -192,15 +183,6 @@ def _keep(doors: Doors, launch: Launch, attempt: Attempt, answer: FleetAnswer) -
             "a gang is whole or nothing",
             launch.intent.gang_id,
         )
-
-
-def _beside(work: Callable[[], None]) -> Future[None]:
-    """Do something in a thread of its own and return its future."""
-    pool = ThreadPoolExecutor(1, thread_name_prefix="beside")
-    try:
-        return pool.submit(work)
-    finally:
-        pool.shutdown(wait=False)
 
 
 def give_back(doors: Doors, instance_ids: Sequence[str], why: str, gang_id: str = "") -> None:
@@ -246,7 +228,7 @@ def _row(doors: Doors, intent: Intent, launched: Launched, now: datetime) -> Ins
         subnet_id=launched.subnet_id,
         market=launched.market,
         launched_at=now,
-        price=doors.prices.hourly(launched.instance_type, launched.zone, launched.market),
+        price=doors.prices.known(launched.instance_type, launched.zone, launched.market),
     )
 
 

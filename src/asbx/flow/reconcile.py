@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from asbx.decide.reconcile import Action, ActionKind, Sightings, Snapshot, due, findings
-from asbx.errors import AsbxError, SlurmError
+from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
 
@@ -20,69 +20,80 @@ class Sweep:
     sightings: Sightings = field(default_factory=dict)
 
     def look(self, busy_nodes: Collection[str] = (), busy_intents: Collection[str] = ()) -> Snapshot:
-        """Take a snapshot. EC2 is asked before Slurm; a side that does not answer raises, and the pass is skipped."""
+        """Take a snapshot. EC2 is asked before Slurm; a side that does not answer raises, and the pass is skipped.
+
+        Instances the ledger holds for live and the cluster's listing leaves out are asked for by id: a changed cluster
+        name must not make running nodes look gone.
+        """
         doors = self.doors
-        owned = doors.cloud.owned(doors.config.cluster.name)
-        nodes = doors.scheduler.nodes()
-        intents = {instance.tags.get("asbx:intent", "") for instance in owned}
+        owned = {i.instance_id: i for i in doors.cloud.owned(doors.config.cluster.name)}
+        rows = doors.ledger.instances(live_only=True)
+        elsewhere = {r.instance_id for r in rows if r.zone and not r.zone.startswith(doors.config.aws.region)}
+        missing = [r.instance_id for r in rows if r.instance_id not in owned and r.instance_id not in elsewhere]
+        if missing:
+            owned |= {i.instance_id: i for i in doors.cloud.describe(missing) if not i.state.is_ended}
+        intents = {instance.tags.get("asbx:intent", "") for instance in owned.values()}
         return Snapshot(
+            nodes=doors.scheduler.nodes(),
             taken_at=doors.clock.now(),
-            owned=owned,
-            nodes=nodes,
-            rows=doors.ledger.instances(live_only=True),
+            owned=tuple(owned.values()),
+            rows=rows,
             bindings=doors.ledger.live_bindings(),
             known_intents=doors.ledger.known_intents(intents),
+            elsewhere=elsewhere,
             busy_nodes=frozenset(busy_nodes),
             busy_intents=frozenset(busy_intents),
         )
-
-    def preview(self) -> tuple[Action, ...]:
-        """Return what one look finds, without the grace and without doing anything."""
-        return findings(self.look())
 
     def run(self, busy_nodes: Collection[str] = (), busy_intents: Collection[str] = ()) -> tuple[Action, ...]:
         """Do what is due and return it. Raises AsbxError when a side does not answer; nothing was done then."""
         grace = timedelta(seconds=self.doors.config.reconcile.orphan_grace_seconds)
         look = self.look(busy_nodes, busy_intents)
         actions, self.sightings = due(look, self.sightings, grace)
+        ends = [action for action in actions if action.kind is ActionKind.TERMINATE]
+        gone = [action for action in actions if action.kind is ActionKind.FORGET]
+        done: set[str] = set()
+        if ends:
+            self._try("terminate", lambda: done.update(self.doors.cloud.terminate([a.target for a in ends])))
+        closed = [a for a in ends if a.target in done] + gone
+        for reason in dict.fromkeys(action.reason for action in closed):
+            ids = [action.target for action in closed if action.reason == reason]
+            self._try("ledger", lambda ids=ids, reason=reason: self._end(ids, reason, look))  # type: ignore[misc]
+        nodes = [a.node for a in closed if a.node] + [a.node for a in actions if a.kind is ActionKind.RELEASE]
+        if nodes:
+            self._try("ledger", lambda: self.doors.ledger.release(nodes, look.taken_at))
+            self._addresses(nodes, look)
         for action in actions:
-            self._do(action, look.taken_at)
+            self.doors.say(_event(action))
         return actions
 
-    def _do(self, action: Action, now: datetime) -> None:
-        doors = self.doors
-        try:
-            if action.kind is ActionKind.TERMINATE:
-                doors.cloud.terminate([action.target])
-            doors.ledger.end_instances([action.target], action.reason, now)
-            if action.node:
-                doors.ledger.release([action.node], now)
-                self._reset(action.node)
-        except AsbxError as error:
-            doors.say(
-                Event(
-                    EventKind.PASS_FAILED,
-                    f"{action.kind} {action.target}: {error}",
-                    instance_id=action.target,
-                    node=action.node,
-                    level="error",
-                )
-            )
-            return
-        doors.say(
-            Event(
-                EventKind.INSTANCE_ORPHANED,
-                f"{action.kind} {action.target}: {action.reason}",
-                node=action.node,
-                instance_id=action.target,
-                level="warning",
-            )
-        )
+    def _end(self, ids: Sequence[str], reason: str, look: Snapshot) -> None:
+        self.doors.ledger.end_instances(ids, reason, look.taken_at)
 
-    def _reset(self, node: str) -> None:
+    def _addresses(self, nodes: Sequence[str], look: Snapshot) -> None:
+        """Reset powered-down nodes to their names; park the others, whose names slurmctld may still want to reach."""
+        views = {view.name: view for view in look.nodes}
+        off = [node for node in nodes if node in views and views[node].is_powered_down]
+        on = [node for node in nodes if node in views and not views[node].is_powered_down]
+        if off:
+            self._try("release", lambda: self.doors.scheduler.release(off))
+        if on:
+            self._try("park", lambda: self.doors.scheduler.park(on))
+
+    def _try(self, what: str, action: Callable[[], None]) -> None:
+        """Do one step; what fails is found again by the next pass."""
         try:
-            self.doors.scheduler.release([node])
-        except SlurmError as error:
-            self.doors.say(
-                Event(EventKind.REQUEST_ODD, f"{node}: {error.what}: {error.why}", node=node, level="warning")
-            )
+            action()
+        except AsbxError as error:
+            self.doors.say(Event(EventKind.PASS_FAILED, f"{what}: {error}", level="error"))
+
+
+def preview(look: Snapshot) -> tuple[Action, ...]:
+    """Return what one look finds, without the grace."""
+    return findings(look)
+
+
+def _event(action: Action) -> Event:
+    text = f"{action.kind} {action.target}: {action.reason}"
+    instance = "" if action.kind is ActionKind.RELEASE else action.target
+    return Event(EventKind.INSTANCE_ORPHANED, text, node=action.node, instance_id=instance, level="warning")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asbx.decide.bind import name_of
+from asbx.decide.intake import refusal
 from asbx.errors import ExitCode, SlurmError
 from asbx.flow.doors import Doors
-from asbx.flow.outcome import Outcome
+from asbx.flow.outcome import Failure, Outcome
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
 from asbx.model.job import Request, RequestKind
@@ -16,68 +17,88 @@ from asbx.model.job import Request, RequestKind
 def suspend(doors: Doors, request: Request) -> Outcome:
     """End what stands behind the request's nodes. Safe to run again from the start at any time.
 
-    EC2 first, then Slurm, the ledger last: whatever a crash leaves undone is found again by the next run.
-    Raises CloudError or LedgerError when EC2 or the ledger cannot serve; nothing is closed then that is not ended.
+    Nodes of no group of ours are left alone. EC2 first, the ledger next, Slurm last: money stops even while slurmctld
+    is away. Raises CloudError, LedgerError or SlurmError where a side does not answer; the next run does the rest.
     """
     never_came = request.kind is RequestKind.RESUME_FAIL
     why = "its node did not register within ResumeTimeout" if never_came else "its node was powered down"
-    behind = _instances_behind(doors, request.nodes)
-    ended = set(doors.cloud.terminate(sorted(behind.values()))) if behind else set()
     outcome = Outcome()
-    _slurm(doors, request, outcome, never_came=never_came)
+    nodes = _ours(doors, request, outcome)
+    behind = _instances_behind(doors, nodes)
+    ids = sorted({instance for instances in behind.values() for instance in instances})
+    ended = set(doors.cloud.terminate(ids)) if ids else set()
     now = doors.clock.now()
-    closed = sorted(node for node, instance in behind.items() if instance in ended)
+    closed = sorted(node for node, instances in behind.items() if ended.issuperset(instances))
     doors.ledger.end_instances(sorted(ended), why, now)
     doors.ledger.release(closed, now)
     left = sorted(set(behind) - set(closed))
     if left:
         # EC2 did not know the id, which right after a launch may only mean "not yet": the sweep looks again.
-        outcome.failed.update(dict.fromkeys(left, "EC2 did not know its instance"))
-        outcome.exit_code = ExitCode.PARTLY
+        outcome.fail(left, Failure("instance-unknown", "EC2 did not know its instance", ExitCode.PARTLY))
     outcome.bound.extend(closed)
     for node in closed:
-        doors.say(
-            Event(
-                EventKind.NODE_FAILED if never_came else EventKind.NODE_RELEASED,
-                f"{node}: instance {behind[node]} ended because {why}",
-                request.request_id,
-                node=node,
-                instance_id=behind[node],
-                level="warning" if never_came else "info",
-            )
-        )
-    return outcome
+        _say(doors, request, node, behind[node], why)
+    if nodes:
+        _slurm(doors, request, nodes, never_came=never_came)
+    return outcome.settled()
 
 
-def _instances_behind(doors: Doors, nodes: Sequence[str]) -> dict[str, str]:
-    """Return node -> instance id from the ledger; for nodes it does not know, from EC2's tags."""
-    behind = {binding.node: binding.instance_id for binding in doors.ledger.live_bindings(nodes)}
+def _ours(doors: Doors, request: Request, outcome: Outcome) -> list[str]:
+    """Return the nodes that belong to a group of ours; the others are only reported."""
+    nodes = []
+    for node in request.nodes:
+        why = refusal(doors.config, node)
+        if why is None:
+            nodes.append(node)
+        else:
+            outcome.fail([node], Failure("node-refused", why, ExitCode.USAGE))
+            doors.say(Event(EventKind.NODE_REFUSED, f"{node}: {why}", request.request_id, node=node, level="error"))
+    return nodes
+
+
+def _instances_behind(doors: Doors, nodes: Sequence[str]) -> dict[str, list[str]]:
+    """Return node -> instance ids from the ledger's bindings; for nodes without one also by EC2's tags.
+
+    Only instances whose intent is ours are looked at: another cluster may carry our name.
+    """
+    behind = {binding.node: [binding.instance_id] for binding in doors.ledger.live_bindings(nodes)}
     unknown = set(nodes) - set(behind)
     if unknown and not doors.ledger.has_history(sorted(unknown)):
-        for instance in doors.cloud.owned(doors.config.cluster.name):
-            node = name_of(instance)
-            if node in unknown:
-                behind[node] = instance.instance_id
+        owned = doors.cloud.owned(doors.config.cluster.name)
+        ours = doors.ledger.known_intents({instance.tags.get("asbx:intent", "") for instance in owned})
+        for instance in owned:
+            if instance.tags.get("asbx:intent") in ours and name_of(instance) in unknown:
+                behind.setdefault(name_of(instance), []).append(instance.instance_id)
     return behind
 
 
-def _slurm(doors: Doors, request: Request, outcome: Outcome, *, never_came: bool) -> None:
+def _say(doors: Doors, request: Request, node: str, instances: Sequence[str], why: str) -> None:
+    never_came = request.kind is RequestKind.RESUME_FAIL
+    doors.say(
+        Event(
+            EventKind.NODE_FAILED if never_came else EventKind.NODE_RELEASED,
+            f"{node}: {', '.join(instances)} ended because {why}",
+            request.request_id,
+            node=node,
+            instance_id=instances[0],
+            level="warning" if never_came else "info",
+        )
+    )
+
+
+def _slurm(doors: Doors, request: Request, nodes: Sequence[str], *, never_came: bool) -> None:
     """Reset addresses; a node that never came is DOWN and is brought back to where it can be tried again.
 
-    ResumeTimeout neither calls SuspendProgram nor resets the address (observed on 22.05 and 26.05).
+    ResumeTimeout neither calls SuspendProgram nor resets the address (observed on 22.05 and 26.05). Raises SlurmError
+    while slurmctld is away; a refusal (a node taken out of slurm.conf) is only reported.
     """
     try:
-        doors.scheduler.release(request.nodes)
         if never_came:
-            doors.scheduler.fail(request.nodes, "asbx:boot-timeout the instance did not register within ResumeTimeout")
+            doors.scheduler.fail(nodes, "asbx:boot-timeout the instance did not register within ResumeTimeout")
+        doors.scheduler.release(nodes)
     except SlurmError as error:
-        outcome.codes.append(error.code)
-        outcome.exit_code = ExitCode.SLURM
-        doors.say(
-            Event(
-                EventKind.REQUEST_ODD,
-                f"addresses of {fold(request.nodes)} were not reset: {error.why}",
-                request.request_id,
-                level="warning",
-            )
-        )
+        if error.code != "slurm-refused":
+            raise
+        doors.scheduler.ping()  # raises when it was no refusal but silence
+        text = f"addresses of {fold(nodes)} were not reset: {error.why}"
+        doors.say(Event(EventKind.REQUEST_ODD, text, request.request_id, level="warning"))

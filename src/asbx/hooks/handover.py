@@ -52,7 +52,7 @@ def run(kind: str) -> int:
                 f"handed to the daemon as request {request_id}; see `asbx events --request {request_id}`",
             )
         return 0
-    detach([sys.executable, "-m", "asbx", "work"])
+    detach([sys.executable, "-P", "-m", "asbx", "work"])
     return 0
 
 
@@ -115,8 +115,11 @@ def detach(command: list[str]) -> None:
 
 
 def full_program(kind: str, argv: list[str]) -> int:
-    """Become `asbx <kind>`, which checks everything, shows what it does and answers with an exit status."""
-    os.execv(sys.executable, [sys.executable, "-m", "asbx", kind, *argv])  # noqa: S606
+    """Become `asbx <kind>`, which checks everything, shows what it does and answers with an exit status.
+
+    -P: `-m` would put the working directory first on the path, and with it whatever lies there as `asbx`.
+    """
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "asbx", kind, *argv])  # noqa: S606
 
 
 def complain(kind: str, folder: str, error: OSError) -> int:

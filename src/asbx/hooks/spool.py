@@ -55,6 +55,7 @@ def request(kind: str, argv: list[str], environ: dict[str, str], plan: str | Non
         "resume_file_error": trouble,
         "reboot_job": environ.get("SLURM_JOB_ID", ""),
         "plan": plan,
+        "by_hand": "HOME" in environ,  # Slurm gives its programs no HOME
     }
 
 
@@ -62,6 +63,8 @@ def _as_json(value: object) -> str:
     """Return JSON of what a request holds: objects, lists, texts, numbers and null."""
     if value is None:
         return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str):
         return str(_quoted(value))
     if isinstance(value, dict):
@@ -81,6 +84,9 @@ def write(folder: str, body: dict[str, object]) -> str:
         with os.fdopen(handle, "wb") as file:
             file.write(_as_json(body).encode())
             file.flush()
+            owner = os.stat(folder)  # noqa: PTH116
+            if os.geteuid() == 0 != owner.st_uid:
+                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)  # or a daemon that is SlurmUser could not read it
             os.fsync(file.fileno())
         os.rename(hidden, final)  # noqa: PTH104
     except OSError:

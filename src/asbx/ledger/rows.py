@@ -44,6 +44,7 @@ def request_row(request: Request) -> dict[str, Any]:
         "jobs": _jobs().dump_json(request.jobs).decode(),
         "notes": request.notes,
         "plan_text": request.plan_text,
+        "by_hand": request.by_hand,
         "status": NEW,
         "note": "",
     }
@@ -59,6 +60,7 @@ def request_of(row: RowMapping) -> Request:
         jobs=_jobs().validate_json(row["jobs"]),
         notes=row["notes"],
         plan_text=row["plan_text"],
+        by_hand=row["by_hand"],
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import and_, select, text, update
+from sqlalchemy import and_, bindparam, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asbx.errors import LedgerError
@@ -242,11 +242,14 @@ class SqlLedger:
                 alive = and_(t.instances.c.instance_id.in_(batch), t.instances.c.ended_at.is_(None))
                 connection.execute(update(t.instances).where(alive).values(ended_at=at, end_reason=reason))
 
-    def set_price(self, instance_id: str, price: Decimal) -> None:
-        """Set what an instance costs an hour, in USD."""
+    def set_prices(self, prices: Mapping[str, Decimal]) -> None:
+        """Set what instances cost an hour, in USD."""
+        if not prices:
+            return
+        rows = [{"this": instance_id, "price": price} for instance_id, price in prices.items()]
         with self._transaction(WRITE) as connection:
-            this = t.instances.c.instance_id == instance_id
-            connection.execute(update(t.instances).where(this).values(price=price))
+            this = t.instances.c.instance_id == bindparam("this")
+            connection.execute(update(t.instances).where(this), rows)
 
     # -- events
 

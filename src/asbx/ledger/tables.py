@@ -5,7 +5,7 @@ Names of columns are those of the values in model/record.py and model/job.py.
 
 from __future__ import annotations
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 from asbx.ledger.columns import Facts, Moment, Money, Names, Numbers
 
@@ -27,6 +27,7 @@ requests = Table(
     Column("jobs", Text, nullable=False),
     Column("notes", Names, nullable=False),
     Column("plan_text", Text),
+    Column("by_hand", Boolean, nullable=False),
     Column("status", String, nullable=False, index=True),
     Column("note", Text, nullable=False),
     Column("finished_at", Moment),

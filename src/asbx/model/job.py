@@ -40,7 +40,7 @@ class Request:
     """One call of a Slurm program, as read from the spool.
 
     nodes: sorted, without repetition. notes: what was odd about it, one sentence each.
-    plan_text: the execution plan handed over on the command line, unread.
+    plan_text: the execution plan handed over on the command line, unread. by_hand: a person called, not Slurm.
     """
 
     request_id: str
@@ -50,6 +50,7 @@ class Request:
     jobs: tuple[JobAsk, ...] = ()
     notes: tuple[str, ...] = ()
     plan_text: str | None = None
+    by_hand: bool = False
 
 
 @dataclass(frozen=True)

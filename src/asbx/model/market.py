@@ -120,6 +120,11 @@ class InstanceState(StrEnum):
         """Whether it may still serve as a node."""
         return self in (InstanceState.PENDING, InstanceState.RUNNING)
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether it costs nothing any more."""
+        return self in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED)
+
 
 @dataclass(frozen=True)
 class Instance:

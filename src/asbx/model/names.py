@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from asbx.errors import ConfigError
-
 # The group holds no hyphen, so a partition may (upstream's own examples have one and fail its own validator).
 _NODE = re.compile(r"^(?P<partition>[A-Za-z0-9][A-Za-z0-9_-]*)-(?P<group>[A-Za-z0-9]+)-(?P<number>[0-9]{1,9})$")
 
@@ -38,19 +36,3 @@ def parse_node_name(text: str) -> NodeName | None:
     if match is None:
         return None
     return NodeName(text, GroupName(match["partition"], match["group"]), int(match["number"]))
-
-
-def group_of(node: str) -> GroupName:
-    """Return the group a node belongs to.
-
-    Raises ConfigError (`node-name`) when the name has another shape.
-    """
-    name = parse_node_name(node)
-    if name is None:
-        raise ConfigError(
-            "node-name",
-            f"{node!r} is not a node name of ours",
-            "names are <partition>-<nodegroup>-<number>",
-            "check the NodeName lines of slurm.conf against `asbx config slurm`",
-        )
-    return name.group

@@ -17,8 +17,11 @@ from asbx.model.hostlist import expand, unique_sorted
 from asbx.model.job import JobAsk, Request, RequestKind
 
 
-def read_request(request_id: str, body: Mapping[str, Any]) -> Request:
-    """Understand a spool file. Never raises for its content; what is odd becomes a note."""
+def read_request(request_id: str, body: Mapping[str, Any], now: datetime) -> Request:
+    """Understand a spool file. Never raises for its content; what is odd becomes a note.
+
+    now: stands in for a time of arrival that is missing, absurd or still to come.
+    """
     notes: list[str] = []
     nodes = _nodes(str(body.get("nodes", "")), "the argument", notes)
     jobs: tuple[JobAsk, ...] = ()
@@ -32,18 +35,19 @@ def read_request(request_id: str, body: Mapping[str, Any]) -> Request:
         request_id=request_id,
         kind=RequestKind(str(body.get("kind"))),
         nodes=unique_sorted(nodes),
-        received_at=_time(body.get("received_at"), notes),
+        received_at=_time(body.get("received_at"), now, notes),
         jobs=jobs,
         notes=tuple(notes),
         plan_text=plan if isinstance(plan, str) else None,
+        by_hand=body.get("by_hand") is True,
     )
 
 
-def _time(value: object, notes: list[str]) -> datetime:
+def _time(value: object, now: datetime, notes: list[str]) -> datetime:
     if isinstance(value, int | float) and 0 < value < 32503680000:  # year 3000
-        return datetime.fromtimestamp(value, UTC)
-    notes.append("the time of the request is missing or absurd")
-    return datetime.fromtimestamp(0, UTC)
+        return min(datetime.fromtimestamp(value, UTC), now)
+    notes.append("the time of the request is missing or absurd; it counts from now")
+    return now
 
 
 def _nodes(text: str, where: str, notes: list[str]) -> tuple[str, ...]:

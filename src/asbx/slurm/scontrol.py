@@ -77,6 +77,11 @@ class Slurm:
             self._commands.run("scontrol", "update", names, _parked(batch), "state=down", why)
             self._commands.run("scontrol", "update", names, "state=power_down")
 
+    def power_up(self, nodes: Sequence[str]) -> None:
+        """Ask Slurm to power nodes up."""
+        for batch in _batches(nodes):
+            self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=power_up")
+
     def tell_job(self, job_id: int, text: str) -> None:
         """Put a sentence into the job's AdminComment."""
         self._commands.run("scontrol", "update", f"jobid={job_id}", f"admincomment={_one_line(text)}")

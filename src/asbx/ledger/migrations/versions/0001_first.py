@@ -32,6 +32,7 @@ def _requests_and_intents() -> None:
         sa.Column("jobs", sa.Text, nullable=False),
         sa.Column("notes", sa.Text, nullable=False),
         sa.Column("plan_text", sa.Text),
+        sa.Column("by_hand", sa.Boolean, nullable=False),
         sa.Column("status", sa.String, nullable=False),
         sa.Column("note", sa.Text, nullable=False),
         sa.Column("finished_at", _MOMENT),
