@@ -73,7 +73,8 @@ def root() -> Iterator[Path]:
     """Make a folder with a path short enough for sockets; whatever runs in it is ended with the test."""
     folder = Path(tempfile.mkdtemp(prefix="asbx-"))
     yield folder
-    Lab(folder).command("down")
+    for record in folder.glob("**/lab.json"):
+        Lab(record.parent).command("down")
     shutil.rmtree(folder)
 
 
@@ -124,6 +125,16 @@ def test_comes_up_again_after_down(lab: Lab) -> None:
     lab.command("down")
     lab.up("--no-daemon", "--no-machines")
     assert not (lab.layout.log / "mark").exists()
+
+
+def test_ends_a_lab_whose_folder_is_gone(lab: Lab) -> None:
+    """Removing the folder of a running lab does not put its processes out of reach."""
+    lab.up("--no-daemon", "--no-machines")
+    shutil.rmtree(lab.root)
+    assert lab.pids()
+    assert lab.command("down").returncode == 0
+    assert lab.pids() == []
+    assert not lab.root.exists()
 
 
 def test_two_labs_side_by_side(root: Path) -> None:

@@ -94,10 +94,10 @@ def test_refuses_more_nodes_than_ports(tmp_path: Path) -> None:
 
 def test_two_labs_have_different_slots(tmp_path: Path) -> None:
     """Slots claimed at the same time differ in ports and network, and a freed one can be claimed again."""
-    first, held = claim(tmp_path, "127.0.0.1")
-    second, also_held = claim(tmp_path, "127.0.0.1")
+    first, held = claim(tmp_path, "127.0.0.1", 4)
+    second, also_held = claim(tmp_path, "127.0.0.1", 4)
     also_held.close()
-    third, again = claim(tmp_path, "127.0.0.1")
+    third, again = claim(tmp_path, "127.0.0.1", 4)
     held.close()
     again.close()
     assert first.network != second.network

@@ -62,9 +62,10 @@ class Slot:
         return f"127.{100 + self.number}"
 
 
-def claim(root: Path, address: str) -> tuple[Slot, socket.socket]:
+def claim(root: Path, address: str, nodes: int) -> tuple[Slot, socket.socket]:
     """Return a free slot and the listening socket that claims it. Raises LabError (`lab-no-slot`).
 
+    nodes: how many node ports must be free; somebody else may sit on the others.
     The search starts at a place given by the folder, so a lab usually gets the same ports again.
     """
     start = zlib.crc32(str(root).encode()) % _SLOTS
@@ -73,7 +74,7 @@ def claim(root: Path, address: str) -> tuple[Slot, socket.socket]:
         held = _listen(address, slot.claim_port)
         if held is None:
             continue
-        if all(_is_free(address, slot.claim_port + offset) for offset in range(1, _PORTS)):
+        if all(_is_free(address, slot.claim_port + offset) for offset in range(1, _FIRST_NODE_PORT + nodes)):
             return slot, held
         held.close()
     raise LabError(

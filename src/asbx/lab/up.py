@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -65,15 +65,18 @@ def up(layout: Layout, wishes: Wishes, say: Say) -> tuple[Record, bool]:
 
 
 def down(layout: Layout, say: Say) -> bool:
-    """End everything the lab started, and only that; return False when there was nothing to end."""
-    with locked(layout):
-        record = load(layout)
-        if record is None:
-            return False
-        had = bool(record.processes)
-        for line in _end_all(layout, record):
-            say(line)
-        return had
+    """End everything the lab started, and only that; return False when there was nothing to end.
+
+    Works even where the folder was removed under a running lab: its processes carry its mark.
+    """
+    if not layout.root.exists():
+        said = _end_marked(layout)
+    else:
+        with locked(layout):
+            said = _end_all(layout, load(layout))
+    for line in said:
+        say(line)
+    return bool(said)
 
 
 def _check_still_up(layout: Layout, record: Record) -> None:
@@ -106,7 +109,8 @@ def _check_wishes(layout: Layout, wishes: Wishes, known: Record | None) -> None:
 
 def _start_all(layout: Layout, wishes: Wishes, say: Say) -> Record:
     _fresh_folders(layout)
-    slot, claim = slots.claim(layout.root, own_address() or LOCALHOST)
+    ports = wishes.nodes + HPC_NODES + EFA_NODES if wishes.machines else 1
+    slot, claim = slots.claim(layout.root, own_address() or LOCALHOST, ports)
     record = Record(cluster=f"lab{slot.number}", wishes=wishes, slot=slot, disguise=disguise(layout))
     environ = clean_environment(layout, record)
 
@@ -157,20 +161,27 @@ def _fresh_folders(layout: Layout) -> None:
         (layout.root / private).chmod(0o755 if private == "run" else 0o700)
 
 
-def _end_all(layout: Layout, record: Record | None) -> Sequence[str]:
+def _end_all(layout: Layout, record: Record | None) -> list[str]:
     """End every process of the lab; return a line for each."""
     said: list[str] = []
     if record is None:
-        return said
+        return _end_marked(layout)
     for name in _ENDING:
         process = record.process(name)
         if process is not None:
             if process.is_alive:
                 said.append(f"{name} (pid {process.pid}) ended")
             stop([process])
-    if rest := leftovers(layout):
-        stop(rest, patience_s=12.0)
-        said.append(f"{len(rest)} process(es) of machines and hooks ended")
+    said += _end_marked(layout)
     save(layout, replace(record, processes=(), is_ready=False))
     layout.emulator_file.unlink(missing_ok=True)
     return said
+
+
+def _end_marked(layout: Layout) -> list[str]:
+    """End what carries the lab's mark, recorded or not."""
+    rest = leftovers(layout)
+    if not rest:
+        return []
+    stop(rest, patience_s=12.0)
+    return [f"{len(rest)} process(es) of machines, jobs and hooks ended"]
