@@ -16,7 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 _BIN = Path(sys.executable).parent
 _POLL_S = 0.15
@@ -50,12 +50,17 @@ class Said:
     err: str
 
 
-def run(command: Iterable[str | Path], environ: Mapping[str, str], **more: Any) -> Said:
+def run(command: Iterable[str | Path], environ: Mapping[str, str], cwd: str | Path = "/") -> Said:
     """Run a command to its end in just this environment."""
-    words = [str(word) for word in command]
-    more = {"timeout": 120, "cwd": "/"} | more
     done = subprocess.run(
-        words, env=dict(environ), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, **more
+        [str(word) for word in command],
+        env=dict(environ),
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     return Said(done.returncode, done.stdout, done.stderr)
 
@@ -277,7 +282,7 @@ class Pinger:
             self.asked += 1
             self.missed += "is UP" not in said.out
 
-    def __enter__(self) -> Pinger:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -148,3 +148,16 @@ def test_a_binding_to_an_ended_instance_is_released(site: Site) -> None:
     site.ledger.end_instances([instance], "test", site.clock.now())
     assert twice(site) == [(ActionKind.RELEASE, "aws-cpu-001")]
     assert "aws-cpu-001" not in site.bound()
+
+
+def test_a_launch_whose_answer_never_came_is_billed(site: Site) -> None:
+    """EC2 launched, the answer was lost for good, nobody could look: the sweep ends the instances and counts them."""
+    lost = cloud_error("Unavailable", Verdict.TRANSIENT)
+    site.cloud.fail_next("launch", lost, times=99, after=True)
+    site.cloud.fail_next("launched_for", lost, times=99)
+    site.resume("aws-cpu-[010-013]", (8, "aws-cpu-[010-013]"), request_id="r-2")
+    assert len(site.cloud.alive()) == 8
+    assert len(twice(site)) == 4
+    rows = {row.instance_id: row for row in site.ledger.instances()}
+    assert len(rows) == 8
+    assert sum(1 for row in rows.values() if row.ended_at is not None and row.price is not None) == 4

@@ -15,7 +15,6 @@ from asbx.model.hostlist import unique_sorted
 from asbx.model.job import JobAsk, JobFacts, Request
 from asbx.model.names import GroupName, parse_node_name
 
-
 # What the ids of loose gangs begin with; a restart tells them from whole gangs by it.
 LOOSE = "loose-"
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from asbx.decide.reconcile import Action, ActionKind, Sightings, Snapshot, due, findings
 from asbx.errors import AsbxError
+from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
 
@@ -54,6 +55,8 @@ class Sweep:
         gone = [action for action in actions if action.kind is ActionKind.FORGET]
         done: set[str] = set()
         if ends:
+            targets = {action.target for action in ends}
+            self._try("ledger", lambda: adopt(self.doors, [i for i in look.owned if i.instance_id in targets]))
             self._try("terminate", lambda: done.update(self.doors.cloud.terminate([a.target for a in ends])))
         closed = [a for a in ends if a.target in done] + gone
         for reason in dict.fromkeys(action.reason for action in closed):

@@ -26,8 +26,8 @@ class Process:
 
     @property
     def is_alive(self) -> bool:
-        """Whether this very process still runs (a zombie does not)."""
-        return birth(self.pid) == self.born
+        """Whether this very process still runs (a zombie does not, nor one that had ended before it was looked at)."""
+        return bool(self.born) and birth(self.pid) == self.born
 
 
 def birth(pid: int) -> str:

@@ -1,0 +1,46 @@
+"""Give instances their rows in the ledger when the answer that launched them never came: their cost must be counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from asbx.flow.doors import Doors
+from asbx.model.market import FleetAnswer, Instance, Launched
+from asbx.model.names import GroupName
+from asbx.model.record import InstanceRow
+
+
+def adopt(doors: Doors, instances: Sequence[Instance]) -> None:
+    """Answer the unanswered calls behind these instances from what EC2 shows. Raises LedgerError."""
+    by_intent: dict[str, list[Instance]] = {}
+    for instance in instances:
+        by_intent.setdefault(instance.tags.get("asbx:intent", ""), []).append(instance)
+    for intent_id, members in by_intent.items():
+        known = {row.instance_id for row in doors.ledger.instances(intent_id=intent_id)}
+        strays = [instance for instance in members if instance.instance_id not in known]
+        open_calls = [attempt for attempt in doors.ledger.attempts(intent_id) if attempt.answered_at is None]
+        if strays and open_calls:
+            launched = tuple(Launched(i.instance_id, i.instance_type, i.zone, i.subnet_id, i.market) for i in strays)
+            answer = FleetAnswer("", launched)
+            attempt = replace(open_calls[-1], answered_at=doors.clock.now(), answer=answer)
+            doors.ledger.answer_attempt(attempt, [_row(doors, instance) for instance in strays])
+
+
+def _row(doors: Doors, instance: Instance) -> InstanceRow:
+    tags = instance.tags
+    return InstanceRow(
+        instance_id=instance.instance_id,
+        intent_id=tags.get("asbx:intent", ""),
+        gang_id=tags.get("asbx:gang", ""),
+        jobs=tuple(int(job) for job in tags.get("asbx:job", "").split(",") if job.isdigit()),
+        group=GroupName(tags.get("asbx:partition", ""), tags.get("asbx:nodegroup", "")),
+        user=tags.get("asbx:user", ""),
+        account=tags.get("asbx:account", ""),
+        instance_type=instance.instance_type,
+        zone=instance.zone,
+        subnet_id=instance.subnet_id,
+        market=instance.market,
+        launched_at=instance.launched_at,
+        price=doors.prices.hourly(instance.instance_type, instance.zone, instance.market),
+    )
