@@ -114,7 +114,7 @@ def report(outcome: Outcome, request_id: str, kind: str, *, as_json: bool) -> in
         )
     elif outcome.bound or not outcome.failed:
         typer.echo(f"{len(outcome.bound)} node(s) {verb}")
-    if outcome.failed and not as_json:
+    if outcome.failed:
         raise _as_error(outcome, request_id)
     return int(outcome.exit_code)
 

@@ -15,18 +15,6 @@ from asbx.hooks import spool
 # The defaults of paths.spool and paths.runtime in config/schema.py; a hook has no time to read YAML.
 SPOOL = "/var/spool/asbx"
 SOCKET = "/run/asbx/asbx.sock"
-# These ask for an answer on the screen or name files to be checked: work for the full program.
-FOREGROUND = (
-    "--config",
-    "-c",
-    "--execution-plan",
-    "--dry-run",
-    "--wait",
-    "--json",
-    "--help",
-    "-h",
-    "--version",
-)
 LEDGER_EXIT = 10
 
 
@@ -34,7 +22,9 @@ def run(kind: str) -> int:
     """Do one call of the named program and return its exit status."""
     keep_standard_descriptors()
     argv, environ = sys.argv[1:], dict(os.environ)
-    if not argv or any(arg.split("=")[0] in FOREGROUND for arg in argv):
+    # Slurm passes one node list and nothing else (slurm.conf(5)). Options ask for an answer on the screen or name files
+    # to be checked, and anything else is a mistake to be told: work for the full program.
+    if len(argv) != 1 or argv[0].startswith("-"):
         return full_program(kind, argv)
     folder = f"{environ.get('ASBX_SPOOL', SPOOL)}/requests"
     person = "HOME" in environ  # Slurm gives its programs SLURM_CONF and little else (slurm.conf(5)): no HOME

@@ -15,6 +15,7 @@ class SlurmCommands:
 
     def __init__(self, bin_path: Path, slurm_conf: Path) -> None:
         self._bin = bin_path
+        self._conf = slurm_conf
         # Slurm's programs get an almost empty environment (no PATH, no locale), so it is built here in full.
         self._environ = {
             "SLURM_CONF": str(slurm_conf),
@@ -29,10 +30,17 @@ class SlurmCommands:
     def run(self, name: str, *arguments: str) -> str:
         """Run a command and return what it printed.
 
-        Raises SlurmError: `slurm-missing` (no such program), `slurm-silent` (no answer in time),
-        `slurm-refused` (exit status other than 0; the text says why).
+        Raises SlurmError: `slurm-conf` (no slurm.conf), `slurm-missing` (no such program), `slurm-silent` (no answer
+        in time), `slurm-refused` (exit status other than 0; the text says why).
         """
         path = self._bin / name
+        if not os.path.exists(self._conf):  # noqa: PTH110  one that may not be read counts as absent, and does not raise
+            raise SlurmError(
+                "slurm-conf",
+                f"there is no readable {self._conf}",
+                "without it Slurm's commands do not know the cluster; they would try for a minute each",
+                "set slurm.config_path in the configuration",
+            )
         self.calls[name] = self.calls.get(name, 0) + 1
         try:
             done = subprocess.run(
