@@ -30,7 +30,7 @@ find_python() {
 }
 
 # Whether the host's own name means a loopback address, which Slurm's daemons then bind (src/asbx/lab/loopback.py).
-name_is_loopback() { getent ahostsv4 "$(hostname)" 2>/dev/null | head -n 1 | grep -q '^127\.'; }
+name_is_loopback() { getent ahostsv4 "$(uname -n)" 2>/dev/null | head -n 1 | grep -q '^127\.'; }
 
 wanted() {
   [ -n "$(find_python)" ] || echo python3 python3-venv
@@ -84,7 +84,9 @@ install_packages() {
   forbid_services
   ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || apt update
   # shellcheck disable=SC2086  # a list of names
-  apt install --no-install-recommends $packages || { apt update; apt install --no-install-recommends $packages; }
+  apt install --no-install-recommends $packages \
+    || { apt update && apt install --no-install-recommends $packages; } \
+    || die "apt-get could not install: $packages"
   for service in $(running); do
     case " $(echo $before) " in *" $service "*) ;; *) as_root systemctl stop "$service" ;; esac
   done

@@ -33,7 +33,9 @@ _BOOT_S = 2.0
 _LOOK_S = 0.25
 # Boot, Slurm's own 30-second check for complete allocations, idle time and power-down take 60 s; the rest is patience.
 _DEADLINE_S = 240.0
-_STEPS = 22
+# Events of a demo as it should go; with accounting two processes start and end besides.
+_STEPS = 28
+_STEPS_ACCOUNTING = 31
 # Emulator and ledger each take the time of an end themselves, a call apart.
 _APART_S = Decimal(3)
 _WAITING = (
@@ -61,7 +63,7 @@ def run_demo(layout: Layout, *, keep: bool, accounting: bool, as_json: bool) -> 
     """Run it all; return 0 only if all of it happened and nothing is left."""
     began = time.monotonic()
     was_up = bool((known := load(layout)) and known.processes)
-    story = timeline(_STEPS, as_json=as_json)
+    story = timeline(_STEPS_ACCOUNTING if accounting else _STEPS, as_json=as_json)
     facts: dict[str, Any] = {}
     try:
         story.waiting("starting the lab")
