@@ -74,6 +74,7 @@ def test_damage_costs_the_grouping_never_the_nodes(text: str) -> None:
     request = read_request("r", body(text))
     assert request.nodes == expand("aws-cpu-[000-002]")
     assert request.jobs == ()
+    assert any("job" in note for note in request.notes), "nobody is left wondering why the nodes came up one by one"
 
 
 def test_a_missing_file_is_said() -> None:

@@ -82,7 +82,7 @@ def _patiently(doors: Doors, ask: Callable[[], list[tuple[str, str]]]) -> list[t
         try:
             return ask()
         except SlurmError as error:
-            if error.code == "slurm-missing" or doors.clock.now() + SLURM_PAUSE > give_up:
+            if error.code in ("slurm-missing", "slurm-conf") or doors.clock.now() + SLURM_PAUSE > give_up:
                 raise
             doors.clock.sleep(SLURM_PAUSE)
 

@@ -80,6 +80,8 @@ def _resume_file(
     listed_text = content.get("all_nodes_resume", content.get("all_nodes"))
     listed = _nodes(listed_text, "all_nodes of the resume file", notes) if isinstance(listed_text, str) else ()
     rows = content.get("jobs")
+    if not isinstance(rows, list):
+        notes.append("the resume file has no list of jobs; the nodes are launched without knowing their jobs")
     jobs = tuple(
         job
         for index, row in enumerate(rows if isinstance(rows, list) else [])
