@@ -139,8 +139,8 @@ class Ledger(Protocol):
     def known_intents(self, intent_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these ids are ours."""
 
-    def add_attempt(self, attempt: Attempt) -> None:
-        """Keep a call before it is made (answer None)."""
+    def add_attempt(self, attempt: Attempt, intent: Intent | None = None) -> None:
+        """Keep a call before it is made (answer None), with its intent where that is not kept yet: both or neither."""
 
     def answer_attempt(self, attempt: Attempt, instances: Sequence[InstanceRow]) -> None:
         """Keep what EC2 said and the instances it launched, in one transaction."""

@@ -93,9 +93,11 @@ class FakeLedger:
         with self._faults.call("known_intents"):
             return frozenset(intent_ids) & self._intents.keys()
 
-    def add_attempt(self, attempt: Attempt) -> None:
+    def add_attempt(self, attempt: Attempt, intent: Intent | None = None) -> None:
         """Keep a call before it is made; refuse another order under the same number."""
         with self._faults.call("add_attempt"):
+            if intent is not None:
+                self.add_intent(intent)
             kept = self._attempts.setdefault(self._key(attempt), attempt)
             if kept.order != attempt.order:
                 raise _refuse("ledger-differs", f"attempt {attempt.number} of {attempt.intent_id}")

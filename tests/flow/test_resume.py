@@ -172,7 +172,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize(
     ("door", "method", "after"),
     [
-        ("ledger", "add_intent", False), ("ledger", "add_intent", True),
+        ("ledger", "add_attempt", False),
         ("ledger", "add_attempt", True), ("cloud", "launch", False), ("cloud", "launch", True),
         ("ledger", "answer_attempt", False), ("ledger", "answer_attempt", True),
         ("cloud", "describe", True), ("ledger", "bind", False), ("ledger", "bind", True),
@@ -290,7 +290,7 @@ def test_slurm_gone_at_the_bind_gives_everything_back(site: Site) -> None:
 
 def test_without_the_ledger_nothing_is_launched(site: Site) -> None:
     """An intent that cannot be written is not acted on."""
-    site.ledger.fail_next("add_intent", LedgerError("ledger-locked", "locked"), times=9)
+    site.ledger.fail_next("add_attempt", LedgerError("ledger-locked", "locked"), times=9)
     with pytest.raises(LedgerError):
         site.resume("aws-cpu-[000-003]")
     assert site.cloud.orders == []

@@ -14,7 +14,7 @@ from asbx.decide.ladder import GiveUp, Wait
 from asbx.decide.rungs import choose
 from asbx.decide.tags import launch_tags
 from asbx.flow.doors import Doors
-from asbx.flow.launch import Launch, advance, give_back
+from asbx.flow.launch import Launch, advance, give_back, write_answers
 from asbx.flow.outcome import Failure
 from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import fold
@@ -47,6 +47,11 @@ class GangRun:
         """Return the instances that stay."""
         return tuple(instance for launch in self.launches for instance in launch.launched)
 
+    def write_answers(self, doors: Doors) -> None:
+        """Put what EC2 answered into the ledger. Raises LedgerError."""
+        for launch in self.launches:
+            write_answers(doors, launch)
+
     def why_short(self) -> Failure:
         """Return the last refusal of EC2."""
         for launch in self.launches:
@@ -60,14 +65,18 @@ class GangRun:
 
 
 def prepare(
-    doors: Doors, request: Request, gangs: Sequence[Gang], served: frozenset[str], plan: ExecutionPlan | None
+    doors: Doors,
+    request: Request,
+    gangs: Sequence[Gang],
+    served: frozenset[str],
+    before: Sequence[Intent],
+    plan: ExecutionPlan | None,
 ) -> list[GangRun]:
-    """Make the launches of all gangs, with what an earlier run of the same request has already tried.
+    """Make the launches of all gangs, with what an earlier run of the same request has already tried (before).
 
     Loose nodes an earlier run meant to launch stay with its intents: who waits for them may be known differently by
     now (a job may have left the queue), and another grouping would launch them again.
     """
-    before = doors.ledger.intents(request.request_id)
     kept = [old for old in before if old.gang_id.startswith(LOOSE) and served.isdisjoint(old.nodes)]
     done = served | {node for old in kept for node in old.nodes}
     runs = [_resumed(doors, request, old, plan) for old in kept]
@@ -97,7 +106,7 @@ def _add(
     before: Sequence[Intent],
     plan: ExecutionPlan | None,
 ) -> None:
-    """Add one launch to a run: an intent of before, or a new one, which is written first."""
+    """Add one launch to a run: an intent of before, or a new one, which is written with its first call."""
     group = doors.config.group(name)
     assert group is not None, name  # the intake refused nodes without a group
     gang = run.gang
@@ -118,11 +127,10 @@ def _add(
             gang.account,
             doors.clock.now(),
         )
-        doors.ledger.add_intent(intent)
     attempts = list(doors.ledger.attempts(intent.intent_id)) if same else []
     deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
     tags = launch_tags(doors.config, group, intent)
-    run.launches.append(Launch(intent, choice.rungs, gang.whole, deadline, tags, attempts))
+    run.launches.append(Launch(intent, choice.rungs, gang.whole, deadline, tags, attempts, is_new=not same))
 
 
 def _intent_id(request: Request, gang: Gang, name: GroupName, nodes: Sequence[str]) -> str:
@@ -131,10 +139,10 @@ def _intent_id(request: Request, gang: Gang, name: GroupName, nodes: Sequence[st
     return uuid.uuid5(uuid.NAMESPACE_OID, text).hex
 
 
-def give_back_unused(doors: Doors, request: Request, runs: Sequence[GangRun]) -> None:
+def give_back_unused(doors: Doors, before: Sequence[Intent], runs: Sequence[GangRun]) -> None:
     """End what an earlier run of this request launched and this one has no use for (a node Slurm forgot meanwhile)."""
     used = {launch.intent.intent_id for run in runs for launch in run.launches}
-    for old in doors.ledger.intents(request.request_id):
+    for old in before:
         if old.intent_id in used:
             continue
         bound = {binding.instance_id for binding in doors.ledger.live_bindings(old.nodes)}

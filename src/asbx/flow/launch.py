@@ -1,7 +1,7 @@
 """Launch one intent: take step after step of its ladder until it is done, must wait, or gives up.
 
-The intent and each call are in the ledger before EC2 hears of them, the answer right after, so that a crash between
-any two lines is picked up by calling this again.
+The intent and each call are in the ledger before EC2 hears of them, the answer before anything is done with it, so that
+a crash between any two lines is picked up by calling this again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ End = Done | GiveUp | Wait
 
 @dataclass
 class Launch:
-    """An intent on its way. attempts mirrors the ledger; silent counts calls in a row that got no answer."""
+    """An intent on its way.
+
+    attempts mirrors the ledger; silent counts calls in a row that got no answer. is_new: the intent is not in the
+    ledger yet. unwritten: full answers that are written while EC2 is asked for addresses.
+    """
 
     intent: Intent
     rungs: tuple[Rung, ...]
@@ -35,6 +39,8 @@ class Launch:
     tags: tuple[tuple[str, str], ...]
     attempts: list[Attempt] = field(default_factory=list)
     silent: int = 0
+    is_new: bool = False
+    unwritten: list[tuple[Attempt, list[InstanceRow]]] = field(default_factory=list)
 
     @property
     def launched(self) -> tuple[Launched, ...]:
@@ -73,7 +79,8 @@ def _take(doors: Doors, launch: Launch, step: Ask | AskAgain | Settle) -> End | 
     if isinstance(step, AskAgain):
         return _call(doors, launch, step.attempt)
     attempt = Attempt(launch.intent.intent_id, step.number, _order(launch, step), doors.clock.now())
-    doors.ledger.add_attempt(attempt)
+    doors.ledger.add_attempt(attempt, launch.intent if launch.is_new else None)
+    launch.is_new = False
     launch.attempts.append(attempt)
     return _call(doors, launch, attempt)
 
@@ -161,7 +168,9 @@ def _keep(doors: Doors, launch: Launch, attempt: Attempt, answer: FleetAnswer) -
     rows = [_row(doors, launch.intent, instance, now) for instance in answer.launched]
     launch.attempts[launch.attempts.index(attempt)] = answered
     short = len(answer.launched) < attempt.order.count
-    doors.ledger.answer_attempt(answered, rows)
+    launch.unwritten.append((answered, rows))
+    if short:
+        write_answers(doors, launch)
     kind = EventKind.LAUNCH_REFUSED if short else EventKind.LAUNCH_ANSWERED
     text = f"EC2 launched {len(answer.launched)} of {attempt.order.count}"
     codes = sorted({refusal.code for refusal in answer.refusals})
@@ -183,6 +192,13 @@ def _keep(doors: Doors, launch: Launch, attempt: Attempt, answer: FleetAnswer) -
             "a gang is whole or nothing",
             launch.intent.gang_id,
         )
+
+
+def write_answers(doors: Doors, launch: Launch) -> None:
+    """Put answers into the ledger. Until then the call counts as unanswered: a crash repeats its token."""
+    while launch.unwritten:
+        doors.ledger.answer_attempt(*launch.unwritten[0])
+        launch.unwritten.pop(0)
 
 
 def give_back(doors: Doors, instance_ids: Sequence[str], why: str, gang_id: str = "") -> None:

@@ -74,8 +74,9 @@ class Resume:
         self._jobs_of = sorted_out.jobs_of
         self._refuse(sorted_out)
         served = self._already_served(bindings)
-        self._runs = prepare(self._doors, self._request, sorted_out.gangs, served, plan)
-        give_back_unused(self._doors, self._request, self._runs)
+        before = self._doors.ledger.intents(self._request.request_id)
+        self._runs = prepare(self._doors, self._request, sorted_out.gangs, served, before, plan)
+        give_back_unused(self._doors, before, self._runs)
         self._note_plan(plan)
         self._work_through()
 
@@ -165,7 +166,12 @@ class Resume:
 
     def _bind(self, runs: Sequence[GangRun]) -> None:
         """Make nodes of the instances of these gangs, all in one describe and one `scontrol update`."""
-        ready = bind.with_addresses(self._doors, [i.instance_id for run in runs for i in run.launched])
+        if not runs:
+            return
+        with ThreadPoolExecutor(1) as beside:
+            answers = beside.submit(self._write_answers, runs)
+            ready = bind.with_addresses(self._doors, [i.instance_id for run in runs for i in run.launched])
+            answers.result()
         pairs = [row for run in runs for row in self._pairs(run, ready)]
         if not pairs:
             return
@@ -180,6 +186,10 @@ class Resume:
         self._outcome.bound.extend(node for node, _ in kept)
         if self._request.by_hand:
             self._power_up([node for node, _ in kept])
+
+    def _write_answers(self, runs: Sequence[GangRun]) -> None:
+        for run in runs:
+            run.write_answers(self._doors)
 
     def _pairs(self, run: GangRun, ready: Mapping[str, Instance]) -> list[naming.Pair]:
         """Pair a gang's nodes with its instances that came up; what is short is given back and failed."""
@@ -240,6 +250,7 @@ class Resume:
 
     def _give_up(self, run: GangRun, failure: Failure, nodes: Sequence[str] | None = None) -> None:
         """End what a gang (or some of its nodes) has, and fail the nodes, so that Slurm requeues the jobs."""
+        run.write_answers(self._doors)
         nodes = run.nodes if nodes is None else nodes
         behind = {b.node: b.instance_id for b in self._doors.ledger.live_bindings(nodes)}
         ids = [i.instance_id for i in run.launched] if len(nodes) == len(run.nodes) else list(behind.values())

@@ -124,11 +124,7 @@ class SqlLedger:
     def add_intent(self, intent: Intent) -> None:
         """Keep an intent. Raises LedgerError (`ledger-differs`) when its id stands for another launch."""
         with self._transaction(WRITE) as connection:
-            insert_new(connection, t.intents, [form.intent_row(intent)])
-            found = connection.execute(select(t.intents).where(t.intents.c.intent_id == intent.intent_id))
-            kept = form.intent_of(found.mappings().one())
-        if replace(kept, created_at=intent.created_at) != intent:
-            raise _differs(f"intent {intent.intent_id}")
+            _keep_intent(connection, intent)
 
     def intents(self, request_id: str) -> tuple[Intent, ...]:
         """Return the intents of a request, oldest first."""
@@ -148,12 +144,14 @@ class SqlLedger:
                 ).scalars()
             )
 
-    def add_attempt(self, attempt: Attempt) -> None:
-        """Keep a call before it is made (answer None).
+    def add_attempt(self, attempt: Attempt, intent: Intent | None = None) -> None:
+        """Keep a call before it is made (answer None), with its intent where that is not kept yet.
 
         Raises LedgerError: `ledger-differs` when this number stands for another order, `ledger-no-intent`.
         """
         with self._transaction(WRITE) as connection:
+            if intent is not None:
+                _keep_intent(connection, intent)
             insert_new(connection, t.attempts, [form.attempt_row(attempt)])
             kept = form.attempt_of(connection.execute(select(t.attempts).where(_this(attempt))).mappings().one())
         if kept.order != attempt.order:
@@ -293,6 +291,14 @@ class SqlLedger:
         with self._transaction(WRITE) as connection:
             # Changes nothing, and yet goes all the way to the disk.
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+
+
+def _keep_intent(connection: Connection, intent: Intent) -> None:
+    insert_new(connection, t.intents, [form.intent_row(intent)])
+    found = connection.execute(select(t.intents).where(t.intents.c.intent_id == intent.intent_id))
+    kept = form.intent_of(found.mappings().one())
+    if replace(kept, created_at=intent.created_at) != intent:
+        raise _differs(f"intent {intent.intent_id}")
 
 
 def _this(attempt: Attempt) -> ColumnElement[bool]:
