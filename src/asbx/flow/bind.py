@@ -122,11 +122,13 @@ def into_ledger(
     for row in pairs:
         gangs.setdefault(gang_of.get(row[0], ""), []).append(row)
     for gang_id, rows in gangs.items():
+        jobs = {job for node, _ in rows for job in jobs_of.get(node, ())}
         doors.say(
             Event(
                 EventKind.NODE_BOUND,
                 f"{len(rows)} node(s) have an instance",
                 gang_id=gang_id,
+                job_id=min(jobs) if len(jobs) == 1 else None,
                 data={node: instance.instance_id for node, instance in rows},
             )
         )
