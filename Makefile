@@ -17,7 +17,7 @@ demo:  ## watch an MPI job burst: real Slurm, emulated EC2, on this machine (ins
 
 test: setup check  ## run all tests, those on a real Slurm too (installs what is missing)
 	$(bin)/pytest -n 2 -m 'not slurm'
-	$(bin)/pytest -m slurm
+	$(bin)/pytest -n 2 --dist loadfile -m slurm
 
 check: setup  ## format, lint, types, import rules
 	$(bin)/ruff check

@@ -157,4 +157,5 @@ def _why(attempt: Attempt) -> GiveUp:
         short = len(attempt.answer.launched) if attempt.answer else 0
         return GiveUp("short", f"EC2 launched {short} of {attempt.order.count} and named no error")
     codes = list(dict.fromkeys(refusal.code for refusal in ranked))
-    return GiveUp(codes[0], f"{', '.join(codes)}: {ranked[0].message}", ranked[0].verdict)
+    others = f" (also {', '.join(codes[1:])})" if len(codes) > 1 else ""
+    return GiveUp(codes[0], ranked[0].message + others, ranked[0].verdict)
