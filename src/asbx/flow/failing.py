@@ -20,7 +20,7 @@ def fail_nodes(
     Order as slurm-gcp found it (cluster-toolkit PR 5776). Nodes that are not ours, or that Slurm does not know, are
     only reported. Never raises for Slurm: what it does not hear now, ResumeTimeout tells it later.
     """
-    text = f"{fold(unique_sorted(nodes))}: {failure.reason}"
+    text = f"{fold(unique_sorted(nodes))}: {failure.code}: {failure.reason}"
     said = f"asbx:{failure.code} {failure.reason}"
     doors.say(
         Event(

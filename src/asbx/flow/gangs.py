@@ -58,9 +58,7 @@ class GangRun:
             for attempt in reversed(launch.attempts):
                 if attempt.answer is not None and attempt.answer.refusals:
                     refusal = attempt.answer.refusals[0]
-                    return Failure.of_ladder(
-                        GiveUp(refusal.code, f"{refusal.code}: {refusal.message}", refusal.verdict)
-                    )
+                    return Failure.of_ladder(GiveUp(refusal.code, refusal.message, refusal.verdict))
         return Failure("short", "not all instances came up")
 
 
