@@ -146,7 +146,7 @@ class Bench:
         while not is_so():
             if time.monotonic() > give_up:
                 raise TimeoutError("the burst did not get there")
-            time.sleep(0.002)  # the observer leaves the two cores to those it observes
+            time.sleep(0.005)  # the observer leaves the two cores to those it observes
 
     def calm(self, is_so: Callable[[], bool]) -> None:
         """Wait without hurry, so that the looking is not what is measured next."""
