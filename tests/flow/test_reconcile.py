@@ -161,3 +161,13 @@ def test_a_launch_whose_answer_never_came_is_billed(site: Site) -> None:
     rows = {row.instance_id: row for row in site.ledger.instances()}
     assert len(rows) == 8
     assert sum(1 for row in rows.values() if row.ended_at is not None and row.price is not None) == 4
+
+
+def test_names_a_crash_left_out_are_set(site: Site) -> None:
+    """Killed before the courtesy tags: the sweep sets Name and node, once."""
+    assert all("Name" not in instance.tags for instance in site.cloud.alive())
+    Sweep(site.doors).run()
+    assert {i.tags["Name"]: i.instance_id for i in site.cloud.alive()} == site.bound()
+    calls = site.cloud.calls["CreateTags"]
+    Sweep(site.doors).run()
+    assert site.cloud.calls["CreateTags"] == calls

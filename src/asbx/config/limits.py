@@ -78,3 +78,5 @@ SLURM_PAUSE = timedelta(seconds=3)
 UNSEEN_GRACE = timedelta(minutes=5)
 # A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again.
 REST = timedelta(seconds=5)
+# Instances one sweep gives their Name tag, one call each: the rest waits for the next.
+SWEEP_TAGS = 100

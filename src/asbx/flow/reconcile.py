@@ -6,8 +6,11 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from asbx.config.limits import SWEEP_TAGS
+from asbx.decide import bind as naming
 from asbx.decide.reconcile import Action, ActionKind, Sightings, Snapshot, due, findings
 from asbx.errors import AsbxError
+from asbx.flow import bind
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
@@ -68,7 +71,18 @@ class Sweep:
             self._addresses(nodes, look)
         for action in actions:
             self.doors.say(_event(action))
+        self._name(look)
         return actions
+
+    def _name(self, look: Snapshot) -> None:
+        """Set the tags for people's eyes where a crash came between the launch and them."""
+        bound = {binding.instance_id: binding.node for binding in look.bindings}
+        pairs = [
+            (bound[i.instance_id], i)
+            for i in look.owned
+            if i.instance_id in bound and bound[i.instance_id] not in look.busy_nodes and "Name" not in i.tags
+        ]
+        bind.courtesy(self.doors, naming.courtesy(pairs[:SWEEP_TAGS], {}))
 
     def _end(self, ids: Sequence[str], reason: str, look: Snapshot) -> None:
         self.doors.ledger.end_instances(ids, reason, look.taken_at)
