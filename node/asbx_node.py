@@ -290,7 +290,7 @@ def main() -> int:
     """Run; on failure say why and, where so set, power off: a useless instance must not cost money."""
     # A slurmd that inherits blocked or ignored signals can never be stopped.
     signal.pthread_sigmask(signal.SIG_SETMASK, set())
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     settings = DEFAULTS
     try:

@@ -87,7 +87,7 @@ def detach(command: list[str]) -> None:
     if os.fork() == 0:
         os.setsid()
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         null = os.open("/dev/null", os.O_RDWR)
         for standard in (0, 1, 2):
