@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Protocol
 
 from asbx.errors import AsbxError
+from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
 from asbx.model.event import Event
 from asbx.model.gang import Gang
 from asbx.model.job import JobFacts, Request
-from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Verdict
+from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
 from asbx.model.node import NodeView
-from asbx.model.record import Attempt, Binding, InstanceRow, Intent
+from asbx.model.record import (
+    Attempt,
+    Binding,
+    InstanceRow,
+    Intent,
+    Resource,
+    ResourceKind,
+    Setback,
+    Shortage,
+)
 
 
 class CloudError(AsbxError):
@@ -65,6 +75,59 @@ class Cloud(Protocol):
     def tag(self, instance_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """Put the same tags on all of these, in as few calls as EC2 allows."""
 
+    def make_group(self, name: str, strategy: str, tags: Mapping[str, str]) -> None:
+        """Make a placement group (cluster, partition or spread); one that is there already is no error."""
+
+    def remove_group(self, name: str) -> bool:
+        """Remove a placement group; False while instances are in it, True when it is gone."""
+
+    def make_template(self, name: str, base: Template, change: TemplateChange, tags: Mapping[str, str]) -> Template:
+        """Make a launch template that is `base` with a change; one of that name is returned as it is."""
+
+    def remove_template(self, name: str) -> None:
+        """Remove a launch template of ours; one that is gone is no error."""
+
+    def topology(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return instance id -> network nodes from the top layer down, for those EC2 tells it of."""
+
+
+class Catalogue(Protocol):
+    """Facts EC2 gives for the asking. Read before a launch, cached with stated lifetimes; changes nothing.
+
+    Never raises: what cannot be learned (no permission, no answer) is left out of the answer, and whoever asks
+    decides without it.
+    """
+
+    def types(self, names: Iterable[str]) -> dict[str, TypeFacts]:
+        """Return facts by type; types EC2 says do not exist, or nothing, are left out."""
+
+    def zones(self, names: Iterable[str]) -> dict[str, frozenset[str]]:
+        """Return the zones that offer each type; an empty set says that no zone of the region does."""
+
+    def subnets(self, ids: Iterable[str]) -> dict[str, SubnetFacts]:
+        """Return facts by subnet id."""
+
+    def template(self, template: Template) -> TemplateFacts | None:
+        """Return what a launch template version says."""
+
+    def missing_template(self, template: Template) -> bool:
+        """Whether EC2 said that it does not exist (not: that it could not be asked)."""
+
+    def quota(self, market: Market, instance_type: str) -> int | None:
+        """Return the account's quota of vCPUs for a market and the family of a type."""
+
+    def reservations(self, ids: Iterable[str]) -> dict[str, ReservationFacts]:
+        """Return facts by id of capacity reservation."""
+
+    def without_self_rule(self, groups: Iterable[str]) -> tuple[str, ...]:
+        """Return which security groups lack a rule that lets all their own traffic in and out, as EFA needs."""
+
+    def spot_scores(self, instance_types: Sequence[str], count: int) -> dict[str, int]:
+        """Return zone -> EC2's spot placement score, 1 to 10; {} where it is not permitted."""
+
+    def forget(self) -> None:
+        """Ask anew next time: something EC2 said does not fit what it does."""
+
 
 class Prices(Protocol):
     """What an instance costs an hour, in USD; None when it cannot be learned. Never raises."""
@@ -96,6 +159,24 @@ class Scheduler(Protocol):
 
     def tell_job(self, job_id: int, text: str) -> None:
         """Put a sentence where the job's owner sees it (AdminComment)."""
+
+    def notify(self, job_id: int, text: str) -> None:
+        """Write a line to the terminal of whoever waits for the job (salloc, srun); nothing happens for others."""
+
+    def make_requeueable(self, job_ids: Sequence[int]) -> tuple[int, ...]:
+        """Let Slurm requeue these jobs, whatever they asked for; return those that had asked not to be.
+
+        A job whose nodes never came has not run: losing it would serve nobody.
+        """
+
+    def undo_requeueable(self, job_ids: Sequence[int]) -> None:
+        """Take that back: from now on they are lost with a node, as they asked."""
+
+    def postpone(self, job_id: int, delay: timedelta) -> None:
+        """Let Slurm start the job no sooner than so much later (StartTime)."""
+
+    def hold(self, job_id: int) -> None:
+        """Hold a job so that its user can release it (uhold)."""
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
@@ -178,6 +259,31 @@ class Ledger(Protocol):
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost: id -> USD an hour."""
 
+    # -- what is remembered between requests
+    def shortages(self) -> tuple[Shortage, ...]:
+        """Return every shortage remembered, by key."""
+
+    def change_shortage(self, key: str, change: Callable[[Shortage | None], Shortage | None]) -> Shortage | None:
+        """Read one, let `change` say what becomes of it (None: forget it), write and return that, in one transaction."""
+
+    def add_resource(self, resource: Resource) -> None:
+        """Keep that something is made in EC2; again: its `used_at` moves on, and it is not removed any more."""
+
+    def resources(self, kind: ResourceKind) -> tuple[Resource, ...]:
+        """Return what is not removed, oldest first."""
+
+    def end_resource(self, kind: ResourceKind, name: str, at: datetime) -> None:
+        """Note that something is removed from EC2."""
+
+    def setbacks(self, job_ids: Iterable[int]) -> dict[int, Setback]:
+        """Return how these jobs' launches have failed so far, for those that have."""
+
+    def set_setback(self, setback: Setback) -> None:
+        """Keep a job's setback, in the place of an earlier one."""
+
+    def clear_setbacks(self, job_ids: Iterable[int]) -> None:
+        """Forget the setbacks of jobs whose nodes came."""
+
     # -- events
     def add_event(self, event: Event, at: datetime) -> None:
         """Keep an event."""
@@ -196,4 +302,4 @@ class Ledger(Protocol):
         """Raise LedgerError when the database cannot be read and written."""
 
 
-__all__ = ["Clock", "Cloud", "CloudError", "Gang", "Ledger", "Prices", "Recorder", "Scheduler"]
+__all__ = ["Catalogue", "Clock", "Cloud", "CloudError", "Gang", "Ledger", "Prices", "Recorder", "Scheduler"]

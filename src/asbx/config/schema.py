@@ -203,6 +203,30 @@ class NodeGroup(Section):
     """Number of the first node."""
     number_width: int = Field(default=0, ge=0, le=9)
     """Digits of the numbers, filled with zeros; 0 means as short as they are."""
+    strategy: Literal["gang", "greedy", "best-effort"] = "gang"
+    """How jobs of several nodes are launched. `gang`: all nodes at once, of one type and in one zone, or none. `greedy`:
+    all or none, but from several types and zones. `best-effort`: whatever comes is kept."""
+    mixed_types: bool = False
+    """Let a gang be of several types in one zone. They must have equal cores and memory."""
+    placement: Literal["auto", "cluster", "partition", "spread", "none"] = "auto"
+    """Placement group made for each gang. `auto`: cluster, from `mpi.placement_group_threshold` nodes on."""
+    placement_group_name: str = ""
+    """Launch gangs into this existing placement group instead of making one for each."""
+    placement_fallback: bool = False
+    """Where no pool has room for a gang in a placement group, launch it without one."""
+    efa: Literal["required", "preferred", "optional", "disabled"] | None = None
+    """How much jobs of several nodes want EFA; not stated means `mpi.efa_default`."""
+    efa_interfaces: Literal["efa-only", "efa", "separate"] = "efa-only"
+    """Interfaces on types with several network cards. `efa-only`: further cards have no address. `efa`: each has one.
+    `separate`: the address is on an interface of its own beside the EFA device."""
+    capacity_reservations: tuple[str, ...] = ()
+    """Capacity reservations and Capacity Blocks (cr-..) to launch into first, in this order."""
+    reservations_only: bool = False
+    """Launch nowhere but into `capacity_reservations`."""
+    open_reservations: bool = True
+    """Use matching open capacity reservations before other on-demand capacity."""
+    most_extra_nodes: int = Field(default=0, ge=0, le=100)
+    """How many instances more than nodes a job may ask for, to keep those that are connected best."""
 
     @property
     def last_number(self) -> int:

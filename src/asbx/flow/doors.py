@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
-from asbx.ports import Clock, Cloud, Ledger, Prices, Recorder, Scheduler
+from asbx.ports import Catalogue, Clock, Cloud, Ledger, Prices, Recorder, Scheduler
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Doors:
     prices: Prices
     clock: Clock
     recorder: Recorder
+    catalogue: Catalogue
 
     def say(self, event: Event) -> None:
         """Record an event."""

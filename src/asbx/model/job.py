@@ -55,10 +55,19 @@ class Request:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What the queue says about a job; empty strings where Slurm said nothing."""
+    """What the queue says about a job; empty strings where Slurm said nothing.
+
+    features: the job's constraint, as sbatch took it. leader: job id of the heterogeneous job it is a component of,
+    0 for none. extra: of `--extra` (23.02), comment: of `--comment`; both are the user's own words.
+    """
 
     job_id: int
     user: str = ""
     account: str = ""
     name: str = ""
     state: str = ""
+    priority: int | None = None
+    features: str = ""
+    comment: str = ""
+    extra: str = ""
+    leader: int = 0

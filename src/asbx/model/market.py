@@ -12,6 +12,7 @@ class Market(StrEnum):
 
     ON_DEMAND = "on-demand"
     SPOT = "spot"
+    CAPACITY_BLOCK = "capacity-block"  # a Capacity Block for ML: bought ahead, for a window of time
 
 
 class Verdict(StrEnum):
@@ -32,19 +33,6 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"  # a code not in the table: shown loudly
 
 
-@dataclass(frozen=True, order=True)
-class Pool:
-    """A capacity pool to draw from: one type in one subnet (EC2: one override of a fleet).
-
-    max_price: USD an hour and instance as a decimal string, or "" for no limit (spot only).
-    """
-
-    instance_type: str
-    subnet_id: str
-    zone: str = ""
-    max_price: str = ""
-
-
 @dataclass(frozen=True)
 class Template:
     """A launch template: id or name, and a version (`$Default` when the site states none)."""
@@ -55,11 +43,30 @@ class Template:
 
 
 @dataclass(frozen=True)
+class Pool:
+    """A capacity pool to draw from: one type in one subnet (EC2: one override of a fleet).
+
+    max_price: USD an hour and instance as a decimal string, or "" for no limit (spot only).
+    template: where instances of this pool need another launch template than the order's (their own network layout).
+    """
+
+    instance_type: str
+    subnet_id: str
+    zone: str = ""
+    max_price: str = ""
+    template: Template | None = None
+
+
+@dataclass(frozen=True)
 class FleetOrder:
     """Everything one CreateFleet call says; equal orders make equal requests, byte for byte.
 
     token: ClientToken, at most 64 ASCII characters. minimum: launch at least so many or none (0: any number).
-    strategy: EC2's allocation strategy for the market. tags: for instances, volumes and the fleet.
+    strategy: EC2's allocation strategy for the market. pools: in our order of preference, which EC2 hears where the
+    strategy knows priorities. tags: for instances, volumes and the fleet.
+    single_zone, single_type: all instances in one zone, of one type. placement_group: name, "" for none.
+    reservation: id of the capacity reservation that the template targets, "" for none.
+    open_reservations: use matching open reservations before other capacity.
     """
 
     token: str
@@ -71,6 +78,10 @@ class FleetOrder:
     tags: tuple[tuple[str, str], ...]
     strategy: str = ""
     single_zone: bool = False
+    single_type: bool = False
+    placement_group: str = ""
+    reservation: str = ""
+    open_reservations: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,8 @@ class Instance:
     """An instance as EC2 describes it.
 
     reservation_id and launch_index together tell the instances of one launch apart.
-    private_ip is "" until EC2 has given it one.
+    private_ip is "" until EC2 has given it one. efa: how many EFA interfaces it has (`efa` and `efa-only`).
+    placement_group: name, "" for none. state_reason: EC2's code for why it ended, "" while it has not.
     """
 
     instance_id: str
@@ -146,3 +158,6 @@ class Instance:
     launch_index: int
     launched_at: datetime
     tags: dict[str, str] = field(default_factory=dict, hash=False)
+    placement_group: str = ""
+    efa: int = 0
+    state_reason: str = ""

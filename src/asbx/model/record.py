@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from enum import StrEnum
 
 from asbx.model.market import FleetAnswer, FleetOrder, Market
 from asbx.model.names import GroupName
@@ -12,7 +13,10 @@ from asbx.model.names import GroupName
 
 @dataclass(frozen=True)
 class Intent:
-    """We mean to launch `nodes`; written before EC2 hears of it. EC2 knows it as the tag `asbx:intent`."""
+    """We mean to launch `nodes`; written before EC2 hears of it. EC2 knows it as the tag `asbx:intent`.
+
+    considered: a sentence for each rung in its order, and for each pool that was dropped, why.
+    """
 
     intent_id: str
     request_id: str
@@ -23,6 +27,7 @@ class Intent:
     user: str
     account: str
     created_at: datetime
+    considered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class Attempt:
     """One CreateFleet call for an intent. answer is None while we do not know what EC2 did.
 
     The order is kept whole, so an unanswered call can be repeated byte for byte under its token.
+    number counts the calls of the whole gang. rung: key of the rung it stood on. leg: which part of the gang it is for.
     error: code of a call that was refused as a whole, "" otherwise.
     """
 
@@ -40,6 +46,8 @@ class Attempt:
     answered_at: datetime | None = None
     answer: FleetAnswer | None = None
     error: str = ""
+    rung: str = ""
+    leg: int = 0
 
 
 @dataclass(frozen=True)
@@ -76,3 +84,53 @@ class Binding:
     instance_id: str
     bound_at: datetime
     released_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """What we remember of a pool that refused (or of a quota that is used up).
+
+    key: `capacity/MARKET/TYPE/ZONE[/placed]`, `quota/MARKET/FAMILY` or `addresses/SUBNET`, made in decide/shortage.
+    least: the smallest number that was refused. failures: refusals in a row, which set the cool-down.
+    closed_until: nobody asks before. probe_until: one launch is trying it, so nobody else does before this moment.
+    """
+
+    key: str
+    code: str
+    least: int
+    failures: int
+    since: datetime
+    closed_until: datetime
+    probe_until: datetime | None = None
+    probe_by: str = ""
+
+
+class ResourceKind(StrEnum):
+    """What we make in EC2 besides instances, and must clean up."""
+
+    PLACEMENT_GROUP = "placement-group"
+    TEMPLATE = "launch-template"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Something we made in EC2; written before EC2 hears of it. gang_id: whose it is, "" for nobody's in particular."""
+
+    kind: ResourceKind
+    name: str
+    gang_id: str
+    created_at: datetime
+    used_at: datetime
+    removed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Setback:
+    """How often in a row a job's launch has failed. next_at: when Slurm may try again; None: it is held."""
+
+    job_id: int
+    count: int
+    code: str
+    reason: str
+    at: datetime
+    next_at: datetime | None = None
