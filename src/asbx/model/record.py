@@ -78,12 +78,16 @@ class InstanceRow:
 
 @dataclass(frozen=True)
 class Binding:
-    """A node and the instance behind it. Live while released_at is None."""
+    """A node and the instance behind it. Live while released_at is None.
+
+    registered_at: when its slurmd was first seen by slurmctld; None: not yet.
+    """
 
     node: str
     instance_id: str
     bound_at: datetime
     released_at: datetime | None = None
+    registered_at: datetime | None = None
 
 
 @dataclass(frozen=True)
