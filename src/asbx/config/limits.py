@@ -80,3 +80,17 @@ UNSEEN_GRACE = timedelta(minutes=5)
 REST = timedelta(seconds=5)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
 SWEEP_TAGS = 100
+# A placement group's name has at most 255 ASCII characters (EC2 user guide, "Placement group rules").
+GROUP_NAME_MAX = 255
+# A spread group holds seven running instances a zone (the same page); more of them need several zones.
+SPREAD_MOST = 7
+# EC2 begins to end the instances of a Capacity Block 30 minutes before its end (EC2 user guide, "Capacity Blocks for
+# ML"); Karpenter drains 40 minutes before, which leaves ten for a checkpoint.
+BLOCK_DRAIN = timedelta(minutes=40)
+# Pauses before each try to end what cannot be used: EC2 may not know a fresh id for some seconds.
+GIVE_BACK_PAUSES = (timedelta(0), timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=6))
+# Placement groups one sweep tries to remove, one call each: the rest waits for the next.
+GROUPS_AT_ONCE = 50
+# A derived launch template is written down as used this often, and removed when nobody has used it for so long.
+TEMPLATE_USED = timedelta(hours=12)
+TEMPLATE_UNUSED = timedelta(days=7)
