@@ -94,3 +94,18 @@ GROUPS_AT_ONCE = 50
 # A derived launch template is written down as used this often, and removed when nobody has used it for so long.
 TEMPLATE_USED = timedelta(hours=12)
 TEMPLATE_UNUSED = timedelta(days=7)
+# Memory of empty pools: first and longest cool-down, doubling with refusals in a row ---------------------------
+# Capacity comes and goes within minutes: Karpenter went from 45 s to 60 s to 3 min (its pull requests 1715, 7477);
+# a pool that is empty for hours then costs two calls an hour, as slurm-gcp's longest of 30 min does.
+CAPACITY_COOLDOWN = (timedelta(seconds=60), timedelta(minutes=30))
+# A quota frees up when somebody's instances end, and rises when AWS answers a request, which takes hours.
+QUOTA_COOLDOWN = (timedelta(minutes=5), timedelta(hours=2))
+# A subnet frees addresses as instances end; others' network interfaces may hold them for longer.
+ADDRESSES_COOLDOWN = (timedelta(seconds=60), timedelta(minutes=10))
+# Where a type is sold changes a few times a year.
+NOT_OFFERED_COOLDOWN = (timedelta(hours=24), timedelta(hours=24))
+# Nobody asked for this long after the cool-down: what was learned is no longer worth one launch at a time.
+SHORTAGE_QUIET = timedelta(hours=1)
+# One launch tries a half-open pool. CreateFleet may take AWS_READ_TIMEOUT, and once more after a lost answer;
+# the lease ends only a probe whose program died.
+PROBE_LEASE = timedelta(minutes=2)
