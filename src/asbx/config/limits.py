@@ -14,6 +14,8 @@ TERMINATE_BATCH = 500
 DESCRIBE_BATCH = 500
 # CreateTags takes 1,000 resources a call (EC2 API reference, "Tag restrictions").
 TAG_BATCH = 1000
+# DescribeInstanceTopology takes 100 instance ids a call (EC2 API reference).
+TOPOLOGY_BATCH = 100
 # A tag value holds 256 characters (EC2 user guide, "Tag restrictions").
 TAG_VALUE_MAX = 256
 # Tag calls in flight at once, for the fallback of one call per instance: CreateTags is rate-limited per account.
