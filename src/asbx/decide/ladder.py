@@ -46,12 +46,23 @@ class Aim:
     one_type: bool = False
 
 
+# A pool on a rung: key of the rung, type, subnet.
+Stand = tuple[str, str, str]
+
+
 @dataclass(frozen=True)
 class Shut:
-    """Why a key of the shortage memory is not asked now: the code EC2 gave then, and a sentence."""
+    """Why a pool is not asked now: the code EC2 gave then, and a sentence. is_hopeless: nor will it be later."""
 
     code: str
     why: str
+    verdict: Verdict = Verdict.CAPACITY
+    is_hopeless: bool = False
+
+
+def stand_of(rung: Rung, pool: Pool) -> Stand:
+    """Return what names a pool on a rung."""
+    return rung.key, pool.instance_type, pool.subnet_id
 
 
 @dataclass(frozen=True)
@@ -141,11 +152,11 @@ def next_step(
     attempts: Sequence[Attempt],
     now: datetime,
     deadline: datetime,
-    shut: Mapping[str, Shut] | None = None,
+    shut: Mapping[Stand, Shut] | None = None,
 ) -> Decision:
     """Return what to do next for one gang. attempts: of all its legs, in the order of their numbers.
 
-    shut: keys that are not asked now, from the shortage memory.
+    shut: pools that are not asked now, from the shortage memory.
     """
     standing = stand(aim, attempts)
     if standing.unanswered is not None:
@@ -165,7 +176,7 @@ def _go_on(
     attempts: Sequence[Attempt],
     now: datetime,
     deadline: datetime,
-    shut: Mapping[str, Shut],
+    shut: Mapping[Stand, Shut],
 ) -> Step:
     """Return the next call or the end."""
     repeats = _repeats(attempts)
@@ -278,7 +289,7 @@ def _key(verdict: Verdict, order: FleetOrder, pool: Pool) -> str:
 # -- what to ask
 
 
-def _next_ask(aim: Aim, standing: Standing, number: int, shut: Mapping[str, Shut]) -> Ask | None:
+def _next_ask(aim: Aim, standing: Standing, number: int, shut: Mapping[Stand, Shut]) -> Ask | None:
     if not aim.together:
         for leg in aim.legs:
             left = leg.count - standing.have(leg.index)
@@ -301,7 +312,7 @@ def _next_ask(aim: Aim, standing: Standing, number: int, shut: Mapping[str, Shut
 
 
 def _open_pools(
-    leg: Leg, standing: Standing, shut: Mapping[str, Shut], aim: Aim | None = None, leader: Attempt | None = None
+    leg: Leg, standing: Standing, shut: Mapping[Stand, Shut], aim: Aim | None = None, leader: Attempt | None = None
 ) -> tuple[Rung, tuple[Pool, ...]] | None:
     """Return the first rung with pools that nobody has refused, and those pools."""
     for rung in _in_order(leg, leader):
@@ -311,7 +322,7 @@ def _open_pools(
             pool
             for pool in rung.pools
             if standing.refused.isdisjoint(rung.keys(pool))
-            and not any(key in shut for key in rung.keys(pool))
+            and stand_of(rung, pool) not in shut
             and (aim is None or _place(aim, pool.instance_type, pool.subnet_id) not in standing.refused)
             and _follows(pool, aim, leg, leader)
         )
@@ -357,7 +368,7 @@ def _repeats(attempts: Sequence[Attempt]) -> int:
     return count
 
 
-def _why(attempts: Sequence[Attempt], shut: Mapping[str, Shut]) -> GiveUp:
+def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
     """Say why nothing is left: EC2's true codes, the graver ones first; else what the memory knows."""
     refusals = [r for attempt in attempts if attempt.answer is not None for r in attempt.answer.refusals]
     ranked = sorted(refusals, key=lambda r: _GRAVE.index(r.verdict) if r.verdict in _GRAVE else len(_GRAVE))
@@ -374,5 +385,6 @@ def _why(attempts: Sequence[Attempt], shut: Mapping[str, Shut]) -> GiveUp:
         codes = list(dict.fromkeys(one.code for one in shut.values()))
         words = list(dict.fromkeys(one.why for one in shut.values()))
         more = f" (and {len(words) - 1} more pool(s))" if len(words) > 1 else ""
-        return GiveUp(codes[0], words[0] + more, Verdict.CAPACITY)
+        worst = next(iter(shut.values()))
+        return GiveUp(codes[0], words[0] + more, worst.verdict, all(one.is_hopeless for one in shut.values()))
     return GiveUp("no-pool", "nothing is left that this group may launch")

@@ -1,0 +1,373 @@
+"""One gang on its way: its legs, what was tried so far, and one step of its ladder at a time.
+
+The intent and each call are in the ledger before EC2 hears of them, the answer before anything is done with it, so that
+a crash between any two lines is picked up by stepping again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from asbx.config.limits import RETRY_MOST
+from asbx.decide.bind import Pair, pair
+from asbx.decide.ladder import (
+    Aim,
+    Ask,
+    AskAgain,
+    Done,
+    GiveUp,
+    Leg,
+    Settle,
+    Shut,
+    Stand,
+    Wait,
+    launched_by,
+    next_step,
+    pause,
+    stand,
+    stand_of,
+)
+from asbx.decide.place import group_name
+from asbx.decide.rungs import Rung
+from asbx.flow.doors import Doors
+from asbx.flow.giving import give_back, strays
+from asbx.flow.making import ensure_group, ensure_template, forget_template, remove_group
+from asbx.flow.memory import Memory
+from asbx.flow.outcome import Failure
+from asbx.flow.plan import PartPlan
+from asbx.flow.rows import instance_row
+from asbx.model.event import Event, EventKind
+from asbx.model.gang import Gang
+from asbx.model.market import FleetAnswer, FleetOrder, Instance, Launched, Pool, Refusal, Verdict
+from asbx.model.record import Attempt, InstanceRow, Intent
+from asbx.ports import CloudError
+
+End = Done | GiveUp | Wait
+
+
+@dataclass
+class Slice:
+    """A leg of the gang, the nodes it is for, and the intent its calls are made under."""
+
+    leg: Leg
+    nodes: tuple[str, ...]
+    intent: Intent
+    part: PartPlan
+    tags: tuple[tuple[str, str], ...]
+
+
+@dataclass
+class GangRun:
+    """A gang on its way.
+
+    attempts mirrors the ledger. silent: calls in a row that got no answer. written: intents the ledger has. gone:
+    instances given back. shut: pools that turned out to be impossible. unwritten: full answers that are written while
+    EC2 is asked for addresses. was_short: the last call met an empty pool.
+    """
+
+    gang: Gang
+    aim: Aim
+    slices: list[Slice]
+    deadline: datetime
+    attempts: list[Attempt] = field(default_factory=list)
+    written: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    shut: dict[Stand, Shut] = field(default_factory=dict)
+    silent: int = 0
+    until: datetime | None = None
+    failure: Failure | None = None
+    done: bool = False
+    bound: bool = False
+    was_short: bool = False
+    unwritten: list[tuple[Attempt, list[InstanceRow]]] = field(default_factory=list)
+    groups: set[str] = field(default_factory=set)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the gang keeps all of its nodes or none."""
+        return self.aim.whole
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """Return the nodes that are launched for; those served before are not among them."""
+        return tuple(node for one in self.slices for node in one.nodes)
+
+    @property
+    def launched(self) -> tuple[Launched, ...]:
+        """Return the instances that stay."""
+        return tuple(instance for attempt in self._kept() for instance in launched_by(attempt))
+
+    def _kept(self) -> list[Attempt]:
+        kept = stand(self.aim, self.attempts).kept
+        return [attempt for attempt in self.attempts if attempt.number in kept]
+
+    def expected(self) -> dict[str, tuple[FleetOrder, Rung | None]]:
+        """Return instance id -> the order it came from and the rung that stood on, for what stays."""
+        found: dict[str, tuple[FleetOrder, Rung | None]] = {}
+        for attempt in self._kept():
+            rungs = self.aim.legs[attempt.leg].rungs
+            rung = next((rung for rung in rungs if rung.key == attempt.rung), None)
+            found |= {one.instance_id: (attempt.order, rung) for one in launched_by(attempt)}
+        return found
+
+    def pairs(self, ready: Mapping[str, Instance], ranks: Mapping[str, tuple[str, ...]]) -> list[Pair]:
+        """Pair the nodes with the instances that are ready. ranks: instance id -> where it is in the network."""
+        rows: list[Pair] = []
+        kept = self._kept()
+        for one in self.slices:
+            ids = [i.instance_id for a in kept if a.leg == one.leg.index for i in launched_by(a)]
+            rows += pair(one.nodes, [ready[i] for i in ids if i in ready], ranks)
+        return rows
+
+    def write_answers(self, doors: Doors) -> None:
+        """Put answers into the ledger. Until then the call counts as unanswered: a crash repeats its token."""
+        while self.unwritten:
+            doors.ledger.answer_attempt(*self.unwritten[0])
+            self.unwritten.pop(0)
+
+    def why_short(self) -> Failure:
+        """Return the last refusal of EC2."""
+        for attempt in reversed(self.attempts):
+            if attempt.answer is not None and attempt.answer.refusals:
+                refusal = attempt.answer.refusals[0]
+                return Failure.of_ladder(GiveUp(refusal.code, refusal.message, refusal.verdict))
+        return Failure("short", "not all instances came up")
+
+
+class Climber:
+    """Takes gangs up their ladders, one call at a time."""
+
+    def __init__(self, doors: Doors, memory: Memory) -> None:
+        self._doors, self._memory = doors, memory
+
+    def step(self, run: GangRun) -> None:
+        """Make at most one call for a gang, and note on it where it stands. Raises LedgerError, StoppingError."""
+        run.until, run.was_short = None, False
+        shut = self._memory.shut(run.aim) | run.shut
+        decision = next_step(run.aim, run.attempts, self._doors.clock.now(), run.deadline, shut)
+        self._give_back_surplus(run, decision.kept)
+        match decision.step:
+            case Done():
+                run.done = True
+            case Wait(until):
+                run.until = until
+            case GiveUp() as end:
+                self._end(run, end)
+            case Settle(attempt):
+                self._settle(run, attempt)
+            case AskAgain(attempt):
+                self._call(run, attempt, frozenset())
+            case Ask() as ask:
+                self._ask(run, ask)
+
+    def _end(self, run: GangRun, end: GiveUp) -> None:
+        """Give a gang up, or be content with what came where that is allowed."""
+        if not run.whole and run.launched:
+            run.done = True
+            return
+        run.failure = _failure(run, end)
+        for intent in {one.intent.intent_id: one.intent for one in run.slices}.values():
+            strays(self._doors, intent, run.attempts, end.reason)
+        self.remove_groups(run)
+
+    def remove_groups(self, run: GangRun) -> None:
+        """Remove the placement groups made for a gang that has come to nothing."""
+        for name in sorted(run.groups):
+            remove_group(self._doors, name, run.gang.gang_id)
+
+    def _give_back_surplus(self, run: GangRun, kept: frozenset[int]) -> None:
+        """End what tries have launched that the gang has no use for: in the same flow, before anything else is asked."""
+        loose = [
+            one.instance_id
+            for attempt in run.attempts
+            if attempt.number not in kept
+            for one in launched_by(attempt)
+            if one.instance_id not in run.gone
+        ]
+        if loose:
+            run.write_answers(self._doors)
+            give_back(self._doors, loose, "a gang is whole or nothing", run.gang.gang_id)
+            run.gone.update(loose)
+
+    # -- a new call
+
+    def _ask(self, run: GangRun, ask: Ask) -> None:
+        leg = run.aim.legs[ask.leg]
+        pools, probed = self._memory.claim(run.aim, leg, ask.rung, ask.pools)
+        if not pools:
+            return  # others are trying these pools: the memory says so now, and the next step looks elsewhere
+        pools = self._with_templates(run, ask.rung, pools)
+        group = self._group(run, ask.rung) if pools else None
+        if not pools or group is None:
+            self._memory.release(probed)
+            return
+        one = run.slices[ask.leg]
+        attempt = Attempt(
+            one.intent.intent_id,
+            ask.number,
+            _order(one, ask, pools, group),
+            self._doors.clock.now(),
+            rung=ask.rung.key,
+            leg=ask.leg,
+        )
+        is_new = one.intent.intent_id not in run.written
+        self._doors.ledger.add_attempt(attempt, one.intent if is_new else None)
+        run.written.add(one.intent.intent_id)
+        run.attempts.append(attempt)
+        self._call(run, attempt, probed)
+
+    def _with_templates(self, run: GangRun, rung: Rung, pools: Sequence[Pool]) -> tuple[Pool, ...]:
+        """Give each pool the derived template its type needs; leave out those whose template cannot be made."""
+        made: dict[str, Pool] = {}
+        kept: list[Pool] = []
+        for pool in pools:
+            change = rung.change(pool.instance_type)
+            if change is None:
+                kept.append(pool)
+                continue
+            try:
+                if pool.instance_type not in made:
+                    base = run.slices[0].part.choice.fingerprint
+                    template = ensure_template(self._doors, rung.template, change, base)
+                    made[pool.instance_type] = replace(pool, template=template)
+            except CloudError as error:
+                why = f"no launch template could be made for {pool.instance_type}: {error.code}: {error.why}"
+                run.shut[stand_of(rung, pool)] = Shut(error.code, why, error.verdict)
+                self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
+            else:
+                kept.append(replace(pool, template=made[pool.instance_type].template))
+        return tuple(kept)
+
+    def _group(self, run: GangRun, rung: Rung) -> str | None:
+        """Return the placement group to launch into, "" for none; None where there must be one and is not."""
+        if not rung.placement or rung.group_name:
+            return rung.group_name
+        gang = run.gang
+        name = group_name(self._doors.config.cluster.name, gang.gang_id, run.slices[0].intent.request_id)
+        if name in run.groups:
+            return name
+        try:
+            ensure_group(self._doors, name, rung.placement, gang.gang_id)
+        except CloudError as error:
+            why = f"no placement group could be made: {error.code}: {error.why}"
+            self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
+            for pool in rung.pools:
+                run.shut[stand_of(rung, pool)] = Shut(error.code, why, error.verdict)
+            return None
+        run.groups.add(name)
+        return name
+
+    # -- the call and its answer
+
+    def _call(self, run: GangRun, attempt: Attempt, probed: frozenset[str]) -> None:
+        order = attempt.order
+        data = {"pools": len(order.pools), "attempt": attempt.number, "rung": attempt.rung}
+        text = f"asking EC2 for {order.count} {order.market} instance(s)"
+        self._say(run, EventKind.LAUNCH_ASKED, text, "info", **data)
+        self._doors.clock.sleep(timedelta(0))  # a process that stops launches nothing more: this raises then
+        try:
+            answer = self._doors.cloud.launch(order)
+        except CloudError as error:
+            if error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED):
+                self._memory.release(probed)
+                self._unanswered(run, attempt, error)
+                return
+            answer = FleetAnswer("", (), (Refusal(error.code, error.why or error.what, error.verdict),))
+            self._doubt(order, error)
+        run.silent = 0
+        run.was_short = self._memory.learn(order, answer, probed)
+        self._keep(run, attempt, answer)
+
+    def _doubt(self, order: FleetOrder, error: CloudError) -> None:
+        """Ask for all facts anew where EC2 says that something named is not there."""
+        if error.verdict is Verdict.NOT_FOUND:
+            self._doors.catalogue.forget()
+            for pool in order.pools:
+                forget_template(self._doors, pool.template)
+
+    def _unanswered(self, run: GangRun, attempt: Attempt, error: CloudError) -> None:
+        """Wait and repeat under the same token; after too many, see by tag what was launched and stop."""
+        run.silent += 1
+        until = self._doors.clock.now() + pause(run.silent)
+        text = f"{error.code}: {error.why or error.what}; asking again"
+        self._say(run, EventKind.LAUNCH_REFUSED, text, "warning")
+        if run.silent <= RETRY_MOST and until < run.deadline:
+            run.until = until
+            return
+        self._settle(run, attempt, error)
+
+    def _settle(self, run: GangRun, attempt: Attempt, error: CloudError | None = None) -> None:
+        """Close an unanswered call by looking for its instances. An EC2 that does not answer is the sweep's business."""
+        try:
+            found = self._doors.cloud.launched_for(attempt.intent_id)
+        except CloudError as trouble:
+            self._end(run, GiveUp(trouble.code, f"{trouble.what}: {trouble.why}", trouble.verdict))
+            return
+        known = {one.instance_id for tried in run.attempts for one in launched_by(tried)}
+        launched = tuple(
+            Launched(i.instance_id, i.instance_type, i.zone, i.subnet_id, i.market)
+            for i in found
+            if i.state.is_alive and i.instance_id not in known
+        )
+        code, why = (error.code, error.why) if error is not None else ("no-answer", "EC2's answer was lost")
+        verdict = error.verdict if error is not None else Verdict.TRANSIENT
+        self._keep(run, attempt, FleetAnswer("", launched, () if launched else (Refusal(code, why, verdict),)))
+        if not launched:
+            self._end(run, GiveUp(code, why, verdict))
+
+    def _keep(self, run: GangRun, attempt: Attempt, answer: FleetAnswer) -> None:
+        """Write the answer and its instances; a full one is written while EC2 is asked for addresses."""
+        now = self._doors.clock.now()
+        answered = replace(attempt, answered_at=now, answer=answer)
+        one = run.slices[attempt.leg]
+        rows = [instance_row(self._doors, one.intent, launched, now) for launched in answer.launched]
+        run.attempts[run.attempts.index(attempt)] = answered
+        short = len(answer.launched) < one.leg.count
+        run.unwritten.append((answered, rows))
+        if short or len(run.slices) > 1:
+            run.write_answers(self._doors)
+        codes = sorted({refusal.code for refusal in answer.refusals})
+        text = f"EC2 launched {len(answer.launched)} of {attempt.order.count}" + (f" ({', '.join(codes)})" if codes else "")
+        kind = EventKind.LAUNCH_REFUSED if short else EventKind.LAUNCH_ANSWERED
+        ids = [launched.instance_id for launched in answer.launched]
+        level = "warning" if short else "info"
+        self._say(run, kind, text, level, fleet=answer.fleet_id, codes=codes, ids=ids, rung=attempt.rung)
+
+    def _say(self, run: GangRun, kind: EventKind, text: str, level: str, **data: object) -> None:
+        intent, gang = run.slices[0].intent, run.gang
+        job = gang.jobs[0] if len(gang.jobs) == 1 else None
+        facts: dict[str, object] = {"intent": intent.intent_id, "group": str(intent.group), **data}
+        self._doors.say(Event(kind, text, intent.request_id, gang.gang_id, job, data=facts, level=level))
+
+
+def _order(one: Slice, ask: Ask, pools: tuple[Pool, ...], group: str) -> FleetOrder:
+    rung = ask.rung
+    return FleetOrder(
+        token=f"{one.intent.intent_id}-{ask.number}",
+        market=rung.market,
+        count=ask.count,
+        minimum=ask.minimum,
+        pools=pools,
+        template=rung.template,
+        tags=one.tags,
+        strategy=rung.strategy,
+        single_zone=rung.single_zone and ask.count > 1,
+        single_type=rung.single_type and ask.count > 1,
+        placement_group=group,
+        reservation=rung.reservation,
+        open_reservations=rung.open_reservations,
+    )
+
+
+def _failure(run: GangRun, end: GiveUp) -> Failure:
+    """Say why a gang came to nothing: what EC2 said, else what was known before it was asked."""
+    dropped = [one for part in run.slices for one in part.part.choice.dropped]
+    if run.attempts or run.shut or not dropped or any(one.leg.rungs for one in run.slices):
+        return Failure.of_ladder(end)
+    said = list(dict.fromkeys(str(one) for one in dropped))
+    more = f" (and {len(said) - 3} more)" if len(said) > 3 else ""
+    first = dropped[0]
+    hopeless = all(one.is_hopeless for one in dropped)
+    return Failure.of_ladder(GiveUp(first.code, "; ".join(said[:3]) + more, first.verdict, hopeless))
