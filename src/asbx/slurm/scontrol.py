@@ -112,19 +112,23 @@ class Slurm:
         self._set_requeue(job_ids, 0)
 
     def postpone(self, job_id: int, delay: timedelta) -> None:
-        """Let Slurm start the job no sooner than so much later.
+        """Let Slurm start the job no sooner than so much later; of a heterogeneous job all components.
 
         Only once it is PENDING: the requeue itself sets a time of its own, two minutes from then (seen on 22.05.8).
         """
         when = f"starttime=now+{round(delay.total_seconds())}"
-        self._commands.run("scontrol", "update", f"jobid={self._label(job_id)}", when)
+        self._commands.run("scontrol", "update", f"jobid={self._whole(job_id)}", when)
 
     def hold(self, job_id: int) -> None:
         """Hold a job as its user would have (scontrol(1), uhold), so that its user can release it."""
-        self._commands.run("scontrol", "uhold", self._label(job_id))
+        self._commands.run("scontrol", "uhold", self._whole(job_id))
 
     def _label(self, job_id: int) -> str:
         return self._labels.get(job_id, str(job_id))
+
+    def _whole(self, job_id: int) -> str:
+        """Return what scontrol calls a job with all its components, which start together or not at all."""
+        return self._label(job_id).partition("+")[0]
 
     def _requeue(self, job_ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
         """Yield whether Slurm may requeue each of these jobs; numbers only, so nothing can be forged."""
@@ -155,7 +159,8 @@ class Slurm:
         if len(self._labels) > _MOST_LABELS:
             self._labels.clear()
         self._labels.update({one.facts.job_id: one.label for one in mine if not one.label.isdecimal()})
-        return tuple(one.facts for one in mine)
+        # The pending tasks of an array that never started are several rows under the array's number.
+        return tuple({one.facts.job_id: one.facts for one in mine}.values())
 
     def _queued(self, job_ids: Sequence[int]) -> tuple[QueuedJob, ...]:
         jobs = f"--jobs={','.join(map(str, job_ids))}"
