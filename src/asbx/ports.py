@@ -250,6 +250,9 @@ class Ledger(Protocol):
     def has_history(self, nodes: Sequence[str]) -> bool:
         """Return whether every one of these nodes was bound at some time: then nothing of them is unknown."""
 
+    def register(self, nodes: Sequence[str], at: datetime) -> None:
+        """Note that slurmd of these nodes has registered, on the live bindings that do not say so yet."""
+
     def release(self, nodes: Sequence[str], at: datetime) -> None:
         """Close the live bindings of these nodes."""
 
@@ -264,7 +267,10 @@ class Ledger(Protocol):
         """Return every shortage remembered, by key."""
 
     def change_shortage(self, key: str, change: Callable[[Shortage | None], Shortage | None]) -> Shortage | None:
-        """Read one, let `change` say what becomes of it (None: forget it), write and return that, in one transaction."""
+        """Read one, let `change` say what becomes of it (None: forget it), write and return that: one transaction.
+
+        `change` must not use the ledger: it runs while nobody else may write.
+        """
 
     def add_resource(self, resource: Resource) -> None:
         """Keep that something is made in EC2; again: its `used_at` moves on, and it is not removed any more."""

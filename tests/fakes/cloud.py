@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 
 from tests.fakes.faults import Faults
 
-from asbx.config.limits import DESCRIBE_BATCH, FLEET_MAX_NODES, TAG_BATCH, TERMINATE_BATCH
+from asbx.config.limits import DESCRIBE_BATCH, FLEET_MAX_NODES, TAG_BATCH, TERMINATE_BATCH, TOPOLOGY_BATCH
 from asbx.errors import AsbxError
+from asbx.model.catalogue import TemplateChange
 from asbx.model.market import (
     FleetAnswer,
     FleetOrder,
@@ -20,12 +21,15 @@ from asbx.model.market import (
     Market,
     Pool,
     Refusal,
+    Template,
     Verdict,
 )
 from asbx.ports import Clock, CloudError
 
 PoolKey = tuple[str, str, Market]  # type, zone, market
 _ENDING = (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED)
+_SPREAD_ROOM = 7  # instances in each zone of a spread group (EC2 user guide, "Placement strategies")
+_NOT_FOUND = "InvalidLaunchTemplateName.NotFoundException"
 
 
 def cloud_error(code: str, verdict: Verdict, why: str = "") -> CloudError:
@@ -35,10 +39,11 @@ def cloud_error(code: str, verdict: Verdict, why: str = "") -> CloudError:
 
 @dataclass
 class Machine:
-    """What the fake knows of an instance."""
+    """What the fake knows of an instance. reservation: the capacity reservation whose place it takes."""
 
     instance: Instance
     launched_at: datetime
+    reservation: str = ""
     ended_at: datetime | None = None
 
 
@@ -47,6 +52,10 @@ class FakeCloud:
     """The door `Cloud`. calls: EC2 action -> how many the real adapter would have made at best.
 
     capacity: room by (type, zone, market); pools not named have no limit. not_offered: (type, zone).
+    group_capacity: of that, how much can be placed in one placement group. reserved: room by capacity reservation.
+    groups: strategy by name of placement group. group_limit: how many there may be.
+    templates: base and change by name of derived launch template.
+    networks: network nodes by instance, for those whose topology EC2 tells.
     show_after, address_after, boot_after, end_after: time from the launch (the end) until describe shows the
     instance, its address, `running` (`terminated`).
     """
@@ -54,6 +63,12 @@ class FakeCloud:
     clock: Clock
     capacity: dict[PoolKey, int] = field(default_factory=dict)
     not_offered: frozenset[tuple[str, str]] = frozenset()
+    group_capacity: dict[PoolKey, int] = field(default_factory=dict)
+    reserved: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+    group_limit: int = 500
+    templates: dict[str, tuple[Template, TemplateChange]] = field(default_factory=dict)
+    networks: dict[str, tuple[str, ...]] = field(default_factory=dict)
     show_after: timedelta = timedelta(0)
     address_after: timedelta = timedelta(0)
     boot_after: timedelta = timedelta(seconds=20)
@@ -63,6 +78,7 @@ class FakeCloud:
     _answers: dict[str, tuple[FleetOrder, FleetAnswer]] = field(default_factory=dict)
     _machines: dict[str, Machine] = field(default_factory=dict)
     _faults: Faults = field(default_factory=Faults)
+    _removed: set[str] = field(default_factory=set)  # names of templates that are gone
 
     # -- the door
 
@@ -126,21 +142,65 @@ class FakeCloud:
                 machine = self._machines[instance_id]
                 machine.instance = replace(machine.instance, tags=machine.instance.tags | dict(tags))
 
+    def make_group(self, name: str, strategy: str, tags: Mapping[str, str]) -> None:
+        """Make a placement group, unless one of that name is there."""
+        del tags
+        self.calls["CreatePlacementGroup"] += 1
+        with self._faults.call("make_group"):
+            if name not in self.groups and len(self.groups) >= self.group_limit:
+                raise cloud_error("PlacementGroupLimitExceeded", Verdict.QUOTA, name)
+            self.groups.setdefault(name, strategy)
+
+    def remove_group(self, name: str) -> bool:
+        """Remove a placement group that no instance is in; one that ends is still in it."""
+        self.calls["DeletePlacementGroup"] += 1
+        with self._faults.call("remove_group"):
+            for instance in self.all():
+                if instance.placement_group == name and instance.state is not InstanceState.TERMINATED:
+                    return False
+            self.groups.pop(name, None)
+            return True
+
+    def make_template(self, name: str, base: Template, change: TemplateChange, tags: Mapping[str, str]) -> Template:
+        """Make a derived template, unless one of that name is there."""
+        del tags
+        self.calls["CreateLaunchTemplate"] += 1
+        with self._faults.call("make_template"):
+            if base.name in self._removed:
+                raise cloud_error(_NOT_FOUND, Verdict.NOT_FOUND, base.name)
+            self.templates.setdefault(name, (base, change))
+            self._removed.discard(name)
+            return Template(name=name, version="1")
+
+    def remove_template(self, name: str) -> None:
+        """Remove a derived template; instances launched from it stay."""
+        self.calls["DeleteLaunchTemplate"] += 1
+        with self._faults.call("remove_template"):
+            if self.templates.pop(name, None):
+                self._removed.add(name)
+
+    def topology(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Return the network nodes of those that run and have any."""
+        self._count("DescribeInstanceTopology", len(instance_ids), TOPOLOGY_BATCH)
+        with self._faults.call("topology"):
+            wanted = [self._machines[key] for key in dict.fromkeys(instance_ids) if key in self._machines]
+            running = [shown.instance_id for shown in self._shown(wanted) if shown.state is InstanceState.RUNNING]
+            return {name: self.networks[name] for name in running if name in self.networks}
+
     # -- the other side
 
     def fail_next(self, method: str, error: AsbxError, *, times: int = 1, after: bool = False) -> None:
         """Let the next calls of a method fail; after: EC2 has done it, the answer is lost."""
         self._faults.add(method, error, times=times, after=after)
 
-    def kill(self, instance_id: str) -> None:
-        """End an instance, if it is there and alive; its room is free again."""
+    def kill(self, instance_id: str, reason: str = "Client.UserInitiatedShutdown") -> None:
+        """End an instance, if it is there and alive; its room is free again. reason: EC2's StateReason code."""
         machine = self._machines.get(instance_id)
         if machine is None or machine.ended_at is not None:
             return
         machine.ended_at = self.clock.now()
-        key = (machine.instance.instance_type, machine.instance.zone, machine.instance.market)
-        if key in self.capacity:
-            self.capacity[key] += 1
+        machine.instance = replace(machine.instance, state_reason=reason)
+        self._take(_key(machine.instance), machine.reservation, -1)
 
     def all(self) -> tuple[Instance, ...]:
         """Return every instance ever launched, as it is now, shown or not."""
@@ -158,19 +218,21 @@ class FakeCloud:
             raise cloud_error("IdempotentParameterMismatch", Verdict.INVALID, f"token {order.token}")
         return answer
 
-    @staticmethod
-    def _refuse_impossible(order: FleetOrder) -> None:
-        kinds = {pool.instance_type for pool in order.pools}
+    def _refuse_impossible(self, order: FleetOrder) -> None:
         if not order.pools or not 0 < order.count <= FLEET_MAX_NODES or order.minimum > order.count:
             raise cloud_error("InvalidParameterValue", Verdict.INVALID, "pools, count or minimum")
-        if order.minimum and not (order.single_zone or len(kinds) == 1):
+        if order.minimum and not (order.single_zone or order.single_type):
             # CreateFleet: MinTargetCapacity needs SingleAvailabilityZone or SingleInstanceType.
             raise cloud_error("InvalidParameterCombination", Verdict.INVALID, "a minimum over zones and types")
+        for pool in order.pools:
+            if (pool.template or order.template).name in self._removed:
+                raise cloud_error(_NOT_FOUND, Verdict.NOT_FOUND, (pool.template or order.template).name)
 
     def _fulfil(self, order: FleetOrder) -> FleetAnswer:
         fleet_id = f"fleet-{len(self._answers) + 1}"
         shares, refusals = self._choose(order)
-        if sum(shares.values()) < order.minimum:
+        # EC2 keeps no minimum for Capacity Blocks: its user guide says that a fleet launches what fits there.
+        if sum(shares.values()) < order.minimum and order.market is not Market.CAPACITY_BLOCK:
             return FleetAnswer(fleet_id, (), refusals)
         launched: list[Launched] = []
         for number, (pool, share) in enumerate(shares.items()):
@@ -179,10 +241,12 @@ class FakeCloud:
         return FleetAnswer(fleet_id, tuple(launched), refusals)
 
     def _choose(self, order: FleetOrder) -> tuple[dict[Pool, int], tuple[Refusal, ...]]:
-        if not order.single_zone:
-            return self._fill(order, order.pools)
-        zones = dict.fromkeys(_zone(pool) for pool in order.pools)
-        tries = [self._fill(order, [pool for pool in order.pools if _zone(pool) == zone]) for zone in zones]
+        """Fill from one zone, one type, or all; of several that would do, from the one with most room."""
+        choices: dict[tuple[str, str], list[Pool]] = {}
+        for pool in order.pools:
+            alike = (_zone(pool) if order.single_zone else "", pool.instance_type if order.single_type else "")
+            choices.setdefault(alike, []).append(pool)
+        tries = [self._fill(order, pools) for pools in choices.values()]
         best = max(tries, key=lambda found: sum(found[0].values()))
         if sum(best[0].values()) == order.count:
             return best
@@ -198,18 +262,42 @@ class FakeCloud:
             if (pool.instance_type, _zone(pool)) in self.not_offered:
                 refusals.append(_refusal(pool, "Unsupported", Verdict.NOT_OFFERED))
                 continue
-            share = min(missing, self.capacity.get((pool.instance_type, _zone(pool), order.market), missing))
+            if order.placement_group and order.placement_group not in self.groups:
+                refusals.append(_refusal(pool, "InvalidPlacementGroup.Unknown", Verdict.NOT_FOUND))
+                continue
+            share = max(0, min(missing, self._room(order, pool, order.count - missing)))
             missing -= share
             if share:
                 shares[pool] = share
             if missing:
-                refusals.append(_refusal(pool, "InsufficientInstanceCapacity", Verdict.CAPACITY))
+                code = "ReservationCapacityExceeded" if order.reservation else "InsufficientInstanceCapacity"
+                refusals.append(_refusal(pool, code, Verdict.CAPACITY))
         return shares, tuple(refusals)
 
-    def _start(self, order: FleetOrder, pool: Pool, reservation: str, index: int) -> Launched:
+    def _room(self, order: FleetOrder, pool: Pool, chosen: int) -> int:
+        """Return how many more fit in a pool. chosen: how many of this order go elsewhere in its placement group."""
         key = (pool.instance_type, _zone(pool), order.market)
-        if key in self.capacity:
-            self.capacity[key] -= 1
+        if order.reservation:
+            room = self.reserved.get(order.reservation, order.count) - chosen
+        else:
+            room = self.capacity.get(key, order.count)
+        if not order.placement_group:
+            return room
+        inside = [one for one in self.alive() if one.placement_group == order.placement_group]
+        if self.groups[order.placement_group] == "spread":
+            room = min(room, _SPREAD_ROOM - chosen - sum(one.zone == key[1] for one in inside))
+        placed = sum(_key(one) == key for one in inside)
+        return min(room, self.group_capacity.get(key, order.count + placed) - placed)
+
+    def _take(self, key: PoolKey, reservation: str, count: int) -> None:
+        """Take room away, or give it back."""
+        if reservation in self.reserved:
+            self.reserved[reservation] -= count
+        elif key in self.capacity:
+            self.capacity[key] -= count
+
+    def _start(self, order: FleetOrder, pool: Pool, reservation: str, index: int) -> Launched:
+        self._take((pool.instance_type, _zone(pool), order.market), order.reservation, 1)
         number = len(self._machines) + 1
         address = f"127.7.{number // 250}.{number % 250 + 1}"
         instance = Instance(
@@ -225,9 +313,20 @@ class FakeCloud:
             index,
             self.clock.now(),
             dict(order.tags),
+            order.placement_group,
+            self._efa((pool.template or order.template).name),
         )
-        self._machines[instance.instance_id] = Machine(instance, self.clock.now())
+        self._machines[instance.instance_id] = Machine(instance, self.clock.now(), order.reservation)
         return Launched(instance.instance_id, pool.instance_type, _zone(pool), pool.subnet_id, order.market)
+
+    def _efa(self, template: str) -> int:
+        """Return how many EFA interfaces a derived template gives; a base template has none."""
+        if template not in self.templates:
+            return 0
+        base, change = self.templates[template]
+        if not change.interfaces:
+            return self._efa(base.name)
+        return sum(interface.kind != "interface" for interface in change.interfaces)
 
     # -- how an instance looks as time goes by
 
@@ -259,3 +358,7 @@ def _refusal(pool: Pool, code: str, verdict: Verdict) -> Refusal:
 def _zone(pool: Pool) -> str:
     """Return a pool's zone; where an order names none, `subnet-x` lies in zone x."""
     return pool.zone or f"us-east-2{pool.subnet_id[-1]}"
+
+
+def _key(instance: Instance) -> PoolKey:
+    return instance.instance_type, instance.zone, instance.market

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from threading import Lock
 
 from tests.fakes.faults import Faults
 
@@ -14,7 +15,7 @@ from asbx.errors import AsbxError, LedgerError
 from asbx.model.event import Event
 from asbx.model.job import Request
 from asbx.model.market import Instance
-from asbx.model.record import Attempt, Binding, InstanceRow, Intent
+from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 
 def _refuse(code: str, what: str) -> LedgerError:
@@ -37,6 +38,10 @@ class FakeLedger:
     _attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     _instances: dict[str, InstanceRow] = field(default_factory=dict)
     _bindings: list[Binding] = field(default_factory=list)
+    _shortages: dict[str, Shortage] = field(default_factory=dict)
+    _resources: dict[tuple[ResourceKind, str], Resource] = field(default_factory=dict)
+    _setbacks: dict[int, Setback] = field(default_factory=dict)
+    _turn: Lock = field(default_factory=Lock)
     _events: list[tuple[datetime, Event]] = field(default_factory=list)
     _faults: Faults = field(default_factory=Faults)
 
@@ -79,7 +84,7 @@ class FakeLedger:
         """Keep an intent; refuse another launch under the same id."""
         with self._faults.call("add_intent"):
             kept = self._intents.setdefault(intent.intent_id, replace(intent, created_at=_aware(intent.created_at)))
-            if replace(kept, created_at=intent.created_at) != intent:
+            if replace(kept, created_at=intent.created_at, considered=intent.considered) != intent:
                 raise _refuse("ledger-differs", f"intent {intent.intent_id}")
 
     def intents(self, request_id: str) -> tuple[Intent, ...]:
@@ -185,6 +190,16 @@ class FakeLedger:
         with self._faults.call("has_history"):
             return set(nodes) <= {binding.node for binding in self._bindings}
 
+    def register(self, nodes: Sequence[str], at: datetime) -> None:
+        """Note that slurmd of these nodes has registered, on the live bindings that do not say so yet."""
+        with self._faults.call("register"):
+            self._bindings = [
+                replace(binding, registered_at=_aware(at))
+                if binding.node in nodes and not binding.released_at and not binding.registered_at
+                else binding
+                for binding in self._bindings
+            ]
+
     def release(self, nodes: Sequence[str], at: datetime) -> None:
         """Close the live bindings of these nodes."""
         with self._faults.call("release"):
@@ -209,6 +224,65 @@ class FakeLedger:
             for instance_id, price in prices.items():
                 if instance_id in self._instances:
                     self._instances[instance_id] = replace(self._instances[instance_id], price=price)
+
+    # -- what is remembered between requests
+
+    def shortages(self) -> tuple[Shortage, ...]:
+        """Return every shortage remembered, by key."""
+        with self._faults.call("shortages"):
+            return tuple(self._shortages[key] for key in sorted(self._shortages))
+
+    def change_shortage(self, key: str, change: Callable[[Shortage | None], Shortage | None]) -> Shortage | None:
+        """Read one, change it and write it, while no other thread does."""
+        with self._faults.call("change_shortage"), self._turn:
+            new = change(self._shortages.get(key))
+            if new is None:
+                self._shortages.pop(key, None)
+            else:
+                _aware(new.since)
+                _aware(new.closed_until)
+                self._shortages[key] = replace(new, key=key)
+            return new
+
+    def add_resource(self, resource: Resource) -> None:
+        """Keep that something is made in EC2; again: its `used_at` moves on; after its removal it is new."""
+        with self._faults.call("add_resource"):
+            key = (resource.kind, resource.name)
+            kept = self._resources.get(key)
+            if kept is not None and kept.removed_at is None:
+                resource = replace(kept, used_at=max(kept.used_at, _aware(resource.used_at)))
+            self._resources[key] = replace(
+                resource, created_at=_aware(resource.created_at), used_at=_aware(resource.used_at), removed_at=None
+            )
+
+    def resources(self, kind: ResourceKind) -> tuple[Resource, ...]:
+        """Return what is not removed, oldest first."""
+        with self._faults.call("resources"):
+            mine = [each for each in self._resources.values() if each.kind == kind and each.removed_at is None]
+            return tuple(sorted(mine, key=lambda each: (each.created_at, each.name)))
+
+    def end_resource(self, kind: ResourceKind, name: str, at: datetime) -> None:
+        """Note that something is removed from EC2; the first removal stands."""
+        with self._faults.call("end_resource"):
+            kept = self._resources.get((kind, name))
+            if kept is not None and kept.removed_at is None:
+                self._resources[kind, name] = replace(kept, removed_at=_aware(at))
+
+    def setbacks(self, job_ids: Iterable[int]) -> dict[int, Setback]:
+        """Return how these jobs' launches have failed so far, for those that have."""
+        with self._faults.call("setbacks"):
+            return {job_id: self._setbacks[job_id] for job_id in job_ids if job_id in self._setbacks}
+
+    def set_setback(self, setback: Setback) -> None:
+        """Keep a job's setback, in the place of an earlier one."""
+        with self._faults.call("set_setback"):
+            self._setbacks[setback.job_id] = replace(setback, at=_aware(setback.at))
+
+    def clear_setbacks(self, job_ids: Iterable[int]) -> None:
+        """Forget the setbacks of jobs whose nodes came."""
+        with self._faults.call("clear_setbacks"):
+            for job_id in job_ids:
+                self._setbacks.pop(job_id, None)
 
     # -- events
 

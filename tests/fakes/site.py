@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes.catalogue import FakeCatalogue
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.ledger import FakeLedger
@@ -58,6 +59,7 @@ class Site:
     ledger: FakeLedger = field(default_factory=FakeLedger)
     recorder: FakeRecorder = field(default_factory=FakeRecorder)
     prices: FakePrices = field(default_factory=FakePrices)
+    catalogue: FakeCatalogue = field(default_factory=FakeCatalogue)
     cloud: FakeCloud = field(init=False)
     scheduler: FakeScheduler = field(default_factory=lambda: FakeScheduler(NODES))
 
@@ -68,7 +70,16 @@ class Site:
     @property
     def doors(self) -> Doors:
         """Return the doors."""
-        return Doors(self.config, self.cloud, self.scheduler, self.ledger, self.prices, self.clock, self.recorder)
+        return Doors(
+            self.config,
+            self.cloud,
+            self.scheduler,
+            self.ledger,
+            self.prices,
+            self.clock,
+            self.recorder,
+            self.catalogue,
+        )
 
     def ask(self, nodes: str, *jobs: tuple[int, str] | tuple[int, str, str], request_id: str = "r-1") -> Request:
         """Return a resume request now. jobs: (id, nodes) or (id, all nodes of the job, nodes to resume)."""

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from asbx.aws.answers import VERDICTS, fleet_answer, instances, verdict_of
-from asbx.model.market import Market, Verdict
+from asbx.aws.answers import _CODES, VERDICTS, fleet_answer, instances, verdict_of
+from asbx.model.market import Instance, Market, Verdict
 
 
 def test_all_ids_of_a_group_are_ours() -> None:
@@ -54,6 +54,8 @@ def test_an_empty_answer_is_empty() -> None:
         ("InsufficientInstanceCapacity", 500, Verdict.CAPACITY),
         ("VcpuLimitExceeded", 400, Verdict.QUOTA),
         ("InsufficientFreeAddressesInSubnet", 400, Verdict.ADDRESSES),
+        ("PlacementGroupLimitExceeded", 400, Verdict.QUOTA),
+        ("InvalidCapacityReservationState.PendingActivation", 400, Verdict.CAPACITY),
         ("UnauthorizedOperation", 403, Verdict.PERMISSION),
         ("BrandNewCode", 503, Verdict.TRANSIENT),
         ("BrandNewCode", 400, Verdict.UNKNOWN),
@@ -64,8 +66,14 @@ def test_codes_mean_what_the_table_says(code: str, status: int, verdict: Verdict
     assert verdict_of(code, status) == verdict
 
 
+def test_no_code_stands_in_two_rows() -> None:
+    """A code means one thing."""
+    codes = [code for row in _CODES.values() for code in row.split()]
+    assert len(codes) == len(set(codes))
+
+
 def test_every_verdict_has_codes_but_unknown() -> None:
-    """No row of the table is empty, and no code stands in two rows."""
+    """No row of the table is empty."""
     assert set(VERDICTS.values()) == set(Verdict) - {Verdict.UNKNOWN}
 
 
@@ -85,3 +93,36 @@ def test_the_address_is_of_device_0_on_card_0() -> None:
     }
     (instance,) = instances({"Reservations": [{"ReservationId": "r-1", "Instances": [item]}]})
     assert (instance.private_ip, instance.reservation_id) == ("10.0.0.7", "r-1")
+
+
+def _described(**fields: object) -> Instance:
+    item = {"InstanceId": "i-1", "State": {"Name": "running"}} | fields
+    (instance,) = instances({"Reservations": [{"ReservationId": "r-1", "Instances": [item]}]})
+    return instance
+
+
+def test_placement_and_efa_are_told() -> None:
+    """The group by name, and how many interfaces are EFA of either kind."""
+    kinds = ("efa", "efa-only", "interface")
+    instance = _described(
+        Placement={"AvailabilityZone": "us-east-2a", "GroupName": "g"},
+        NetworkInterfaces=[{"InterfaceType": kind} for kind in kinds],
+    )
+    assert (instance.placement_group, instance.efa, instance.zone) == ("g", 2, "us-east-2a")
+    assert (_described().placement_group, _described().efa) == ("", 0)
+
+
+def test_a_reason_is_told_once_it_ended() -> None:
+    """EC2 gives a pending instance a reason too; only that of an end is kept."""
+    assert _described(StateReason={"Code": "Server.SpotInstanceTermination"}).state_reason == (
+        "Server.SpotInstanceTermination"
+    )
+    assert _described(StateReason={"Code": "pending"}).state_reason == ""
+    assert _described().state_reason == ""
+
+
+def test_a_block_is_a_market_of_its_own() -> None:
+    """Both answers call it by its life cycle."""
+    assert _described(InstanceLifecycle="capacity-block").market is Market.CAPACITY_BLOCK
+    answer = fleet_answer({"Instances": [{"InstanceIds": ["i-1"], "Lifecycle": "capacity-block"}]})
+    assert answer.launched[0].market is Market.CAPACITY_BLOCK

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import pytest
@@ -12,15 +13,52 @@ from botocore.validate import ParamValidator
 from tests.fakes.samples import POOLS
 
 from asbx.aws.requests import create_fleet
-from asbx.model.market import FleetOrder, Market, Template
+from asbx.model.market import FleetOrder, Market, Pool, Template
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 TAGS = (("ManagedBy", "aws-slurm-burst"), ("asbx:cluster", "lab"), ("asbx:intent", "0" * 32))
+EFA = Template(name="asbx-efa", version="1")
+EFA_POOLS = (
+    Pool("hpc7a.96xlarge", "subnet-b", "us-east-2b", template=EFA),
+    Pool("hpc6a.48xlarge", "subnet-b", "us-east-2b", template=EFA),
+    Pool("c6i.32xlarge", "subnet-b", "us-east-2b"),
+)
+GANG: dict[str, Any] = {"count": 4, "minimum": 4, "tags": TAGS, "single_zone": True}
+BASE = Template("lt-1", version="3")
+
+
+def _order(number: int, market: Market, pools: tuple[Pool, ...], template: Template, **fields: Any) -> FleetOrder:
+    return FleetOrder("0" * 32 + f"-{number}", market, pools=pools, template=template, **fields)
+
+
 ORDERS = {
-    "fleet-gang-on-demand": FleetOrder("0" * 32 + "-1", Market.ON_DEMAND, 4, 4, POOLS, Template("lt-1", version="3"),
-                                       TAGS, single_zone=True),
-    "fleet-loose-spot": FleetOrder("0" * 32 + "-2", Market.SPOT, 7, 0, POOLS, Template(name="asbx"), TAGS),
-}  # fmt: skip
+    "fleet-gang-on-demand": _order(1, Market.ON_DEMAND, POOLS, BASE, **GANG, single_type=True),
+    "fleet-loose-spot": _order(2, Market.SPOT, POOLS, Template(name="asbx"), count=7, minimum=0, tags=TAGS),
+    "fleet-gang-efa": _order(
+        3,
+        Market.ON_DEMAND,
+        EFA_POOLS,
+        BASE,
+        **GANG,
+        single_type=True,
+        placement_group="asbx-lab-12",
+        open_reservations=True,
+    ),
+    "fleet-gang-spot": _order(4, Market.SPOT, POOLS, BASE, **GANG, strategy="capacity-optimized-prioritized"),
+    "fleet-reserved": _order(
+        5,
+        Market.ON_DEMAND,
+        POOLS[:1],
+        Template(name="asbx-reserved", version="1"),
+        **GANG,
+        strategy="lowest-price",
+        reservation="cr-1",
+        open_reservations=True,
+    ),
+    "fleet-block": _order(
+        6, Market.CAPACITY_BLOCK, POOLS[:1], Template(name="asbx-block", version="1"), **GANG, reservation="cr-2"
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ORDERS)
@@ -44,3 +82,18 @@ def test_the_sdk_accepts_it(name: str) -> None:
 def test_a_token_fits_ec2() -> None:
     """64 ASCII characters at most (EC2 API reference)."""
     assert all(len(order.token) <= 64 and order.token.isascii() for order in ORDERS.values())
+
+
+def test_priorities_run_over_all_templates() -> None:
+    """Pools keep their rank when neighbours with another template stand in a group of their own."""
+    made = create_fleet(ORDERS["fleet-gang-efa"])
+    configs = made["LaunchTemplateConfigs"]
+    assert [len(config["Overrides"]) for config in configs] == [2, 1]
+    assert [item["Priority"] for config in configs for item in config["Overrides"]] == [0, 1, 2]
+
+
+def test_a_block_gets_no_options() -> None:
+    """EC2 refuses reservation options beside a Capacity Block, and documents no others for one."""
+    made = create_fleet(ORDERS["fleet-block"])
+    assert not {"OnDemandOptions", "SpotOptions"} & made.keys()
+    assert made["TargetCapacitySpecification"]["DefaultTargetCapacityType"] == "capacity-block"

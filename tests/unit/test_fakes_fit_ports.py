@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.fakes.catalogue import FakeCatalogue
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.ledger import FakeLedger
@@ -11,11 +12,12 @@ from tests.fakes.scheduler import FakeScheduler
 
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Market
-from asbx.ports import Clock, Cloud, Ledger, Prices, Recorder, Scheduler
+from asbx.ports import Catalogue, Clock, Cloud, Ledger, Prices, Recorder, Scheduler
 
 
 def test_fakes_fit_their_doors() -> None:
     """Every fake can be passed where its door is asked for (mypy is the judge; this line runs them)."""
+    catalogue: Catalogue = FakeCatalogue()
     clock: Clock = FakeClock()
     cloud: Cloud = FakeCloud(clock)
     ledger: Ledger = FakeLedger()
@@ -23,7 +25,9 @@ def test_fakes_fit_their_doors() -> None:
     recorder: Recorder = FakeRecorder()
     scheduler: Scheduler = FakeScheduler()
     ledger.check()
+    assert catalogue.types(["c7i.large"])
     assert not cloud.owned("slurm")
+    assert cloud.remove_group("unknown")
     assert not scheduler.nodes()
     assert prices.hourly("c7i.large", "us-east-2a", Market.SPOT)
     recorder.record(Event(EventKind.PLAN_NOTE, "said"))

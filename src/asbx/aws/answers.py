@@ -15,33 +15,48 @@ from asbx.model.market import FleetAnswer, Instance, InstanceState, Launched, Ma
 _CODES: dict[Verdict, str] = {
     Verdict.CAPACITY: """InsufficientInstanceCapacity UnfulfillableCapacity InsufficientHostCapacity
         InsufficientReservedInstanceCapacity ReservationCapacityExceeded InsufficientVolumeCapacity
-        InsufficientCapacity""",
+        InsufficientCapacity InsufficientReservedInstancesCapacity InsufficientCapacityOnHost
+        InvalidCapacityReservationState.PendingActivation InvalidCapacityReservationState.Unavailable
+        InvalidCapacityReservationState UnavailableHostRequirements""",
     # CreateFleet says InvalidFleetConfiguration of a pool whose type is not sold in its zone (hashicorp/packer #9946).
-    Verdict.NOT_OFFERED: "Unsupported UnsupportedOperation InvalidFleetConfiguration",
+    Verdict.NOT_OFFERED: """Unsupported UnsupportedOperation UnsupportedException InvalidFleetConfiguration
+        VolumeTypeNotAvailableInZone""",
     Verdict.PRICE: "SpotMaxPriceTooLow",
     Verdict.ADDRESSES: "InsufficientFreeAddressesInSubnet InsufficientAddressCapacity",
     Verdict.QUOTA: """VcpuLimitExceeded MaxSpotInstanceCountExceeded MaxFleetCountExceeded VolumeLimitExceeded
-        InstanceLimitExceeded PendingVerification""",
+        InstanceLimitExceeded PendingVerification PlacementGroupLimitExceeded MaxTemplateLimitExceeded
+        MaxTemplateVersionLimitExceeded MaxIOPSLimitExceeded NetworkInterfaceLimitExceeded ResourceLimitExceeded
+        MaxConfigLimitExceededException TargetCapacityLimitExceededException""",
     Verdict.THROTTLED: """RequestLimitExceeded Throttling ThrottlingException ThrottledException RequestThrottled
         RequestThrottledException TooManyRequestsException BandwidthLimitExceeded LimitExceededException SlowDown
         EC2ThrottledException ProvisionedThroughputExceededException PriorRequestNotComplete""",
     Verdict.TRANSIENT: """InternalError InternalFailure ServiceUnavailable Unavailable RequestTimeout
-        RequestTimeoutException""",
+        RequestTimeoutException ServerInternal RetryableError""",
     Verdict.INVALID: """InvalidParameterValue InvalidParameterCombination InvalidParameter MissingParameter
         ValidationError InvalidAMIID.Malformed InvalidUserData.Malformed InvalidInstanceType
         InvalidInstanceType.NotFound IdempotentParameterMismatch RequestResourceCountExceeded InvalidAction
-        InvalidFleetConfig TagLimitExceeded""",
+        InvalidFleetConfig TagLimitExceeded InvalidClientToken InvalidRequest InvalidInput MissingInput
+        InvalidParameterDependency InvalidPermission.Malformed InvalidBlockDeviceMapping InvalidAMIID.Unavailable
+        InvalidLaunchTemplateId.Malformed InvalidLaunchTemplateName.MalformedException InvalidSubnetID.Malformed
+        InvalidGroupId.Malformed InvalidSecurityGroupId.Malformed InvalidPlacementGroupId.Malformed
+        InvalidCapacityReservationId.Malformed InvalidIamInstanceProfileArn.Malformed
+        InvalidInterface.IpAddressLimitExceeded PrivateIpAddressLimitExceeded SecurityGroupsPerInstanceLimitExceeded
+        SecurityGroupsPerInterfaceLimitExceeded VolumeIOPSLimit ResourceCountExceeded InvalidFilter InvalidNextToken InvalidMaxResults NoSuchVersion""",
     Verdict.PERMISSION: """UnauthorizedOperation AccessDenied AccessDeniedException AuthFailure
         AuthFailure.ServiceLinkedRoleCreationNotPermitted OptInRequired ExpiredToken ExpiredTokenException
-        RequestExpired InvalidClientTokenId UnrecognizedClientException SignatureDoesNotMatch""",
+        RequestExpired Blocked OperationNotPermitted InvalidClientTokenId
+        UnrecognizedClientException SignatureDoesNotMatch""",
     Verdict.NOT_FOUND: """InvalidInstanceID.NotFound InvalidInstanceID.Malformed InvalidLaunchTemplateId.NotFound
         InvalidLaunchTemplateName.NotFoundException InvalidLaunchTemplateId.VersionNotFound InvalidSubnetID.NotFound
         InvalidAMIID.NotFound InvalidCapacityReservationId.NotFound InvalidPlacementGroup.Unknown QueueDoesNotExist
-        NoSuchEntity ParameterNotFound InvalidGroup.NotFound InvalidID""",
+        NoSuchEntity ParameterNotFound InvalidGroup.NotFound InvalidID InvalidSubnetId.NotFound
+        InvalidSecurityGroupID.NotFound InvalidKeyPair.NotFound InvalidSnapshot.NotFound InvalidLaunchTargets
+        InvalidZone.NotFound NoSuchResourceException""",
     Verdict.EXISTS: """InvalidPlacementGroup.Duplicate InvalidPlacementGroup.InUse
         InvalidLaunchTemplateName.AlreadyExistsException EntityAlreadyExists""",
     Verdict.DRY_RUN: "DryRunOperation",
 }
+_EFA = ("efa", "efa-only")
 VERDICTS: dict[str, Verdict] = {code: verdict for verdict, codes in _CODES.items() for code in codes.split()}
 
 
@@ -65,7 +80,7 @@ def fleet_answer(raw: Mapping[str, Any]) -> FleetAnswer:
 def _launched(items: list[dict[str, Any]]) -> Iterator[Launched]:
     for item in items:
         override = (item.get("LaunchTemplateAndOverrides") or {}).get("Overrides") or {}
-        market = Market.SPOT if item.get("Lifecycle") == "spot" else Market.ON_DEMAND
+        market = _market(item.get("Lifecycle"))
         for instance_id in item.get("InstanceIds") or []:
             yield Launched(
                 instance_id=instance_id,
@@ -74,6 +89,11 @@ def _launched(items: list[dict[str, Any]]) -> Iterator[Launched]:
                 subnet_id=item.get("SubnetId") or override.get("SubnetId", ""),
                 market=market,
             )
+
+
+def _market(lifecycle: str | None) -> Market:
+    """Return the market of a life cycle; on-demand has none in DescribeInstances."""
+    return {"spot": Market.SPOT, "capacity-block": Market.CAPACITY_BLOCK}.get(lifecycle or "", Market.ON_DEMAND)
 
 
 def _refusal(item: Mapping[str, Any]) -> Refusal:
@@ -98,20 +118,30 @@ def instances(raw: Mapping[str, Any]) -> Iterator[Instance]:
 
 def _instance(item: Mapping[str, Any], reservation: str) -> Instance:
     launched = item.get("LaunchTime")
+    placement = item.get("Placement") or {}
     return Instance(
         instance_id=item["InstanceId"],
         instance_type=item.get("InstanceType", ""),
-        zone=(item.get("Placement") or {}).get("AvailabilityZone", ""),
+        zone=placement.get("AvailabilityZone", ""),
         subnet_id=item.get("SubnetId", ""),
         state=InstanceState((item.get("State") or {}).get("Name", "pending")),
-        market=Market.SPOT if item.get("InstanceLifecycle") == "spot" else Market.ON_DEMAND,
+        market=_market(item.get("InstanceLifecycle")),
         private_ip=_primary_address(item),
         private_dns=item.get("PrivateDnsName") or "",
         reservation_id=reservation,
         launch_index=int(item.get("AmiLaunchIndex") or 0),
         launched_at=launched if isinstance(launched, datetime) else datetime.fromtimestamp(0, UTC),
         tags={tag["Key"]: tag.get("Value", "") for tag in item.get("Tags") or []},
+        placement_group=placement.get("GroupName") or "",
+        efa=sum(one.get("InterfaceType") in _EFA for one in item.get("NetworkInterfaces") or []),
+        state_reason=_ended(item),
     )
+
+
+def _ended(item: Mapping[str, Any]) -> str:
+    """Return why an instance ended. One that starts has a reason too (`pending`), which tells nothing."""
+    code = str((item.get("StateReason") or {}).get("Code") or "")
+    return code if code.startswith(("Client.", "Server.")) else ""
 
 
 def _primary_address(item: Mapping[str, Any]) -> str:

@@ -53,10 +53,14 @@ def _instance(item: ET.Element, space: str) -> dict[str, Any]:
     return {
         "InstanceId": item.findtext(f"{space}instanceId", ""),
         "InstanceType": item.findtext(f"{space}instanceType", ""),
-        "Placement": {"AvailabilityZone": item.findtext(f"{space}placement/{space}availabilityZone", "")},
+        "Placement": {
+            "AvailabilityZone": item.findtext(f"{space}placement/{space}availabilityZone", ""),
+            "GroupName": item.findtext(f"{space}placement/{space}groupName", ""),
+        },
         "SubnetId": item.findtext(f"{space}subnetId", ""),
         "State": {"Name": item.findtext(f"{space}instanceState/{space}name", "pending")},
         "InstanceLifecycle": item.findtext(f"{space}instanceLifecycle", ""),
+        "StateReason": {"Code": item.findtext(f"{space}stateReason/{space}code", "")},
         "PrivateIpAddress": item.findtext(f"{space}privateIpAddress", ""),
         "PrivateDnsName": item.findtext(f"{space}privateDnsName", ""),
         "AmiLaunchIndex": int(item.findtext(f"{space}amiLaunchIndex", "0")),
@@ -73,6 +77,7 @@ def _interface(item: ET.Element, space: str) -> dict[str, Any]:
     attachment = f"{space}attachment/{space}"
     return {
         "PrivateIpAddress": item.findtext(f"{space}privateIpAddress", ""),
+        "InterfaceType": item.findtext(f"{space}interfaceType", ""),
         "Attachment": {
             "DeviceIndex": int(item.findtext(f"{attachment}deviceIndex", "0")),
             "NetworkCardIndex": int(item.findtext(f"{attachment}networkCardIndex", "0")),

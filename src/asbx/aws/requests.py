@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 from asbx.model.market import FleetOrder, Market, Pool, Template
@@ -10,41 +11,74 @@ from asbx.model.market import FleetOrder, Market, Pool, Template
 _TAGGED = ("fleet", "instance", "volume", "network-interface")
 # EC2's own default, lowest-price, is interrupted most; this is what its Spot guide recommends.
 _SPOT_STRATEGY = "price-capacity-optimized"
-_ON_DEMAND_STRATEGY = "lowest-price"
+# Our pools come in the order of preference that we decided on; `lowest-price` would have EC2 sort them anew.
+_ON_DEMAND_STRATEGY = "prioritized"
+# The strategies that look at an override's Priority (CreateFleet, FleetLaunchTemplateOverridesRequest).
+_PRIORITIES = ("prioritized", "capacity-optimized-prioritized")
 
 
 def create_fleet(order: FleetOrder) -> dict[str, Any]:
-    """Build an instant CreateFleet: one synchronous try, whose answer lists what came and what did not."""
-    spot = order.market is Market.SPOT
+    """Build an instant CreateFleet: one synchronous try, whose answer lists what came and what did not.
+
+    A Capacity Block gets no options: OnDemandOptions.CapacityReservationOptions is refused for it (EC2 user guide,
+    "Configure your EC2 Fleet to launch instances into Capacity Blocks"), the rest is documented for on-demand only, and
+    Karpenter sends none. So EC2 keeps no minimum there: it launches what fits, and the caller gives a part back.
+    """
     tags = [{"Key": key, "Value": value} for key, value in order.tags]
-    return {
+    made: dict[str, Any] = {
         "Type": "instant",
         "ClientToken": order.token,
         "TargetCapacitySpecification": {
             "TotalTargetCapacity": order.count,
             "DefaultTargetCapacityType": order.market.value,
         },
-        "SpotOptions" if spot else "OnDemandOptions": _options(order, spot),
-        "LaunchTemplateConfigs": [
-            {
-                "LaunchTemplateSpecification": _template(order.template),
-                "Overrides": [_override(pool, spot) for pool in order.pools],
-            }
-        ],
-        "TagSpecifications": [{"ResourceType": kind, "Tags": tags} for kind in _TAGGED],
     }
+    if order.market is Market.SPOT:
+        made["SpotOptions"] = _options(order)
+    elif order.market is Market.ON_DEMAND:
+        made["OnDemandOptions"] = _options(order) | _open_reservations(order)
+    made["LaunchTemplateConfigs"] = _configs(order)
+    made["TagSpecifications"] = [{"ResourceType": kind, "Tags": tags} for kind in _TAGGED]
+    return made
 
 
-def _options(order: FleetOrder, spot: bool) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "AllocationStrategy": order.strategy or (_SPOT_STRATEGY if spot else _ON_DEMAND_STRATEGY)
-    }
+def _strategy(order: FleetOrder) -> str:
+    """Return the allocation strategy; Capacity Blocks know none."""
+    if order.market is Market.CAPACITY_BLOCK:
+        return ""
+    return order.strategy or (_SPOT_STRATEGY if order.market is Market.SPOT else _ON_DEMAND_STRATEGY)
+
+
+def _options(order: FleetOrder) -> dict[str, Any]:
+    options: dict[str, Any] = {"AllocationStrategy": _strategy(order)}
     if order.minimum:
         # Nothing is launched below the minimum; EC2 takes it only with a Single* flag (CreateFleet).
         options["MinTargetCapacity"] = order.minimum
     if order.single_zone:
         options["SingleAvailabilityZone"] = True
+    if order.single_type:
+        options["SingleInstanceType"] = True
     return options
+
+
+def _open_reservations(order: FleetOrder) -> dict[str, Any]:
+    """Use what is paid for already. A reservation that the template targets is used without this option."""
+    if not order.open_reservations or order.reservation:
+        return {}
+    return {"CapacityReservationOptions": {"UsageStrategy": "use-capacity-reservations-first"}}
+
+
+def _configs(order: FleetOrder) -> list[dict[str, Any]]:
+    """Group neighbours with one launch template, so that the order of the pools stays what it is."""
+    overrides = [_override(order, number, pool) for number, pool in enumerate(order.pools)]
+    pairs = zip(order.pools, overrides, strict=True)
+    return [
+        {
+            "LaunchTemplateSpecification": _template(template),
+            "Overrides": [override for _, override in neighbours],
+        }
+        for template, neighbours in groupby(pairs, key=lambda pair: pair[0].template or order.template)
+    ]
 
 
 def _template(template: Template) -> dict[str, str]:
@@ -53,10 +87,14 @@ def _template(template: Template) -> dict[str, str]:
     return {"LaunchTemplateName": template.name, "Version": template.version}
 
 
-def _override(pool: Pool, spot: bool) -> dict[str, str]:
-    override = {"InstanceType": pool.instance_type, "SubnetId": pool.subnet_id}
+def _override(order: FleetOrder, number: int, pool: Pool) -> dict[str, Any]:
+    override: dict[str, Any] = {"InstanceType": pool.instance_type, "SubnetId": pool.subnet_id}
     if pool.zone:
         override["AvailabilityZone"] = pool.zone  # echoed in Errors[], so a refusal names its zone
-    if spot and pool.max_price:
+    if order.market is Market.SPOT and pool.max_price:
         override["MaxPrice"] = pool.max_price
+    if _strategy(order) in _PRIORITIES:
+        override["Priority"] = number  # the lowest number is taken first
+    if order.placement_group:
+        override["Placement"] = {"GroupName": order.placement_group}
     return override

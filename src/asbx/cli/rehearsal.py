@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from asbx.aws import requests
-from asbx.aws.catalogue import TypeFacts, bundled
+from asbx.aws.bundled import bundled
 from asbx.cli import site
 from asbx.config.load import LoadedConfig
 from asbx.decide.intake import Intake, intake
@@ -17,6 +17,7 @@ from asbx.decide.rungs import Choice, choose
 from asbx.decide.tags import launch_tags
 from asbx.errors import ExitCode
 from asbx.hooks import spool
+from asbx.model.catalogue import TypeFacts
 from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import expand, fold, unique_sorted
 from asbx.model.job import Request

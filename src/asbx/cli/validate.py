@@ -127,7 +127,7 @@ def _plan_facts(plan: ExecutionPlan) -> Iterator[str]:
 
 
 def _plan_warnings(plan: ExecutionPlan) -> Iterator[str]:
-    from asbx.aws.catalogue import bundled
+    from asbx.aws.bundled import bundled
 
     known = bundled()
     for name in plan.instance_types:

@@ -14,6 +14,8 @@ TERMINATE_BATCH = 500
 DESCRIBE_BATCH = 500
 # CreateTags takes 1,000 resources a call (EC2 API reference, "Tag restrictions").
 TAG_BATCH = 1000
+# DescribeInstanceTopology takes 100 instance ids a call (EC2 API reference).
+TOPOLOGY_BATCH = 100
 # A tag value holds 256 characters (EC2 user guide, "Tag restrictions").
 TAG_VALUE_MAX = 256
 # Tag calls in flight at once, for the fallback of one call per instance: CreateTags is rate-limited per account.
@@ -88,3 +90,32 @@ UNSEEN_GRACE = timedelta(minutes=5)
 REST = timedelta(seconds=5)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
 SWEEP_TAGS = 100
+# A placement group's name has at most 255 ASCII characters (EC2 user guide, "Placement group rules").
+GROUP_NAME_MAX = 255
+# A spread group holds seven running instances a zone (the same page); more of them need several zones.
+SPREAD_MOST = 7
+# EC2 begins to end the instances of a Capacity Block 30 minutes before its end (EC2 user guide, "Capacity Blocks for
+# ML"); Karpenter drains 40 minutes before, which leaves ten for a checkpoint.
+BLOCK_DRAIN = timedelta(minutes=40)
+# Pauses before each try to end what cannot be used: EC2 may not know a fresh id for some seconds.
+GIVE_BACK_PAUSES = (timedelta(0), timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=6))
+# Placement groups one sweep tries to remove, one call each: the rest waits for the next.
+GROUPS_AT_ONCE = 50
+# A derived launch template is written down as used this often, and removed when nobody has used it for so long.
+TEMPLATE_USED = timedelta(hours=12)
+TEMPLATE_UNUSED = timedelta(days=7)
+# Memory of empty pools: first and longest cool-down, doubling with refusals in a row ---------------------------
+# Capacity comes and goes within minutes: Karpenter went from 45 s to 60 s to 3 min (its pull requests 1715, 7477);
+# a pool that is empty for hours then costs two calls an hour, as slurm-gcp's longest of 30 min does.
+CAPACITY_COOLDOWN = (timedelta(seconds=60), timedelta(minutes=30))
+# A quota frees up when somebody's instances end, and rises when AWS answers a request, which takes hours.
+QUOTA_COOLDOWN = (timedelta(minutes=5), timedelta(hours=2))
+# A subnet frees addresses as instances end; others' network interfaces may hold them for longer.
+ADDRESSES_COOLDOWN = (timedelta(seconds=60), timedelta(minutes=10))
+# Where a type is sold changes a few times a year.
+NOT_OFFERED_COOLDOWN = (timedelta(hours=24), timedelta(hours=24))
+# Nobody asked for this long after the cool-down: what was learned is no longer worth one launch at a time.
+SHORTAGE_QUIET = timedelta(hours=1)
+# One launch tries a half-open pool. CreateFleet may take AWS_READ_TIMEOUT, and once more after a lost answer;
+# the lease ends only a probe whose program died.
+PROBE_LEASE = timedelta(minutes=2)

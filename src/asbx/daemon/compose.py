@@ -7,6 +7,7 @@ import gc
 import re
 from collections.abc import Callable
 
+from asbx.aws.bundled import BundledCatalogue
 from asbx.aws.cloud import Ec2
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config
@@ -52,6 +53,7 @@ def doors(
             level=config.logging.level,
             format=config.logging.format,
         ),
+        catalogue=BundledCatalogue(config.aws.region),
     )
 
 

@@ -59,47 +59,107 @@ def intake(
     """
     refused = {node: why for node in request.nodes if (why := refusal(config, node)) is not None}
     refused |= {node: f"Slurm does not know it: {why}" for node, why in (unknown or {}).items()}
-    free = set(request.nodes) - set(refused)
-    jobs_of: dict[str, list[int]] = {}
-    gangs: list[Gang] = []
-    loose: dict[tuple[GroupName, str, str], list[str]] = {}
-    for job in _in_order(request.jobs):
-        for node in job.nodes_alloc:
-            jobs_of.setdefault(node, []).append(job.job_id)
-        mine = [node for node in unique_sorted(job.nodes_resume) if node in free]
-        fact = facts.get(job.job_id, JobFacts(job.job_id))
-        if len(set(job.nodes_alloc)) > 1:
-            lost = [node for node in job.nodes_resume if node in refused]
-            if lost:
-                reason = f"job {job.job_id} needs it together with {lost[0]}, which cannot be launched"
-                refused.update(dict.fromkeys(mine, reason))
-            elif mine:
-                gangs.append(Gang(f"job-{job.job_id}", (job.job_id,), _parts(mine), True, fact.user, fact.account))
-            free -= set(mine)
+    sorter = _Sorter(request, facts, refused)
+    for jobs in _in_order(request.jobs, facts):
+        sorter.take(jobs)
+    gangs = sorter.gangs(together=together)
+    jobs_of = {node: tuple(dict.fromkeys(jobs)) for node, jobs in sorter.jobs_of.items()}
+    return Intake(tuple(gangs), tuple(sorted(refused.items())), jobs_of)
+
+
+Loose = dict[tuple[GroupName, str, str], list[str]]
+
+
+class _Sorter:
+    """Takes jobs in their order and sorts their nodes into gangs and loose nodes."""
+
+    def __init__(self, request: Request, facts: Mapping[int, JobFacts], refused: dict[str, str]) -> None:
+        self._request, self._facts, self._refused = request, facts, refused
+        self._free = set(request.nodes) - set(refused)
+        self._whole: list[Gang] = []
+        # Loose nodes that outrank every gang, and the others: a single node fills a hole a gang leaves, and a gang
+        # can use nothing of what single nodes have taken from it.
+        self._before: Loose = {}
+        self._after: Loose = {}
+        self._gang_priority: int | None = None
+        self.jobs_of: dict[str, list[int]] = {}
+
+    def take(self, jobs: Sequence[JobAsk]) -> None:
+        """Take a job, or the components of a heterogeneous one, which start together or not at all."""
+        for job in jobs:
+            for node in job.nodes_alloc:
+                self.jobs_of.setdefault(node, []).append(job.job_id)
+        mine = [node for job in jobs for node in unique_sorted(job.nodes_resume) if node in self._free]
+        wanted = {node for job in jobs for node in job.nodes_alloc}
+        if len(wanted) > 1:
+            self._take_gang(jobs, mine, wanted)
         else:
-            for node in mine:
-                loose.setdefault((_group(node), fact.user, fact.account), []).append(node)
-            free -= set(mine)
-    if together and len(free) > 1:
-        gangs.append(Gang(f"plan-{request.request_id}", (), _parts(sorted(free)), whole=True))
-        free = set()
-    for node in sorted(free):
-        loose.setdefault((_group(node), "", ""), []).append(node)
-    gangs.extend(_loose(request, loose, jobs_of))
-    return Intake(
-        tuple(gangs), tuple(sorted(refused.items())), {n: tuple(dict.fromkeys(j)) for n, j in jobs_of.items()}
-    )
+            self._take_loose(jobs[0], mine)
+        self._free -= set(mine)
+
+    def _take_gang(self, jobs: Sequence[JobAsk], mine: list[str], wanted: set[str]) -> None:
+        lost = [node for job in jobs for node in job.nodes_resume if node in self._refused]
+        if lost:
+            reason = f"job {jobs[0].job_id} needs it together with {lost[0]}, which cannot be launched"
+            self._refused.update(dict.fromkeys(mine, reason))
+            return
+        if not mine:
+            return
+        fact = self._fact(jobs[0])
+        rank = _priority(jobs, self._facts)
+        self._gang_priority = rank if self._gang_priority is None else max(rank, self._gang_priority)
+        ids = tuple(job.job_id for job in jobs)
+        others = unique_sorted(wanted - set(self._request.nodes))
+        gang = Gang(f"job-{ids[0]}", ids, _parts(mine), True, fact.user, fact.account, len(wanted), others)
+        self._whole.append(gang)
+
+    def _take_loose(self, job: JobAsk, mine: list[str]) -> None:
+        fact, rank = self._fact(job), _priority([job], self._facts)
+        first = self._gang_priority is None and rank > self._best_gang()
+        kept = self._before if first else self._after
+        for node in mine:
+            kept.setdefault((_group(node), fact.user, fact.account), []).append(node)
+
+    def _best_gang(self) -> int:
+        """Return the priority of the first gang of the request, or less than any where there is none."""
+        ranks = [_priority([job], self._facts) for job in self._request.jobs if len(set(job.nodes_alloc)) > 1]
+        return max(ranks, default=-1)
+
+    def _fact(self, job: JobAsk) -> JobFacts:
+        return self._facts.get(job.job_id, JobFacts(job.job_id))
+
+    def gangs(self, *, together: bool) -> list[Gang]:
+        """Return all gangs in the order to launch them. together: nodes of no job are one gang."""
+        if together and len(self._free) > 1:
+            nodes = sorted(self._free)
+            gang_id = f"plan-{self._request.request_id}"
+            self._whole.append(Gang(gang_id, (), _parts(nodes), whole=True, size=len(nodes)))
+            self._free = set()
+        for node in sorted(self._free):
+            self._after.setdefault((_group(node), "", ""), []).append(node)
+        before = list(_loose(self._request, self._before, self.jobs_of, 0))
+        after = list(_loose(self._request, self._after, self.jobs_of, len(before)))
+        return [*before, *self._whole, *after]
 
 
-def _in_order(jobs: Sequence[JobAsk]) -> list[JobAsk]:
-    """Return jobs by falling priority where Slurm tells it (26.05), else in the order of the file."""
-    return sorted(jobs, key=lambda job: -(job.priority or 0))
+def _priority(jobs: Sequence[JobAsk], facts: Mapping[int, JobFacts]) -> int:
+    """Return the priority Slurm gives a job: of the resume file (26.05), else of the queue."""
+    fact = facts.get(jobs[0].job_id)
+    stated = jobs[0].priority if jobs[0].priority is not None else (fact.priority if fact else None)
+    return stated or 0
 
 
-def _loose(
-    request: Request, loose: Mapping[tuple[GroupName, str, str], list[str]], jobs_of: Mapping[str, list[int]]
-) -> Iterable[Gang]:
-    for number, ((group, user, account), nodes) in enumerate(loose.items()):
+def _in_order(jobs: Sequence[JobAsk], facts: Mapping[int, JobFacts]) -> list[list[JobAsk]]:
+    """Return jobs by falling priority, else in the order of the file; components of one heterogeneous job together."""
+    by_leader: dict[int, list[JobAsk]] = {}
+    for job in jobs:
+        fact = facts.get(job.job_id)
+        by_leader.setdefault((fact.leader if fact else 0) or job.job_id, []).append(job)
+    return sorted(by_leader.values(), key=lambda members: -_priority(members, facts))
+
+
+def _loose(request: Request, loose: Loose, jobs_of: Mapping[str, list[int]], first: int) -> Iterable[Gang]:
+    for number, ((group, user, account), nodes) in enumerate(loose.items(), first):
         jobs = sorted({job for node in nodes for job in jobs_of.get(node, ())})
         part = Part(group, unique_sorted(nodes))
         gang_id = f"{LOOSE}{request.request_id}-{number}"

@@ -1,30 +1,66 @@
-"""The ladder: given the rungs and what was tried so far, the next step of one launch.
+"""The ladder: given the rungs and what was tried so far, the next step of one gang.
 
-It ends: each rung is left after a refusal, repeats of one rung are counted, and nothing is asked after the deadline.
-A call whose answer never came is asked again as it stands, because EC2 answers the same token with the same instances;
-a call that was answered, even with errors only, needs a new token (EC2 user guide, "Ensuring idempotency").
+A gang is one or more legs: its nodes of one node group, at most a thousand a leg. The legs of a gang that is together
+follow the first one: into its subnet, of its type; when one of them cannot, all are given back and the place is left.
+
+It ends: what EC2 refused is never asked again, repeats after throttling are counted, and nothing is asked after the
+deadline. A call whose answer never came is asked again as it stands, because EC2 answers the same token with the same
+instances; a call that was answered, even with errors only, needs a new token (EC2 user guide, "Ensuring idempotency").
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from asbx.config.limits import RETRY_FIRST_PAUSE, RETRY_LONGEST_PAUSE, RETRY_MOST
-from asbx.decide.rungs import Rung
-from asbx.model.market import Refusal, Verdict
+from asbx.decide.rungs import Rung, reservation_key
+from asbx.decide.shortage_key import address_key, capacity_key, family, quota_key
+from asbx.model.market import FleetOrder, Launched, Pool, Refusal, Verdict
 from asbx.model.record import Attempt
 
 _AGAIN = {Verdict.THROTTLED, Verdict.TRANSIENT}
-_HOPELESS = {Verdict.INVALID, Verdict.PERMISSION}
+# Waiting does not help against these: the request, the type or the image is wrong.
+_HOPELESS = {Verdict.INVALID, Verdict.NOT_OFFERED}
+_GRAVE = (Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_FOUND, Verdict.QUOTA, Verdict.CAPACITY)
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A part of a gang that one call can launch. count: nodes. extra: instances to ask for beyond them."""
+
+    index: int
+    rungs: tuple[Rung, ...]
+    count: int
+    extra: int = 0
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is to be reached. whole: all legs or nothing stays. together: all in one subnet, and of one type if so."""
+
+    legs: tuple[Leg, ...]
+    whole: bool
+    together: bool = False
+    one_type: bool = False
+
+
+@dataclass(frozen=True)
+class Shut:
+    """Why a key of the shortage memory is not asked now: the code EC2 gave then, and a sentence."""
+
+    code: str
+    why: str
 
 
 @dataclass(frozen=True)
 class Ask:
-    """Make a new call: rung by index, number of the attempt, how many instances at least and at most."""
+    """Make a new call for a leg: these pools of a rung, number of the attempt, how many at least and at most."""
 
-    rung: int
+    leg: int
+    rung: Rung
+    pools: tuple[Pool, ...]
     number: int
     count: int
     minimum: int
@@ -58,104 +94,285 @@ class Done:
 
 @dataclass(frozen=True)
 class GiveUp:
-    """No more tries: EC2's code, a sentence, and what the code means where EC2 said it."""
+    """No more tries: EC2's code, a sentence, what the code means where EC2 said it, whether trying later is useless."""
 
     code: str
     reason: str
     verdict: Verdict | None = None
+    is_hopeless: bool = False
 
 
 Step = Ask | AskAgain | Settle | Wait | Done | GiveUp
 
 
+@dataclass
+class Standing:
+    """What the attempts so far amount to. held: leg -> attempts whose instances stay. refused: keys EC2 refused."""
+
+    held: dict[int, list[Attempt]] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    unanswered: Attempt | None = None
+
+    def have(self, leg: int) -> int:
+        """Return how many instances a leg has."""
+        return sum(len(launched_by(attempt)) for attempt in self.held.get(leg, ()))
+
+    @property
+    def kept(self) -> frozenset[int]:
+        """Return the numbers of the attempts whose instances stay."""
+        return frozenset(attempt.number for attempts in self.held.values() for attempt in attempts)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The next step, and the attempts whose instances stay; those of all others are to be given back."""
+
+    step: Step
+    kept: frozenset[int]
+
+
+def launched_by(attempt: Attempt) -> tuple[Launched, ...]:
+    """Return what an attempt launched, as far as it was answered."""
+    return attempt.answer.launched if attempt.answer is not None else ()
+
+
 def next_step(
-    rungs: Sequence[Rung], wanted: int, *, whole: bool, attempts: Sequence[Attempt], now: datetime, deadline: datetime
+    aim: Aim,
+    attempts: Sequence[Attempt],
+    now: datetime,
+    deadline: datetime,
+    shut: Mapping[str, Shut] | None = None,
+) -> Decision:
+    """Return what to do next for one gang. attempts: of all its legs, in the order of their numbers.
+
+    shut: keys that are not asked now, from the shortage memory.
+    """
+    standing = stand(aim, attempts)
+    if standing.unanswered is not None:
+        step: Step = AskAgain(standing.unanswered) if now < deadline else Settle(standing.unanswered)
+        return Decision(step, standing.kept)
+    if all(standing.have(leg.index) >= leg.count for leg in aim.legs):
+        return Decision(Done(), standing.kept)
+    step = _go_on(aim, standing, attempts, now, deadline, shut or {})
+    if isinstance(step, GiveUp) and aim.whole:
+        return Decision(step, frozenset())
+    return Decision(step, standing.kept)
+
+
+def _go_on(
+    aim: Aim,
+    standing: Standing,
+    attempts: Sequence[Attempt],
+    now: datetime,
+    deadline: datetime,
+    shut: Mapping[str, Shut],
 ) -> Step:
-    """Return what to do next for one intent. attempts: oldest first. wanted: instances, at least 1."""
-    have = sum(len(a.answer.launched) for a in attempts if a.answer is not None and _counts(a, whole=whole))
-    if have >= wanted:
-        return Done()
-    if not rungs:
-        return GiveUp("no-pool", "nothing is left that this group may launch")
-    if not attempts:
-        rung: int | GiveUp | Wait = 0
-    elif attempts[-1].answered_at is None:
-        return AskAgain(attempts[-1]) if now < deadline else Settle(attempts[-1])
-    else:
-        rung = _after(rungs, attempts, now)
-    if not isinstance(rung, int):
-        return _in_time(rung, now, deadline)
+    """Return the next call or the end."""
+    repeats = _repeats(attempts)
+    if repeats > RETRY_MOST:
+        return _why(attempts, shut)
+    ask = _next_ask(aim, standing, len(attempts) + 1, shut)
+    if ask is None:
+        return _why(attempts, shut)
+    if repeats:
+        answered = attempts[-1].answered_at
+        assert answered is not None, "an unanswered attempt is settled before anything else"
+        ready = answered + pause(repeats)
+        if now < ready:
+            late = GiveUp("deadline", f"EC2 asked us to wait and no time was left after {ready:%H:%M:%S} UTC")
+            return Wait(ready) if ready < deadline else late
     if now >= deadline:
         return GiveUp("deadline", "no time was left for the nodes to boot before ResumeTimeout")
-    left = wanted - have
-    return Ask(rung, len(attempts) + 1, left, left if whole and left > 1 else 0)
-
-
-def _counts(attempt: Attempt, *, whole: bool) -> bool:
-    """Whether an attempt's instances stay: a whole launch keeps nothing that came short of its order."""
-    assert attempt.answer is not None
-    return not whole or len(attempt.answer.launched) >= attempt.order.count
-
-
-def _after(rungs: Sequence[Rung], attempts: Sequence[Attempt], now: datetime) -> int | GiveUp | Wait:
-    """Return the rung to stand on after an answered attempt, or the end of it, or a pause."""
-    last = attempts[-1]
-    rung = _rung_of(last, rungs)
-    verdicts = {refusal.verdict for refusal in _refusals(last)}
-    if verdicts & _HOPELESS:
-        return _why(last)
-    if verdicts & _AGAIN:  # beside capacity errors of other pools too: the throttled ones were never tried
-        repeats = _repeats(attempts)
-        if repeats >= RETRY_MOST:
-            return _why(last)
-        assert last.answered_at is not None
-        ready = last.answered_at + pause(repeats)
-        return max(rung, 0) if now >= ready else Wait(ready)
-    return rung + 1 if rung + 1 < len(rungs) else _why(last)
+    return ask
 
 
 def pause(repeats: int) -> timedelta:
-    """Return the pause before the next repeat of a rung: doubling, bounded."""
+    """Return the pause before the next call after throttling: doubling, bounded."""
     doublings: int = 2 ** max(repeats - 1, 0)
     return min(RETRY_FIRST_PAUSE * doublings, RETRY_LONGEST_PAUSE)
+
+
+# -- where we stand
+
+
+def stand(aim: Aim, attempts: Iterable[Attempt]) -> Standing:
+    """Return what the attempts so far amount to."""
+    standing = Standing()
+    for attempt in attempts:
+        if attempt.answered_at is None:
+            standing.unanswered = attempt
+            continue
+        standing.refused.update(_refused_by(attempt))
+        if attempt.leg >= len(aim.legs):
+            continue  # the configuration has changed since: nothing can come of it any more
+        if aim.together:
+            _stand_together(aim, standing, attempt)
+        elif launched_by(attempt):
+            standing.held.setdefault(attempt.leg, []).append(attempt)
+    return standing
+
+
+def _stand_together(aim: Aim, standing: Standing, attempt: Attempt) -> None:
+    """Keep a full answer; a refused follower means that the place is left by all."""
+    if len(launched_by(attempt)) >= aim.legs[attempt.leg].count:
+        if attempt.leg == 0:
+            standing.held.clear()
+        standing.held[attempt.leg] = [attempt]
+        return
+    leader = standing.held.get(0)
+    if attempt.leg and leader and not _is_throttled(attempt):
+        _leave(aim, standing, leader[0])
+
+
+def _leave(aim: Aim, standing: Standing, leader: Attempt) -> None:
+    standing.refused.add(_place(aim, launched_by(leader)[0].instance_type, launched_by(leader)[0].subnet_id))
+    standing.held.clear()
+
+
+def _place(aim: Aim, instance_type: str, subnet: str) -> str:
+    """Return the key of a place where a gang of several legs found no room."""
+    return f"place/{subnet}/{instance_type if aim.one_type else '*'}"
+
+
+def _refused_by(attempt: Attempt) -> Iterator[str]:
+    """Yield the keys that an answered attempt shows to be without room for it."""
+    order, answer = attempt.order, attempt.answer
+    assert answer is not None
+    short = len(answer.launched) < max(order.minimum, order.count if not order.minimum else 0)
+    named = False
+    for refusal in answer.refusals:
+        named = True
+        if refusal.verdict not in _AGAIN:
+            for pool in _pools_named(refusal, order.pools):
+                yield _key(refusal.verdict, order, pool)
+    if short and not named:  # EC2 gave fewer and did not say why: these pools have no more
+        for pool in order.pools:
+            yield _key(Verdict.CAPACITY, order, pool)
+
+
+def _pools_named(refusal: Refusal, pools: Sequence[Pool]) -> Sequence[Pool]:
+    """Return the pools a refusal names; all where it names none that was asked."""
+    found = [
+        pool
+        for pool in pools
+        if pool.instance_type == refusal.instance_type
+        and (pool.subnet_id == refusal.subnet_id or (pool.zone and pool.zone == refusal.zone))
+    ]
+    return found or pools
+
+
+def _key(verdict: Verdict, order: FleetOrder, pool: Pool) -> str:
+    """Return what is not asked again after a refusal: for this gang every refusal but throttling closes something."""
+    if order.reservation:
+        return reservation_key(order.reservation)
+    if verdict is Verdict.QUOTA:
+        return quota_key(order.market, family(pool.instance_type))
+    if verdict is Verdict.ADDRESSES:
+        return address_key(pool.subnet_id)
+    if verdict is Verdict.PERMISSION:
+        return f"market/{order.market}"  # the role may launch on-demand and not spot, or lack the Spot role
+    where = pool.zone or pool.subnet_id
+    return capacity_key(order.market, pool.instance_type, where, placed=bool(order.placement_group))
+
+
+# -- what to ask
+
+
+def _next_ask(aim: Aim, standing: Standing, number: int, shut: Mapping[str, Shut]) -> Ask | None:
+    if not aim.together:
+        for leg in aim.legs:
+            left = leg.count - standing.have(leg.index)
+            if left > 0 and (found := _open_pools(leg, standing, shut)):
+                # A minimum would have EC2 launch nothing where a part is welcome.
+                return Ask(leg.index, *found, number, left, 0)
+        return None
+    while True:
+        leader = standing.held.get(0)
+        leg = next(leg for leg in aim.legs if leg.index not in standing.held) if leader else aim.legs[0]
+        found = _open_pools(leg, standing, shut, aim, leader[0] if leader else None)
+        if found:
+            rung, pools = found
+            atomic = rung.single_zone or rung.single_type
+            least = leg.count if atomic and leg.count > 1 else 0
+            return Ask(leg.index, rung, pools, number, leg.count + leg.extra, least)
+        if not leader:
+            return None
+        _leave(aim, standing, leader[0])
+
+
+def _open_pools(
+    leg: Leg, standing: Standing, shut: Mapping[str, Shut], aim: Aim | None = None, leader: Attempt | None = None
+) -> tuple[Rung, tuple[Pool, ...]] | None:
+    """Return the first rung with pools that nobody has refused, and those pools."""
+    for rung in _in_order(leg, leader):
+        if f"market/{rung.market}" in standing.refused:
+            continue
+        pools = tuple(
+            pool
+            for pool in rung.pools
+            if standing.refused.isdisjoint(rung.keys(pool))
+            and not any(key in shut for key in rung.keys(pool))
+            and (aim is None or _place(aim, pool.instance_type, pool.subnet_id) not in standing.refused)
+            and _follows(pool, aim, leg, leader)
+        )
+        if pools:
+            return rung, pools
+    return None
+
+
+def _in_order(leg: Leg, leader: Attempt | None) -> list[Rung]:
+    """Return a leg's rungs; a follower begins with the leader's."""
+    if leader is None:
+        return list(leg.rungs)
+    return sorted(leg.rungs, key=lambda rung: rung.key != leader.rung)
+
+
+def _follows(pool: Pool, aim: Aim | None, leg: Leg, leader: Attempt | None) -> bool:
+    """Whether a pool is where the leader is; of its type too, where both are of one node group."""
+    if leader is None or aim is None:
+        return True
+    first = launched_by(leader)[0]
+    same_group = leg.rungs == aim.legs[0].rungs
+    return pool.subnet_id == first.subnet_id and (
+        not (aim.one_type and same_group) or pool.instance_type == first.instance_type
+    )
+
+
+# -- why it ends
+
+
+def _is_throttled(attempt: Attempt) -> bool:
+    """Whether an answer holds throttling or server trouble: those pools were never tried."""
+    refusals = attempt.answer.refusals if attempt.answer is not None else ()
+    return any(refusal.verdict in _AGAIN for refusal in refusals)
 
 
 def _repeats(attempts: Sequence[Attempt]) -> int:
     """Return how many attempts in a row, ending with the last, met throttling or server trouble."""
     count = 0
     for attempt in reversed(attempts):
-        verdicts = {refusal.verdict for refusal in _refusals(attempt)}
-        if not verdicts & _AGAIN:
+        if not _is_throttled(attempt):
             break
         count += 1
     return count
 
 
-def _refusals(attempt: Attempt) -> tuple[Refusal, ...]:
-    return attempt.answer.refusals if attempt.answer is not None else ()
-
-
-def _rung_of(attempt: Attempt, rungs: Sequence[Rung]) -> int:
-    """Return the rung an attempt stood on; -1 if the configuration has changed since."""
-    for index, rung in enumerate(rungs):
-        if attempt.order.market is rung.market and attempt.order.pools == rung.pools:
-            return index
-    return -1
-
-
-def _in_time(step: GiveUp | Wait, now: datetime, deadline: datetime) -> GiveUp | Wait:
-    if isinstance(step, Wait) and step.until >= deadline:
-        return GiveUp("deadline", f"EC2 asked us to wait and no time was left after {now:%H:%M:%S} UTC")
-    return step
-
-
-def _why(attempt: Attempt) -> GiveUp:
-    """Say why an attempt failed: EC2's true codes, the graver ones first."""
-    order = [Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_FOUND, Verdict.QUOTA]
-    ranked = sorted(_refusals(attempt), key=lambda r: order.index(r.verdict) if r.verdict in order else len(order))
-    if not ranked:
-        short = len(attempt.answer.launched) if attempt.answer else 0
-        return GiveUp("short", f"EC2 launched {short} of {attempt.order.count} and named no error")
-    codes = list(dict.fromkeys(refusal.code for refusal in ranked))
-    others = f" (also {', '.join(codes[1:])})" if len(codes) > 1 else ""
-    return GiveUp(codes[0], ranked[0].message + others, ranked[0].verdict)
+def _why(attempts: Sequence[Attempt], shut: Mapping[str, Shut]) -> GiveUp:
+    """Say why nothing is left: EC2's true codes, the graver ones first; else what the memory knows."""
+    refusals = [r for attempt in attempts if attempt.answer is not None for r in attempt.answer.refusals]
+    ranked = sorted(refusals, key=lambda r: _GRAVE.index(r.verdict) if r.verdict in _GRAVE else len(_GRAVE))
+    if ranked:
+        codes = list(dict.fromkeys(refusal.code for refusal in ranked))
+        others = f" (also {', '.join(codes[1:])})" if len(codes) > 1 else ""
+        useless = all(refusal.verdict in _HOPELESS for refusal in ranked)
+        return GiveUp(codes[0], ranked[0].message + others, ranked[0].verdict, useless)
+    if attempts:
+        last = attempts[-1]
+        got = len(launched_by(last))
+        return GiveUp("short", f"EC2 launched {got} of {last.order.count} and named no error")
+    if shut:
+        codes = list(dict.fromkeys(one.code for one in shut.values()))
+        words = list(dict.fromkeys(one.why for one in shut.values()))
+        more = f" (and {len(words) - 1} more pool(s))" if len(words) > 1 else ""
+        return GiveUp(codes[0], words[0] + more, Verdict.CAPACITY)
+    return GiveUp("no-pool", "nothing is left that this group may launch")

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect
 
 
+def as_utc(value: datetime) -> datetime:
+    """Return the same moment in UTC. Raises ValueError for a time without a zone."""
+    if value.tzinfo is None:
+        raise ValueError("a time without a zone cannot be recorded")
+    return value.astimezone(UTC)
+
+
 class Moment(TypeDecorator[datetime]):
     """An aware time, kept as UTC to the microsecond. SQLite keeps text that sorts like the time."""
 
@@ -22,11 +29,7 @@ class Moment(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, _: Dialect) -> datetime | None:
         """Refuse a naive time: nobody could say later which zone was meant."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a time without a zone cannot be recorded")
-        return value.astimezone(UTC)
+        return None if value is None else as_utc(value)
 
     def process_result_value(self, value: datetime | None, _: Dialect) -> datetime | None:
         """Give the zone back, which SQLite does not keep."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Engine, Table, create_engine, event, make_url
+from sqlalchemy import Engine, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 
 from asbx.config.limits import LEDGER_BUSY
@@ -83,6 +83,17 @@ def lock_schema(connection: Connection) -> None:
         connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
 
 
+def lock_key(connection: Connection, key: str) -> None:
+    """Let only one transaction at a time change what stands under a key, a row or none: none cannot be locked.
+
+    SQLite's BEGIN IMMEDIATE did it already.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:ours, hashtext(:key))"), {"ours": _ADVISORY_LOCK, "key": key}
+        )
+
+
 def batches(values: Iterable[_T]) -> Iterator[list[_T]]:
     """Cut a list into pieces every database takes in one statement."""
     listed = list(values)
@@ -97,3 +108,11 @@ def insert_new(connection: Connection, table: Table, rows: list[dict[str, Any]])
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
     connection.execute(statement, rows)
+
+
+def put(connection: Connection, table: Table, row: dict[str, Any]) -> None:
+    """Write a whole row, in the place of one with its key."""
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    keys = list(table.primary_key.columns)
+    rest = {name: value for name, value in row.items() if name not in table.primary_key.columns}
+    connection.execute(dialect.insert(table).values(row).on_conflict_do_update(index_elements=keys, set_=rest))

@@ -11,7 +11,7 @@ from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk, Request, RequestKind
 from asbx.model.market import FleetAnswer, FleetOrder, Market
 from asbx.model.names import GroupName
-from asbx.model.record import Attempt, Binding, InstanceRow, Intent
+from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -64,8 +64,13 @@ def request_of(row: RowMapping) -> Request:
     )
 
 
+def _plain(value: Intent | InstanceRow | Shortage | Resource | Setback | Event) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__dataclass_fields__}
+
+
 def _flat(value: Intent | InstanceRow) -> dict[str, Any]:
-    row = {name: getattr(value, name) for name in value.__dataclass_fields__ if name != "group"}
+    row = _plain(value)
+    del row["group"]
     return row | {"partition": value.group.partition, "node_group": value.group.group}
 
 
@@ -95,6 +100,8 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
         "answered_at": attempt.answered_at,
         "answer": None if attempt.answer is None else _answers().dump_json(attempt.answer).decode(),
         "error": attempt.error,
+        "rung": attempt.rung,
+        "leg": attempt.leg,
     }
 
 
@@ -109,6 +116,8 @@ def attempt_of(row: RowMapping) -> Attempt:
         answered_at=row["answered_at"],
         answer=None if answer is None else _answers().validate_json(answer),
         error=row["error"],
+        rung=row["rung"],
+        leg=row["leg"],
     )
 
 
@@ -124,13 +133,42 @@ def instance_of(row: RowMapping) -> InstanceRow:
 
 def binding_of(row: RowMapping) -> Binding:
     """Read a binding back."""
-    return Binding(row["node"], row["instance_id"], row["bound_at"], row["released_at"])
+    return Binding(row["node"], row["instance_id"], row["bound_at"], row["released_at"], row["registered_at"])
+
+
+def shortage_row(shortage: Shortage) -> dict[str, Any]:
+    """Return the row of a shortage."""
+    return _plain(shortage)
+
+
+def shortage_of(row: RowMapping) -> Shortage:
+    """Read a shortage back."""
+    return Shortage(**row)
+
+
+def resource_row(resource: Resource) -> dict[str, Any]:
+    """Return the row of something made in EC2."""
+    return _plain(resource) | {"kind": resource.kind.value}
+
+
+def resource_of(row: RowMapping) -> Resource:
+    """Read it back."""
+    return Resource(**dict(row) | {"kind": ResourceKind(row["kind"])})
+
+
+def setback_row(setback: Setback) -> dict[str, Any]:
+    """Return the row of a job's setback."""
+    return _plain(setback)
+
+
+def setback_of(row: RowMapping) -> Setback:
+    """Read a setback back."""
+    return Setback(**row)
 
 
 def event_row(event: Event) -> dict[str, Any]:
     """Return the row of an event, without its time."""
-    row = {name: getattr(event, name) for name in event.__dataclass_fields__}
-    return row | {"kind": event.kind.value}
+    return _plain(event) | {"kind": event.kind.value}
 
 
 def event_of(row: RowMapping) -> Event:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, bindparam, select, text, update
@@ -16,14 +14,15 @@ from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
+from asbx.ledger.memory import Memory
 from asbx.ledger.schema import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy import ColumnElement, Connection, Engine, Select
+    from sqlalchemy import ColumnElement, Connection, Select
 
     from asbx.model.event import Event
     from asbx.model.job import Request
@@ -53,45 +52,14 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger:
+class SqlLedger(Memory):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        is_sqlite = engine.dialect.name == "sqlite"
-        # For messages: the file, or the URL with its password hidden.
-        self.place = (is_sqlite and engine.url.database) or str(engine.url)
-        # SQLite lets waiting writers race; among the threads of one program a lock keeps them in line.
-        self._turn = Lock() if is_sqlite else nullcontext()
-
-    def close(self) -> None:
-        """Close the connections; the ledger opens new ones if it is used again."""
-        self._engine.dispose()
-
-    @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Let only LedgerError out: no foreign error passes this door."""
-        try:
-            yield
-        except (SQLAlchemyError, ValueError, ArithmeticError) as error:
-            raise ledger_error(error, self.place) from error
-
-    @contextmanager
-    def _transaction(self, mode: str) -> Iterator[Connection]:
-        turn = nullcontext() if mode == READ else self._turn
-        with (
-            self.translated(),
-            turn,
-            self._engine.connect().execution_options(asbx=mode) as connection,
-            connection.begin(),
-        ):
-            yield connection
 
     # -- requests
 
     def add_request(self, request: Request) -> bool:
         """Keep a request as new; False when its id is already there."""
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             known = select(t.requests.c.request_id).where(t.requests.c.request_id == request.request_id)
             if connection.execute(known).first() is not None:
                 return False
@@ -101,7 +69,7 @@ class SqlLedger:
     def open_requests(self) -> tuple[Request, ...]:
         """Return requests not finished, oldest first."""
         query = select(t.requests).where(t.requests.c.status == form.NEW)
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             found = connection.execute(query.order_by(t.requests.c.received_at, t.requests.c.request_id))
             return tuple(form.request_of(row) for row in found.mappings())
 
@@ -109,33 +77,36 @@ class SqlLedger:
         """Close a request. The first word stands: closing it again changes nothing."""
         status = form.FAILED if failed else form.DONE
         mine = and_(t.requests.c.request_id == request_id, t.requests.c.status == form.NEW)
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             connection.execute(update(t.requests).where(mine).values(status=status, note=note, finished_at=at))
 
     def request_outcome(self, request_id: str) -> tuple[str, str] | None:
         """Return (status, note); status is new, done or failed; None for an unknown id."""
         query = select(t.requests.c.status, t.requests.c.note).where(t.requests.c.request_id == request_id)
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             row = connection.execute(query).first()
             return None if row is None else (row.status, row.note)
 
     # -- launches
 
     def add_intent(self, intent: Intent) -> None:
-        """Keep an intent. Raises LedgerError (`ledger-differs`) when its id stands for another launch."""
-        with self._transaction(WRITE) as connection:
+        """Keep an intent. Raises LedgerError (`ledger-differs`) when its id stands for another launch.
+
+        What was considered is no part of the launch: the first account of it stays.
+        """
+        with self.transaction(WRITE) as connection:
             _keep_intent(connection, intent)
 
     def intents(self, request_id: str) -> tuple[Intent, ...]:
         """Return the intents of a request, oldest first."""
         query = select(t.intents).where(t.intents.c.request_id == request_id)
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             found = connection.execute(query.order_by(t.intents.c.created_at, t.intents.c.intent_id))
             return tuple(form.intent_of(row) for row in found.mappings())
 
     def known_intents(self, intent_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these ids are ours."""
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             return frozenset(
                 known
                 for batch in batches(intent_ids)
@@ -149,7 +120,7 @@ class SqlLedger:
 
         Raises LedgerError: `ledger-differs` when this number stands for another order, `ledger-no-intent`.
         """
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             if intent is not None:
                 _keep_intent(connection, intent)
             insert_new(connection, t.attempts, [form.attempt_row(attempt)])
@@ -164,7 +135,7 @@ class SqlLedger:
         """
         row = form.attempt_row(attempt)
         answer = {name: row[name] for name in ("answered_at", "answer", "error")}
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             insert_new(connection, t.attempts, [row])
             connection.execute(update(t.attempts).where(_this(attempt)).values(**answer))
             insert_new(connection, t.instances, [form.instance_row(instance) for instance in instances])
@@ -172,7 +143,7 @@ class SqlLedger:
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
         """Return the attempts of an intent by number."""
         query = select(t.attempts).where(t.attempts.c.intent_id == intent_id).order_by(t.attempts.c.number)
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             return tuple(form.attempt_of(row) for row in connection.execute(query).mappings())
 
     # -- instances and bindings
@@ -184,7 +155,7 @@ class SqlLedger:
             query = query.where(t.instances.c.ended_at.is_(None))
         if intent_id is not None:
             query = query.where(t.instances.c.intent_id == intent_id)
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             return tuple(form.instance_of(row) for row in connection.execute(query).mappings())
 
     def bind(
@@ -195,7 +166,7 @@ class SqlLedger:
         Raises LedgerError (`already-bound`) if either side has another live partner.
         """
         try:
-            with self._transaction(WRITE) as connection:
+            with self.transaction(WRITE) as connection:
                 pairs.bind(connection, rows, at, jobs or {})
         except LedgerError as error:
             # Two programs at the same moment: then the unique index is the judge.
@@ -206,7 +177,7 @@ class SqlLedger:
     def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]:
         """Return the live bindings (of these nodes), by node name."""
         query = select(t.bindings).where(t.bindings.c.released_at.is_(None))
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             if nodes is None:
                 found = [form.binding_of(row) for row in connection.execute(query).mappings()]
             else:
@@ -219,23 +190,29 @@ class SqlLedger:
 
     def has_history(self, nodes: Sequence[str]) -> bool:
         """Return whether every one of these nodes was bound at some time."""
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             return all(
                 len(set(connection.execute(select(t.bindings.c.node).where(t.bindings.c.node.in_(batch))).scalars()))
                 == len(set(batch))
                 for batch in batches(dict.fromkeys(nodes))
             )
 
+    def register(self, nodes: Sequence[str], at: datetime) -> None:
+        """Note that slurmd of these nodes has registered, on the live bindings that do not say so yet."""
+        with self.transaction(WRITE) as connection:
+            for batch in batches(nodes):
+                silent = and_(_live(batch), t.bindings.c.registered_at.is_(None))
+                connection.execute(update(t.bindings).where(silent).values(registered_at=at))
+
     def release(self, nodes: Sequence[str], at: datetime) -> None:
         """Close the live bindings of these nodes."""
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             for batch in batches(nodes):
-                live = and_(t.bindings.c.node.in_(batch), t.bindings.c.released_at.is_(None))
-                connection.execute(update(t.bindings).where(live).values(released_at=at))
+                connection.execute(update(t.bindings).where(_live(batch)).values(released_at=at))
 
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             for batch in batches(instance_ids):
                 alive = and_(t.instances.c.instance_id.in_(batch), t.instances.c.ended_at.is_(None))
                 connection.execute(update(t.instances).where(alive).values(ended_at=at, end_reason=reason))
@@ -245,7 +222,7 @@ class SqlLedger:
         if not prices:
             return
         rows = [{"this": instance_id, "price": price} for instance_id, price in prices.items()]
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             this = t.instances.c.instance_id == bindparam("this")
             connection.execute(update(t.instances).where(this), rows)
 
@@ -257,7 +234,7 @@ class SqlLedger:
 
     def add_events(self, rows: Sequence[tuple[Event, datetime]]) -> None:
         """Keep events in one transaction, in their order."""
-        with self._transaction(WRITE_LAZILY) as connection:
+        with self.transaction(WRITE_LAZILY) as connection:
             connection.execute(t.events.insert(), [form.event_row(event) | {"at": at} for event, at in rows])
 
     def events(
@@ -282,13 +259,13 @@ class SqlLedger:
         """
         query = _matching(job_id, node, request_id).where(t.events.c.id > after)
         query = query.order_by(t.events.c.id.desc()).limit(limit)
-        with self._transaction(READ) as connection:
+        with self.transaction(READ) as connection:
             rows = connection.execute(query).mappings().all()
             return tuple((row["id"], row["at"], form.event_of(row)) for row in reversed(rows))
 
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""
-        with self._transaction(WRITE) as connection:
+        with self.transaction(WRITE) as connection:
             # Changes nothing, and yet goes all the way to the disk.
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
@@ -297,8 +274,12 @@ def _keep_intent(connection: Connection, intent: Intent) -> None:
     insert_new(connection, t.intents, [form.intent_row(intent)])
     found = connection.execute(select(t.intents).where(t.intents.c.intent_id == intent.intent_id))
     kept = form.intent_of(found.mappings().one())
-    if replace(kept, created_at=intent.created_at) != intent:
+    if replace(kept, created_at=intent.created_at, considered=intent.considered) != intent:
         raise _differs(f"intent {intent.intent_id}")
+
+
+def _live(nodes: Sequence[str]) -> ColumnElement[bool]:
+    return and_(t.bindings.c.node.in_(nodes), t.bindings.c.released_at.is_(None))
 
 
 def _this(attempt: Attempt) -> ColumnElement[bool]:

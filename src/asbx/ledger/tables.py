@@ -5,7 +5,7 @@ Names of columns are those of the values in model/record.py and model/job.py.
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
 from asbx.ledger.columns import Facts, Moment, Money, Names, Numbers
 
@@ -46,6 +46,7 @@ intents = Table(
     Column("user", String, nullable=False),
     Column("account", String, nullable=False),
     Column("created_at", Moment, nullable=False),
+    Column("considered", Names, nullable=False, server_default="[]"),
 )
 
 # No attempt and no instance without the intent it came from: kept by the database itself.
@@ -59,6 +60,8 @@ attempts = Table(
     Column("answered_at", Moment),
     Column("answer", Text),
     Column("error", String, nullable=False),
+    Column("rung", String, nullable=False, server_default=""),
+    Column("leg", Integer, nullable=False, server_default="0"),
 )
 
 instances = Table(
@@ -96,6 +99,7 @@ bindings = Table(
     Column("instance_id", String, nullable=False),
     Column("bound_at", Moment, nullable=False),
     Column("released_at", Moment),
+    Column("registered_at", Moment),
 )
 _live = bindings.c.released_at.is_(None)
 Index("one_live_binding_per_node", bindings.c.node, unique=True, sqlite_where=_live, postgresql_where=_live)
@@ -105,6 +109,42 @@ Index(
     unique=True,
     sqlite_where=_live,
     postgresql_where=_live,
+)
+
+# What is remembered between requests: pools that refused, things made in EC2, jobs whose launches failed.
+shortages = Table(
+    "shortages",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("code", String, nullable=False),
+    Column("least", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("since", Moment, nullable=False),
+    Column("closed_until", Moment, nullable=False),
+    Column("probe_until", Moment),
+    Column("probe_by", String, nullable=False),
+)
+
+resources = Table(
+    "resources",
+    metadata,
+    Column("kind", String, primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("gang_id", String, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("used_at", Moment, nullable=False),
+    Column("removed_at", Moment, index=True),
+)
+
+setbacks = Table(
+    "setbacks",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("count", Integer, nullable=False),
+    Column("code", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("next_at", Moment),
 )
 
 events = Table(

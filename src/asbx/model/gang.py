@@ -20,7 +20,8 @@ class Gang:
     """Nodes to launch together.
 
     gang_id: stable for the same request, `job-12` or `loose-<request>-<n>`.
-    jobs: ids of the jobs that wait for these nodes. whole: all nodes or none.
+    jobs: ids of the jobs that wait for these nodes. whole: nodes of one job of several nodes, which belong together.
+    size: nodes of the job, those that are up already included. others: the nodes that are.
     """
 
     gang_id: str
@@ -29,6 +30,8 @@ class Gang:
     whole: bool
     user: str = ""
     account: str = ""
+    size: int = 1
+    others: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[str, ...]:

@@ -78,20 +78,25 @@ class InstanceRow:
 
 @dataclass(frozen=True)
 class Binding:
-    """A node and the instance behind it. Live while released_at is None."""
+    """A node and the instance behind it. Live while released_at is None.
+
+    registered_at: when its slurmd was first seen by slurmctld; None: not yet.
+    """
 
     node: str
     instance_id: str
     bound_at: datetime
     released_at: datetime | None = None
+    registered_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class Shortage:
     """What we remember of a pool that refused (or of a quota that is used up).
 
-    key: `capacity/MARKET/TYPE/ZONE[/placed]`, `quota/MARKET/FAMILY` or `addresses/SUBNET`, made in decide/shortage.
-    least: the smallest number that was refused. failures: refusals in a row, which set the cool-down.
+    key: `capacity/MARKET/TYPE/ZONE[/placed]`, `quota/MARKET/FAMILY` or `addresses/SUBNET`, made in decide/shortage_key.
+    least: the smallest number that was refused: instances, of a quota vCPUs.
+    failures: refusals in a row, which set the cool-down.
     closed_until: nobody asks before. probe_until: one launch is trying it, so nobody else does before this moment.
     """
 

@@ -1,0 +1,138 @@
+"""What a gang wants: all or none, close together, with EFA, in which markets - from the job, its plan and the site.
+
+The job's own words come first, then its plan, then the node group, then the site's defaults. A wish can choose among
+what the site offers, never add to it: markets and types outside the group are dropped with a note.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from asbx.config.limits import SPREAD_MOST
+from asbx.config.schema import Config, NodeGroup
+from asbx.decide.hints import JobHints
+from asbx.model.market import Market
+from asbx.model.plan import ExecutionPlan
+
+Efa = Literal["required", "preferred", "optional", "disabled"]
+
+_MARKETS = {
+    "on-demand": (Market.ON_DEMAND,),
+    "spot": (Market.SPOT,),
+    "mixed": (Market.SPOT, Market.ON_DEMAND),
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one part of a gang wants.
+
+    whole: all nodes or none. together: in one zone. one_type: all of one type. placement: strategy of the group, "" for
+    none. group_name: an existing group, "" for one made for the gang. placed_only: rather nothing than outside a group.
+    extra: instances to launch beyond the nodes, the worst connected of which are given back.
+    """
+
+    whole: bool
+    together: bool
+    one_type: bool
+    markets: tuple[Market, ...]
+    efa: Efa = "disabled"
+    placement: str = ""
+    group_name: str = ""
+    placed_only: bool = False
+    placement_fallback: bool = False
+    extra: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> Wish:
+    """Return what a gang of so many nodes wants of a group. size: all nodes of the job, those already up included."""
+    notes = [f"{word!r} is not understood and was left out" for word in hints.unknown]
+    strategy = _strategy(group, size, plan, hints)
+    placement, stated = _placement(config, group, size, plan, hints)
+    if strategy != "gang" and not stated:
+        placement = ""
+    is_named = bool(group.placement_group_name or (plan is not None and plan.placement_group))
+    return Wish(
+        whole=strategy != "best-effort",
+        together=strategy == "gang" and size > 1 and not (placement == "spread" and size > SPREAD_MOST),
+        one_type=strategy == "gang" and size > 1 and not group.mixed_types,
+        markets=_markets(group, plan, hints, notes),
+        efa=_efa(config, group, size, plan, hints),
+        placement=placement,
+        group_name=_group_name(group, plan, notes) if placement and is_named else "",
+        placed_only=config.mpi.force_cluster_placement_group and size > 1 and strategy == "gang",
+        placement_fallback=group.placement_fallback,
+        extra=_extra(group, size, hints, notes) if strategy == "gang" else 0,
+        notes=tuple(notes),
+    )
+
+
+def _strategy(group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> str:
+    if hints.strategy and size > 1:
+        return hints.strategy
+    if plan is not None and plan.is_gang:
+        return "gang"
+    return group.strategy if size > 1 else "best-effort"
+
+
+def _placement(
+    config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints
+) -> tuple[str, bool]:
+    """Return (strategy or "", whether somebody asked for it). One node gains nothing from a group."""
+    if size < 2:
+        return "", False
+    if hints.placement:
+        return ("", True) if hints.placement == "none" else (hints.placement, True)
+    if plan is not None and plan.placement:
+        return plan.placement, True
+    if group.placement != "auto":
+        return ("", True) if group.placement == "none" else (group.placement, True)
+    if config.mpi.force_cluster_placement_group or group.placement_group_name:
+        return "cluster", False
+    return ("cluster" if size >= config.mpi.placement_group_threshold else ""), False
+
+
+def _group_name(group: NodeGroup, plan: ExecutionPlan | None, notes: list[str]) -> str:
+    asked = plan.placement_group if plan is not None else ""
+    if asked and asked != group.placement_group_name:
+        # A group by name may hold another's instances: only the site may say which.
+        notes.append(f"the plan's placement group {asked} is not this group's; it is not used")
+    return group.placement_group_name
+
+
+def _efa(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> Efa:
+    if hints.efa:
+        return hints.efa
+    if plan is not None and plan.needs_efa:
+        return "required"
+    if group.efa is not None:
+        return group.efa
+    if size < 2:
+        return "disabled"  # EFA is for traffic between nodes
+    default: Efa = config.mpi.efa_default
+    return "preferred" if default == "optional" and size >= config.mpi.hpc_instances_threshold else default
+
+
+def _markets(group: NodeGroup, plan: ExecutionPlan | None, hints: JobHints, notes: list[str]) -> tuple[Market, ...]:
+    allowed: tuple[Market, ...] = _MARKETS[group.purchasing_option]
+    for who, asked in (
+        ("job", (Market(hints.market),) if hints.market else ()),
+        ("plan", plan.markets if plan else ()),
+    ):
+        if not asked:
+            continue
+        kept = tuple(market for market in asked if market in allowed)
+        if kept:
+            return kept
+        notes.append(f"the {who} asks for {', '.join(asked)}; this group buys {', '.join(allowed)} only")
+    return allowed
+
+
+def _extra(group: NodeGroup, size: int, hints: JobHints, notes: list[str]) -> int:
+    asked = hints.extra_nodes or 0
+    allowed = min(asked, group.most_extra_nodes)
+    if size > 1 and asked > allowed:
+        notes.append(f"the job asks for {asked} extra node(s); this group allows {group.most_extra_nodes}")
+    return allowed if size > 1 else 0

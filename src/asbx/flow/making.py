@@ -1,0 +1,98 @@
+"""Make what a launch needs in EC2 besides instances - placement groups, derived launch templates - and remove it.
+
+Each is in the ledger before EC2 hears of it, so nothing made is ever forgotten; making what is there is no error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from asbx.config.limits import GROUPS_AT_ONCE, TEMPLATE_UNUSED, TEMPLATE_USED
+from asbx.decide.place import template_name
+from asbx.errors import AsbxError
+from asbx.flow.doors import Doors
+from asbx.model.catalogue import TemplateChange
+from asbx.model.event import Event, EventKind
+from asbx.model.market import Template
+from asbx.model.record import Resource, ResourceKind
+
+
+def _tags(doors: Doors, gang_id: str = "") -> dict[str, str]:
+    tags = {"ManagedBy": "aws-slurm-burst", "asbx:cluster": doors.config.cluster.name}
+    return tags | ({"asbx:gang": gang_id[:256]} if gang_id else {})
+
+
+def ensure_group(doors: Doors, name: str, strategy: str, gang_id: str) -> None:
+    """Make a gang's placement group. Raises CloudError where EC2 refuses, LedgerError before EC2 is asked."""
+    now = doors.clock.now()
+    doors.ledger.add_resource(Resource(ResourceKind.PLACEMENT_GROUP, name, gang_id, now, now))
+    doors.cloud.make_group(name, strategy, _tags(doors, gang_id))
+    doors.say(Event(EventKind.RESOURCE_MADE, f"placement group {name} ({strategy}) made", gang_id=gang_id))
+
+
+def ensure_template(doors: Doors, base: Template, change: TemplateChange, fingerprint: str) -> Template:
+    """Return the launch template that is `base` with a change, making it where it is not there yet.
+
+    Its name holds the content, so the same base and change are made once and found again after a restart.
+    Raises CloudError where EC2 refuses.
+    """
+    name = template_name(doors.config.cluster.name, fingerprint or repr(base), repr(change))
+    now = doors.clock.now()
+    known = {row.name: row for row in doors.ledger.resources(ResourceKind.TEMPLATE)}
+    row = known.get(name)
+    if row is None or now - row.used_at >= TEMPLATE_USED:
+        doors.ledger.add_resource(Resource(ResourceKind.TEMPLATE, name, "", row.created_at if row else now, now))
+        made = doors.cloud.make_template(name, base, change, _tags(doors))
+        if row is None:
+            doors.say(Event(EventKind.RESOURCE_MADE, f"launch template {name} made from {base.template_id or base.name}"))
+        return made
+    return Template(name=name, version="1")
+
+
+def forget_template(doors: Doors, template: Template | None) -> None:
+    """Make a derived template again next time: EC2 says that it is not there."""
+    if template is not None and template.name:
+        doors.ledger.end_resource(ResourceKind.TEMPLATE, template.name, doors.clock.now())
+
+
+def remove_group(doors: Doors, name: str, gang_id: str = "") -> bool:
+    """Remove a placement group; False while instances that are ending are still in it: the sweep comes again."""
+    try:
+        gone = doors.cloud.remove_group(name)
+    except AsbxError as error:
+        doors.say(Event(EventKind.REQUEST_ODD, f"placement group {name} is still there: {error}", gang_id=gang_id))
+        return False
+    if gone:
+        doors.ledger.end_resource(ResourceKind.PLACEMENT_GROUP, name, doors.clock.now())
+        doors.say(Event(EventKind.RESOURCE_REMOVED, f"placement group {name} removed", gang_id=gang_id))
+    return gone
+
+
+def tidy(doors: Doors, busy_gangs: Collection[str], now: datetime) -> None:
+    """Remove placement groups whose gang has no live instance, and templates nobody has used for long.
+
+    busy_gangs: of open requests; theirs stay. Raises LedgerError.
+    """
+    alive = {row.gang_id for row in doors.ledger.instances(live_only=True)}
+    idle = [
+        row
+        for row in doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)
+        if row.gang_id not in alive and row.gang_id not in busy_gangs
+    ]
+    for row in idle[:GROUPS_AT_ONCE]:
+        remove_group(doors, row.name, row.gang_id)
+    for row in doors.ledger.resources(ResourceKind.TEMPLATE):
+        if now - row.used_at >= TEMPLATE_UNUSED:
+            _remove_template(doors, row, now)
+
+
+def _remove_template(doors: Doors, row: Resource, now: datetime) -> None:
+    try:
+        doors.cloud.remove_template(row.name)
+    except AsbxError as error:
+        doors.say(Event(EventKind.REQUEST_ODD, f"launch template {row.name} is still there: {error}"))
+        return
+    doors.ledger.end_resource(ResourceKind.TEMPLATE, row.name, now)
+    doors.say(Event(EventKind.RESOURCE_REMOVED, f"launch template {row.name} removed: nobody used it any more"))
+

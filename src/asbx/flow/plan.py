@@ -1,0 +1,136 @@
+"""Plan a gang: ask for the facts a choice needs, and choose. Changes nothing anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from asbx.config.schema import NodeGroup
+from asbx.decide.hints import JobHints, hints
+from asbx.decide.preflight import Known, in_zone
+from asbx.decide.rungs import Choice, choose
+from asbx.decide.narrow import pools_of
+from asbx.decide.shortage_key import family
+from asbx.decide.wish import Wish, wish
+from asbx.flow.doors import Doors
+from asbx.model.gang import Gang, Part
+from asbx.model.job import JobFacts, Request
+from asbx.model.market import Market, Pool, Template
+from asbx.model.names import GroupName
+from asbx.model.plan import ExecutionPlan
+from asbx.model.record import Shortage
+
+
+@dataclass(frozen=True)
+class PartPlan:
+    """What is to be launched for the nodes of one node group."""
+
+    part: Part
+    group: NodeGroup
+    want: Wish
+    choice: Choice
+
+
+class Planner:
+    """Plans the gangs of one request; what was asked once serves them all."""
+
+    def __init__(
+        self, doors: Doors, request: Request, plan: ExecutionPlan | None, facts: Mapping[int, JobFacts]
+    ) -> None:
+        self._doors, self._request, self._plan, self._facts = doors, request, plan, facts
+        self._asks = {job.job_id: job for job in request.jobs}
+        self._known: dict[GroupName, Known] = {}
+        self._shortages: dict[str, Shortage] | None = None
+
+    def part(self, gang: Gang, part: Part, others: str = "") -> PartPlan:
+        """Plan one part of a gang. others: the subnet its nodes are in that are up already, "" for none.
+
+        Raises PlanError (`plan-refused`) for a plan that asks for more than the site allows.
+        """
+        group = self._doors.config.group(part.group)
+        assert group is not None, part.group  # the intake refused nodes without a group
+        size = max(gang.size, len(gang.nodes)) if gang.whole else 1
+        want = wish(self._doors.config, group, size, self._plan, self._hints(gang))
+        known = replace(self._known_of(part.group, group), subnet=others if want.together else "")
+        known = self._with_scores(known, group, want, len(part.nodes))
+        choice = choose(group, want, self._plan, known, len(part.nodes), now=self._doors.clock.now())
+        return PartPlan(part, group, want, choice)
+
+    def _hints(self, gang: Gang) -> JobHints:
+        """Return what the job itself asks; the jobs of loose nodes launched together all ask the same."""
+        return job_hints(self._asks, self._facts, gang.jobs[:1])
+
+    # -- facts
+
+    def _known_of(self, name: GroupName, group: NodeGroup) -> Known:
+        if name not in self._known:
+            self._known[name] = self._learn(group)
+        return self._known[name]
+
+    def _learn(self, group: NodeGroup) -> Known:
+        catalogue = self._doors.catalogue
+        kinds = list(dict.fromkeys(override.instance_type for override in group.launch_template_overrides))
+        subnets = catalogue.subnets(_subnets(group))
+        spec = group.launch_template_specification
+        named = Template(spec.launch_template_id, spec.launch_template_name, spec.version)
+        template = catalogue.template(named)
+        groups = (template.groups if template else ()) or group.security_group_ids
+        types = catalogue.types(kinds)
+        known = Known(
+            types=types,
+            zones=catalogue.zones(kinds),
+            subnets=subnets,
+            template=template,
+            has_no_template=template is None and catalogue.missing_template(named),
+            quotas=self._quotas(group, kinds),
+            reservations=catalogue.reservations(group.capacity_reservations) if group.capacity_reservations else {},
+            unruly=catalogue.without_self_rule(groups) if groups and any(one.efa for one in types.values()) else (),
+            trouble={row.key: row.failures for row in self._remembered().values()},
+        )
+        pools = [in_zone(pool, known) for pool in pools_of(group, None, known, [])]
+        return replace(known, prices=dict(self._prices(pools)))
+
+    def _remembered(self) -> dict[str, Shortage]:
+        if self._shortages is None:
+            self._shortages = {row.key: row for row in self._doors.ledger.shortages()}
+        return self._shortages
+
+    def _quotas(self, group: NodeGroup, kinds: Sequence[str]) -> dict[tuple[Market, str], int]:
+        found: dict[tuple[Market, str], int] = {}
+        for kind in kinds:
+            for market in (Market.ON_DEMAND, Market.SPOT):
+                sold = group.purchasing_option in (market.value, "mixed")
+                quota = self._doors.catalogue.quota(market, kind) if sold and (market, family(kind)) not in found else None
+                if quota is not None:
+                    found[market, family(kind)] = quota
+        return found
+
+    def _prices(self, pools: Iterable[Pool]) -> Iterable[tuple[tuple[str, str, Market], Decimal]]:
+        for pool in pools:
+            for market in (Market.ON_DEMAND, Market.SPOT):
+                price = self._doors.prices.known(pool.instance_type, pool.zone, market)
+                if price is not None:
+                    yield (pool.instance_type, pool.zone, market), price
+
+    def _with_scores(self, known: Known, group: NodeGroup, want: Wish, count: int) -> Known:
+        """Ask for spot placement scores where a gang must choose a zone; AWS scores fewer than three types low."""
+        kinds = list(dict.fromkeys(override.instance_type for override in group.launch_template_overrides))
+        if not (self._doors.config.aws.spot_placement_scores and want.together and Market.SPOT in want.markets):
+            return known
+        return replace(known, scores=self._doors.catalogue.spot_scores(kinds, count))
+
+
+def job_hints(asks: Mapping[int, object], facts: Mapping[int, JobFacts], jobs: Sequence[int]) -> JobHints:
+    """Return what the first of some jobs asks for itself, from the resume file where it tells, else from the queue."""
+    if not jobs:
+        return JobHints()
+    ask, fact = asks.get(jobs[0]), facts.get(jobs[0], JobFacts(jobs[0]))
+    features = getattr(ask, "features", None) or fact.features
+    extra = getattr(ask, "extra", None) or fact.extra
+    return hints(features, extra, fact.comment)
+
+
+def _subnets(group: NodeGroup) -> list[str]:
+    stated = [override.subnet_id for override in group.launch_template_overrides if override.subnet_id]
+    return list(dict.fromkeys([*group.subnet_ids, *stated]))

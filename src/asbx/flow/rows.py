@@ -1,0 +1,28 @@
+"""The ledger's row of an instance that has just been launched."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from asbx.flow.doors import Doors
+from asbx.model.market import Launched
+from asbx.model.record import InstanceRow, Intent
+
+
+def instance_row(doors: Doors, intent: Intent, launched: Launched, now: datetime) -> InstanceRow:
+    """Return the row, with the price as far as it is known without asking."""
+    return InstanceRow(
+        instance_id=launched.instance_id,
+        intent_id=intent.intent_id,
+        gang_id=intent.gang_id,
+        jobs=intent.jobs,
+        group=intent.group,
+        user=intent.user,
+        account=intent.account,
+        instance_type=launched.instance_type,
+        zone=launched.zone,
+        subnet_id=launched.subnet_id,
+        market=launched.market,
+        launched_at=now,
+        price=doors.prices.known(launched.instance_type, launched.zone, launched.market),
+    )
