@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from tests.fakes import samples
@@ -30,13 +31,18 @@ class World:
         """Look a node up in the table."""
         return {view.name: view for view in self.scheduler.nodes()}[name]
 
+    def job_state(self) -> str:
+        """Return the job's state, "" when it has left the queue."""
+        found = self.scheduler.jobs([self.job.job_id])
+        return found[0].state if found else ""
+
 
 @pytest.fixture
 def world() -> World:
     """Make the scheduler in memory."""
     fake = FakeScheduler(NODES)
-    job = JobFacts(12, "ada", "physics", "wrf", "CONFIGURING")
-    fake.add_job(job)
+    job = JobFacts(12, "ada", "physics", "wrf", "CONFIGURING", 7, "efa", "asbx:market=spot")
+    fake.add_job(job, NODES[2:], requeue=False)
     return World(fake, job, fake.power_up, fake.settle)
 
 
@@ -87,7 +93,7 @@ def test_a_failed_node_says_why_and_can_be_used_again(world: World) -> None:
 def test_jobs_unknown_to_the_queue_are_left_out(world: World) -> None:
     """What the queue knows is returned; asking for nothing asks nobody."""
     (found,) = world.scheduler.jobs([world.job.job_id, 999_999])
-    assert (found.job_id, found.user, found.account) == (world.job.job_id, world.job.user, world.job.account)
+    assert found == world.job
     assert world.scheduler.jobs([]) == ()
 
 
@@ -96,6 +102,40 @@ def test_a_job_is_told(world: World) -> None:
     world.scheduler.tell_job(world.job.job_id, "no room, tried again in 5 minutes")
     with pytest.raises(SlurmError):
         world.scheduler.tell_job(999_999, "nobody")
+
+
+def test_a_job_that_would_be_lost_is_requeued(world: World) -> None:
+    """Asked not to be requeued, made requeueable, its nodes fail: it waits again, and forbids requeues as before."""
+    job, scheduler = world.job.job_id, world.scheduler
+    assert scheduler.make_requeueable([job, 999_999]) == (job,)
+    assert scheduler.make_requeueable([job]) == ()
+    scheduler.fail(NODES[2:], "asbx:no-capacity no room anywhere")
+    assert world.job_state() == "PENDING"
+    scheduler.undo_requeueable([job, 999_999])
+    assert scheduler.make_requeueable([job]) == (job,)
+
+
+def test_a_job_that_may_not_be_requeued_is_lost_with_its_nodes(world: World) -> None:
+    """Without that, it is over."""
+    world.scheduler.fail(NODES[2:3], "asbx:no-capacity no room anywhere")
+    assert world.job_state() in ("NODE_FAIL", "")
+
+
+def test_a_waiting_job_is_postponed_or_held(world: World) -> None:
+    """Both can be said of a job of the queue, and of no other; a line to its terminal hurts nobody."""
+    job, scheduler = world.job.job_id, world.scheduler
+    scheduler.make_requeueable([job])
+    scheduler.fail(NODES[2:], "asbx:no-capacity no room anywhere")
+    scheduler.postpone(job, timedelta(minutes=5))
+    scheduler.hold(job)
+    (facts,) = scheduler.jobs([job])
+    assert facts.priority == 0
+    scheduler.notify(job, "held")
+    scheduler.notify(999_999, "nobody")
+    with pytest.raises(SlurmError):
+        scheduler.postpone(999_999, timedelta(minutes=5))
+    with pytest.raises(SlurmError):
+        scheduler.hold(999_999)
 
 
 def test_a_running_slurmctld_answers(world: World) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from tests.fakes.faults import Faults
 
@@ -19,6 +20,10 @@ _OFF = frozenset({"CLOUD", "POWERED_DOWN"})
 _COMING = frozenset({"CLOUD", "POWERING_UP", "NOT_RESPONDING"})
 _UP = frozenset({"CLOUD"})
 _GOING = frozenset({"CLOUD", "POWERING_DOWN"})
+# A requeued job may start again after so long (slurm.conf(5), requeue_delay; seen on 22.05 and 26.05).
+REQUEUE_DELAY = timedelta(seconds=121)
+# From here on a job has left the queue, or is leaving it.
+_OVER = frozenset({"NODE_FAIL", "COMPLETED", "CANCELLED", "FAILED"})
 
 
 def _off(name: str) -> NodeView:
@@ -30,7 +35,9 @@ class FakeScheduler:
     """The door `Scheduler`. calls: method -> times; processes: scontrol runs of the real one.
 
     names: the nodes slurm.conf knows, all powered down at first. power_up, register, power_down, time_out and
-    settle are what slurmctld and slurmd do by themselves.
+    settle are what slurmctld and slurmd do by themselves. slow_requeue: how often a job is still COMPLETING when asked
+    for, before it is PENDING. begin: job -> how long from its last update until Slurm may start it. notified: what was
+    written to terminals. no_requeue: jobs that are lost with a node.
     """
 
     names: Sequence[str] = ()
@@ -38,6 +45,13 @@ class FakeScheduler:
     calls: Counter[str] = field(default_factory=Counter)
     job_table: dict[int, JobFacts] = field(default_factory=dict)
     told: dict[int, list[str]] = field(default_factory=dict)
+    notified: list[tuple[int, str]] = field(default_factory=list)
+    begin: dict[int, timedelta] = field(default_factory=dict)
+    held: set[int] = field(default_factory=set)
+    no_requeue: set[int] = field(default_factory=set)
+    job_nodes: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    slow_requeue: int = 0
+    _completing: dict[int, int] = field(default_factory=dict)
     _table: dict[str, NodeView] = field(default_factory=dict)
     _faults: Faults = field(default_factory=Faults)
 
@@ -73,21 +87,60 @@ class FakeScheduler:
             self._refuse_unknown(nodes)
 
     def fail(self, nodes: Sequence[str], reason: str) -> None:
-        """Set nodes DOWN with the reason, then power them down: two processes."""
+        """Set nodes DOWN with the reason, which requeues or loses their jobs, then power them down: two processes."""
         self._count("fail", len(nodes))
         self._count("", len(nodes))
         with self._faults.call("fail"):
             for node in self._known(nodes):
                 self._change(node, state="DOWN", flags=_GOING, reason=reason)
+            self._lose(self._known(nodes))
             self._refuse_unknown(nodes)
 
     def tell_job(self, job_id: int, text: str) -> None:
         """Keep what a job was told; unknown jobs are refused."""
         self._count("tell_job", 1)
         with self._faults.call("tell_job"):
-            if self.job_table and job_id not in self.job_table:
-                raise SlurmError("slurm-refused", f"job {job_id} cannot be changed", "Invalid job id specified")
+            self._refuse_gone(job_id)
             self.told.setdefault(job_id, []).append(text)
+
+    def notify(self, job_id: int, text: str) -> None:
+        """Keep what was written to a job's terminal."""
+        self._count("notify", 1)
+        with self._faults.call("notify"):
+            if job_id in self.job_table:
+                self.notified.append((job_id, text))
+
+    def make_requeueable(self, job_ids: Sequence[int]) -> tuple[int, ...]:
+        """Let jobs be requeued; return those that had asked not to be."""
+        self._count("make_requeueable", len(job_ids))
+        with self._faults.call("make_requeueable"):
+            stubborn = tuple(job for job in job_ids if job in self.no_requeue and self._is_queued(job))
+            self._count("", len(stubborn))
+            self.no_requeue.difference_update(stubborn)
+            return stubborn
+
+    def undo_requeueable(self, job_ids: Sequence[int]) -> None:
+        """Let jobs be lost with a node again."""
+        self._count("undo_requeueable", len(job_ids))
+        with self._faults.call("undo_requeueable"):
+            self.no_requeue.update(job for job in job_ids if self._is_queued(job))
+
+    def postpone(self, job_id: int, delay: timedelta) -> None:
+        """Set when a job may start. Lost on one that is not PENDING: its requeue sets a time of its own."""
+        self._count("postpone", 1)
+        with self._faults.call("postpone"):
+            self._refuse_gone(job_id)
+            if job_id not in self._completing:
+                self.begin[job_id] = delay
+
+    def hold(self, job_id: int) -> None:
+        """Hold a job: its priority is 0."""
+        self._count("hold", 1)
+        with self._faults.call("hold"):
+            self._refuse_gone(job_id)
+            self.held.add(job_id)
+            if job_id in self.job_table:
+                self.job_table[job_id] = replace(self.job_table[job_id], priority=0)
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
@@ -102,9 +155,10 @@ class FakeScheduler:
             return
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
-        """Return what the queue knows of these jobs."""
-        self._count("jobs", 1)
+        """Return what the queue knows of these jobs. Each look brings a requeued job nearer to PENDING."""
+        self._count("jobs", len(job_ids))
         with self._faults.call("jobs"):
+            self._settle_jobs()
             return tuple(self.job_table[job_id] for job_id in job_ids if job_id in self.job_table)
 
     # -- the other side
@@ -117,9 +171,12 @@ class FakeScheduler:
         """Return one row of the node table."""
         return self._table[name]
 
-    def add_job(self, job: JobFacts) -> None:
-        """Put a job into the queue."""
+    def add_job(self, job: JobFacts, nodes: Sequence[str] = (), *, requeue: bool = True) -> None:
+        """Put a job into the queue, on the nodes it was given."""
         self.job_table[job.job_id] = job
+        self.job_nodes[job.job_id] = tuple(nodes)
+        if not requeue:
+            self.no_requeue.add(job.job_id)
 
     def power_up(self, nodes: Iterable[str], *, state: str = "ALLOCATED") -> None:
         """Do as slurmctld when it calls ResumeProgram."""
@@ -146,6 +203,40 @@ class FakeScheduler:
         for node, view in list(self._table.items()):
             if "POWERING_DOWN" in view.flags:
                 self._change(node, state="IDLE", flags=_OFF)
+
+    def _lose(self, nodes: Iterable[str]) -> None:
+        """Requeue the jobs on these nodes, or lose those that forbid it."""
+        down = set(nodes)
+        for job, mine in self.job_nodes.items():
+            if down.isdisjoint(mine):
+                continue
+            self.job_nodes[job] = ()
+            if job in self.no_requeue:
+                self._job(job, "NODE_FAIL")
+            else:
+                self._completing[job] = self.slow_requeue
+                self._job(job, "COMPLETING")
+        if not self.slow_requeue:
+            self._settle_jobs()
+
+    def _settle_jobs(self) -> None:
+        for job, left in list(self._completing.items()):
+            if left:
+                self._completing[job] = left - 1
+                continue
+            del self._completing[job]
+            self._job(job, "PENDING")
+            self.begin[job] = REQUEUE_DELAY
+
+    def _job(self, job: int, state: str) -> None:
+        self.job_table[job] = replace(self.job_table[job], state=state)
+
+    def _is_queued(self, job: int) -> bool:
+        return job in self.job_table and self.job_table[job].state not in _OVER
+
+    def _refuse_gone(self, job_id: int) -> None:
+        if self.job_table and not self._is_queued(job_id):
+            raise SlurmError("slurm-refused", f"job {job_id} cannot be changed", "Invalid job id specified")
 
     def _change(self, node: str, **fields: object) -> None:
         self._table[node] = replace(self._table[node], **fields)  # type: ignore[arg-type]

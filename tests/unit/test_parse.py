@@ -8,7 +8,7 @@ import pytest
 
 from asbx.errors import SlurmError
 from asbx.model.node import NodeView
-from asbx.slurm.parse import parse_jobs, parse_nodes_json, parse_nodes_text, split_state
+from asbx.slurm.parse import parse_nodes_json, parse_nodes_text, split_state
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 
@@ -82,9 +82,3 @@ def test_a_broken_node_table_is_an_error_of_ours(text: str) -> None:
     """No traceback, whatever scontrol prints."""
     with pytest.raises(SlurmError):
         parse_nodes_json(text)
-
-
-def test_job_names_may_hold_the_separator() -> None:
-    """The name is the last field, so its bars belong to it; a null account is empty."""
-    (job,) = parse_jobs("12|ada|(null)|CONFIGURING|a|b|c\nslurm_load_jobs error\n")
-    assert (job.job_id, job.user, job.account, job.state, job.name) == (12, "ada", "", "CONFIGURING", "a|b|c")

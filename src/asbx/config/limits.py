@@ -41,8 +41,16 @@ AWS_READ_TIMEOUT = timedelta(seconds=60)
 SCONTROL_TIMEOUT = timedelta(seconds=60)
 # Node names per `scontrol update`; scontrol takes up to 10,000 a range. The command line stays below 128 KiB.
 SCONTROL_BATCH = 5000
+# Job ids per call: with their commas they stay below the 128 KiB Linux allows one argument.
+SCONTROL_JOBS = 5000
+# Characters of a Reason or an AdminComment: something to read in `scontrol show`, not a log.
+FREE_TEXT_MAX = 500
 # A launch must leave the node time to boot and register: no new try later than this share of ResumeTimeout.
 LAUNCH_SHARE_OF_RESUME_TIMEOUT = 0.5
+# How much shorter or longer than planned a job is put off, so that jobs that failed together do not come back together.
+BACKOFF_JITTER = 0.2
+# No job is tried again sooner than this, whatever the configuration says: slurmctld schedules in passes of seconds.
+BACKOFF_LEAST = timedelta(seconds=5)
 # Daemon -------------------------------------------------------------------------------------------------------
 # The spool is read on a nudge; this often too, in case a nudge was lost.
 SPOOL_POLL = timedelta(seconds=2)

@@ -402,6 +402,15 @@ class Reconcile(Section):
     """How long an instance must be found without a node before it is ended."""
 
 
+class Backoff(Section):
+    """When Slurm tries a job again whose launch failed."""
+
+    first_seconds: int = Field(default=120, ge=5, le=3600)
+    """Pause after the first failure; it doubles with each further one in a row."""
+    longest_seconds: int = Field(default=1800, ge=5, le=86_400)
+    """The longest pause."""
+
+
 class Cost(Section):
     """How instances are billed."""
 
@@ -424,6 +433,8 @@ class Config(Section):
     """Where the ledger is."""
     reconcile: Reconcile = Reconcile()
     """How patient the sweep for stray instances is."""
+    backoff: Backoff = Backoff()
+    """When Slurm tries a job again whose launch failed."""
     cost: Cost = Cost()
     """How instances are billed."""
     asba: Asba = Asba()

@@ -50,6 +50,8 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
         "logging": {"file": str(layout.log / "aws-burst.log")},
         # A lab's instances live for seconds; EC2's minimum of 60 would hide what each second costs.
         "cost": {"minimum_seconds": 0},
+        # So that whoever watches sees a job tried again.
+        "backoff": {"first_seconds": 5, "longest_seconds": 30},
         "reconcile": {"interval_seconds": 10, "orphan_grace_seconds": 20},
         "slurm": {
             "bin_path": str(programs.find("scontrol").parent),

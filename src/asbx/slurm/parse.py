@@ -7,7 +7,6 @@ import re
 from typing import Any
 
 from asbx.errors import SlurmError
-from asbx.model.job import JobFacts
 from asbx.model.node import NodeView
 
 # Only the FIRST occurrence of a key counts: free text (Reason, Comment, Extra) comes after all of these and may
@@ -74,14 +73,3 @@ def _node_from_json(row: dict[str, Any]) -> NodeView:
 
 def _id(text: str) -> str:
     return text if text.startswith("i-") else ""
-
-
-def parse_jobs(text: str) -> tuple[JobFacts, ...]:
-    """Read squeue's `%A|%u|%a|%T|%j` lines; lines of another shape are left out."""
-    jobs = []
-    for line in text.splitlines():
-        parts = line.split("|", 4)
-        if len(parts) == 5 and parts[0].isdigit():
-            account = "" if parts[2] == "(null)" else parts[2]
-            jobs.append(JobFacts(int(parts[0]), parts[1], account, parts[4], parts[3]))
-    return tuple(jobs)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
-from asbx.config.limits import SCONTROL_BATCH
+from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS
 from asbx.model.hostlist import fold
 from asbx.model.job import JobFacts
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
-from asbx.slurm.parse import parse_jobs, parse_nodes_json, parse_nodes_text
-from asbx.slurm.process import SlurmCommands
+from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
+from asbx.slurm.process import SlurmCommands, suppress_refusal
+from asbx.slurm.queue import QueuedJob, job_format, parse_jobs, parse_jobs_json, parse_requeue
 
 # One update with different instance ids for many nodes (Slurm change log, 25.11); before, all would get the same.
 _INSTANCE_LISTS = (25, 11)
-_NODE_JSON = (23, 2)
+_JSON = (23, 2)
 # TCP to the broadcast address fails at once with ENETUNREACH. A node's own name in its place makes slurmctld resolve it
 # for every message, ten tries a second apart, holding its locks: 40 s for a killed job of four nodes (seen on 22.05.8).
 PARKED = "255.255.255.255"
+# What Slurm says of jobs that have left the queue (seen on 22.05.8); of a list it serves the others all the same.
+_GONE = ("Invalid job id", "Job has already finished")
+# More tasks and components than are under way at once on a large cluster.
+_MOST_LABELS = 100_000
 _Row = TypeVar("_Row")
 
 
@@ -29,6 +36,8 @@ class Slurm:
     def __init__(self, commands: SlurmCommands) -> None:
         self._commands = commands
         self._version: tuple[int, int] | None = None
+        # job id -> what scontrol calls just this job, of tasks and components; filled by jobs().
+        self._labels: dict[int, str] = {}
 
     @property
     def processes(self) -> dict[str, int]:
@@ -84,22 +93,88 @@ class Slurm:
 
     def tell_job(self, job_id: int, text: str) -> None:
         """Put a sentence into the job's AdminComment."""
-        self._commands.run("scontrol", "update", f"jobid={job_id}", f"admincomment={_one_line(text)}")
+        comment = f"admincomment={_one_line(text)}"
+        self._commands.run("scontrol", "update", f"jobid={self._label(job_id)}", comment)
+
+    def notify(self, job_id: int, text: str) -> None:
+        """Write a line to the terminal of whoever waits for the job (salloc, srun); Slurm refuses for others."""
+        with suppress_refusal():
+            self._commands.run("scontrol", "notify", str(job_id), _one_line(text))
+
+    def make_requeueable(self, job_ids: Sequence[int]) -> tuple[int, ...]:
+        """Set Requeue=1 on those of these jobs that have 0, and return them. Jobs that are gone are left out."""
+        stubborn = [job for job, may in self._requeue(job_ids) if not may]
+        self._set_requeue(stubborn, 1)
+        return tuple(stubborn)
+
+    def undo_requeueable(self, job_ids: Sequence[int]) -> None:
+        """Set Requeue=0 again. Jobs that are gone are left out."""
+        self._set_requeue(job_ids, 0)
+
+    def postpone(self, job_id: int, delay: timedelta) -> None:
+        """Let Slurm start the job no sooner than so much later; of a heterogeneous job all components.
+
+        Only once it is PENDING: the requeue itself sets a time of its own, two minutes from then (seen on 22.05.8).
+        """
+        when = f"starttime=now+{round(delay.total_seconds())}"
+        self._commands.run("scontrol", "update", f"jobid={self._whole(job_id)}", when)
+
+    def hold(self, job_id: int) -> None:
+        """Hold a job as its user would have (scontrol(1), uhold), so that its user can release it."""
+        self._commands.run("scontrol", "uhold", self._whole(job_id))
+
+    def _label(self, job_id: int) -> str:
+        return self._labels.get(job_id, str(job_id))
+
+    def _whole(self, job_id: int) -> str:
+        """Return what scontrol calls a job with all its components, which start together or not at all."""
+        return self._label(job_id).partition("+")[0]
+
+    def _requeue(self, job_ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
+        """Yield whether Slurm may requeue each of these jobs; numbers only, so nothing can be forged."""
+        wanted = set(job_ids)
+        for batch in _batches(list(job_ids), SCONTROL_JOBS):
+            jobs = f"--jobs={','.join(map(str, batch))}"
+            text = self._squeue(jobs, "--Format=JobID:.12,Requeue:.8")
+            yield from ((job, may) for job, may in parse_requeue(text) if job in wanted)
+
+    def _set_requeue(self, job_ids: Sequence[int], value: int) -> None:
+        """Set Requeue of many jobs in one call. Slurm sets those it can and refuses for the others."""
+        for batch in _batches(job_ids, SCONTROL_JOBS):
+            names = ",".join(map(self._label, batch))
+            with suppress_refusal(*_GONE):
+                self._commands.run("scontrol", "update", f"jobid={names}", f"requeue={value}")
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the node table; JSON where this Slurm has it (23.02), because text fields can be spoofed."""
-        if self.version() >= _NODE_JSON:
+        if self.version() >= _JSON:
             return parse_nodes_json(self._commands.run("scontrol", "show", "node", "--json"))
         return parse_nodes_text(self._commands.run("scontrol", "show", "node", "--oneliner"))
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
-        """Return user, account, name and state of jobs still in the queue."""
-        if not job_ids:
-            return ()
-        wanted = ",".join(str(job) for job in job_ids)
-        # %A is unique for each task of an array; the name comes last because it may hold the separator (squeue(1)).
-        text = self._commands.run("squeue", "--noheader", "--array", f"--jobs={wanted}", "--format=%A|%u|%a|%T|%j")
-        return parse_jobs(text)
+        """Return what the queue says of these jobs; those no longer in it are left out."""
+        wanted = set(job_ids)
+        queued = [one for batch in _batches(list(job_ids), SCONTROL_JOBS) for one in self._queued(batch)]
+        mine = [one for one in queued if one.facts.job_id in wanted]
+        if len(self._labels) > _MOST_LABELS:
+            self._labels.clear()
+        self._labels.update({one.facts.job_id: one.label for one in mine if not one.label.isdecimal()})
+        # The pending tasks of an array that never started are several rows under the array's number.
+        return tuple({one.facts.job_id: one.facts for one in mine}.values())
+
+    def _queued(self, job_ids: Sequence[int]) -> tuple[QueuedJob, ...]:
+        jobs = f"--jobs={','.join(map(str, job_ids))}"
+        if self.version() >= _JSON:
+            text = self._squeue(jobs, "--json")
+            return parse_jobs_json(text) if text else ()
+        mark = secrets.token_hex(16)
+        return parse_jobs(self._squeue(jobs, f"--format={job_format(mark)}"), mark)
+
+    def _squeue(self, *arguments: str) -> str:
+        """Run squeue. With one job it is an error that it is gone, with several it is not (seen on 22.05.8)."""
+        with suppress_refusal(*_GONE):  # --array: else the pending tasks of an array are one row
+            return self._commands.run("squeue", "--noheader", "--array", *arguments)
+        return ""
 
     def ping(self) -> None:
         """Raise SlurmError unless slurmctld answers."""
@@ -116,9 +191,9 @@ def _host_name(node: str, instance: Instance) -> str:
 
 def _one_line(text: str) -> str:
     """Make a text safe as one scontrol value: no line breaks, no quotes, bounded."""
-    return " ".join(text.replace('"', "'").split())[:500]
+    return " ".join(text.replace('"', "'").split())[:FREE_TEXT_MAX]
 
 
-def _batches(rows: Sequence[_Row]) -> Iterator[Sequence[_Row]]:
-    for start in range(0, len(rows), SCONTROL_BATCH):
-        yield rows[start : start + SCONTROL_BATCH]
+def _batches(rows: Sequence[_Row], size: int = SCONTROL_BATCH) -> Iterator[Sequence[_Row]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

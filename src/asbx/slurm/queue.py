@@ -1,0 +1,122 @@
+"""The queue as values: what squeue prints, in a shape that no job's own text can forge.
+
+Names and comments are free text. On 22.05.8 newlines, bars and control characters in them come out of `squeue --format`
+as they are (seen), so rows and fields are parted by a random mark that is chosen when Slurm is asked: nobody can have
+put it into a job before. From 23.02 on there is JSON, which also has `--extra`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from asbx.errors import SlurmError
+from asbx.model.job import JobFacts
+
+# squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q is the priority.
+_FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%f", "%k", "%j")
+# Nobody reads more of a name, comment or constraint.
+_LONGEST_TEXT = 4096
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """Facts about a job, and the name scontrol takes for just this one.
+
+    An array's last task has the array's own number: `scontrol update jobid=3` would change all its tasks (seen on
+    22.05.8), `3_2` changes one. The same holds for the leader of a heterogeneous job and `4+0`.
+    """
+
+    facts: JobFacts
+    label: str
+
+
+def job_format(mark: str) -> str:
+    """Return the argument of --format. mark: a random word of letters and digits, new for each call."""
+    return f"{mark}<" + f"{mark}|".join(_FIELDS)
+
+
+def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
+    """Read what squeue printed in job_format(mark); rows of another shape are left out."""
+    found = []
+    for row in text.split(f"{mark}<")[1:]:
+        fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
+        if len(fields) == len(_FIELDS) and fields[0].isdecimal():
+            number, label, user, account, state, priority, features, comment, name = fields
+            facts = JobFacts(
+                int(number),
+                user,
+                account,
+                name[:_LONGEST_TEXT],
+                state,
+                int(priority) if priority.isdecimal() else None,
+                features[:_LONGEST_TEXT],
+                comment[:_LONGEST_TEXT],
+                leader=_number(label.partition("+")[0]) if "+" in label else 0,
+            )
+            found.append(QueuedJob(facts, label if set(label) & {"_", "+"} else number))
+    return tuple(found)
+
+
+def _plain(field: str) -> str:
+    return "" if field == "(null)" else field
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def parse_jobs_json(text: str) -> tuple[QueuedJob, ...]:
+    """Read `squeue --json` (23.02 and later)."""
+    try:
+        return tuple(_queued(row) for row in json.loads(text)["jobs"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SlurmError(
+            "slurm-json", "squeue's answer cannot be read", f"{type(error).__name__}: {error}", "report this"
+        ) from None
+
+
+def _queued(row: dict[str, Any]) -> QueuedJob:
+    number = int(row["job_id"])
+    states = row.get("job_state") or []
+    words = [str(word).upper() for word in (states if isinstance(states, list) else [states])]
+    # A flag beside the base state says more here, as `squeue --format %T` shows it.
+    state = next((word for word in words if word in ("CONFIGURING", "COMPLETING")), words[0] if words else "")
+    leader, array = _value(row.get("het_job_id")) or 0, _value(row.get("array_job_id")) or 0
+    facts = JobFacts(
+        number,
+        str(row.get("user_name") or ""),
+        str(row.get("account") or ""),
+        _text(row, "name"),
+        state,
+        _value(row.get("priority")),
+        _text(row, "features"),
+        _text(row, "comment"),
+        _text(row, "extra"),
+        leader,
+    )
+    task = _value(row.get("array_task_id"))
+    if leader:
+        return QueuedJob(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
+    return QueuedJob(facts, f"{array}_{task}" if array and task is not None else str(number))
+
+
+def _text(row: dict[str, Any], key: str) -> str:
+    return str(row.get(key) or "")[:_LONGEST_TEXT]
+
+
+def _value(number: Any) -> int | None:
+    """Return a number of Slurm's JSON: plain, or an object that says whether it is set."""
+    if isinstance(number, dict):
+        return int(number["number"]) if number.get("set") and not number.get("infinite") else None
+    return None if number is None else int(number)
+
+
+def parse_requeue(text: str) -> Iterator[tuple[int, bool]]:
+    """Read lines of job id and Requeue (`squeue --Format`, numbers only): whether Slurm may requeue each job."""
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[0].isdecimal() and words[1] in ("0", "1"):
+            yield int(words[0]), words[1] == "1"
