@@ -72,7 +72,7 @@ PLAN_MAX_BYTES = 1024 * 1024
 ON_DEMAND_PRICE_LIFE = timedelta(hours=12)
 SPOT_PRICE_LIFE = timedelta(minutes=5)
 # Launches of one request in flight at once: CreateFleet's request bucket is small and shared by the account.
-GANGS_AT_ONCE = 4
+GANGS_AT_ONCE = 8
 # How often a command that waits for the daemon looks at the ledger.
 WAIT_POLL = timedelta(milliseconds=200)
 # Values in a configuration file, aliases followed: a group needs about fifty, and each level of aliases multiplies.
@@ -119,3 +119,10 @@ SHORTAGE_QUIET = timedelta(hours=1)
 # One launch tries a half-open pool. CreateFleet may take AWS_READ_TIMEOUT, and once more after a lost answer;
 # the lease ends only a probe whose program died.
 PROBE_LEASE = timedelta(minutes=2)
+# How often a gang looks whether another's probe of the only pools left is over.
+PROBE_PAUSE = timedelta(seconds=2)
+# A gang's instances must all run before Slurm hears of them. EC2 starts most within seconds, bare metal within minutes;
+# what is still pending after this share of ResumeTimeout cannot boot in time.
+RUNNING_SHARE_OF_RESUME_TIMEOUT = 0.8
+# Launch index lists that network order would scatter: topology is asked for 100 instances a call, so no more of them.
+TOPOLOGY_MOST = 1000

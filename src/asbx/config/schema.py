@@ -132,6 +132,9 @@ class Aws(Section):
     """Needed for `authentication_method: access_keys`."""
     token_refresh: TokenRefresh | None = None
     """Accepted from upstream; changes nothing."""
+    spot_placement_scores: bool = False
+    """Let EC2's spot placement scores order the zones of spot gangs. Needs ec2:GetSpotPlacementScores and three types
+    in the group."""
     endpoint_url: str = ""
     """Another address for all AWS services, such as the lab's emulator or a VPC endpoint."""
 
@@ -204,8 +207,8 @@ class NodeGroup(Section):
     number_width: int = Field(default=0, ge=0, le=9)
     """Digits of the numbers, filled with zeros; 0 means as short as they are."""
     strategy: Literal["gang", "greedy", "best-effort"] = "gang"
-    """How jobs of several nodes are launched. `gang`: all nodes at once, of one type and in one zone, or none. `greedy`:
-    all or none, but from several types and zones. `best-effort`: whatever comes is kept."""
+    """How jobs of several nodes are launched. `gang`: all nodes at once, of one type and in one zone, or none.
+    `greedy`: all or none, but from several types and zones. `best-effort`: whatever comes is kept."""
     mixed_types: bool = False
     """Let a gang be of several types in one zone. They must have equal cores and memory."""
     placement: Literal["auto", "cluster", "partition", "spread", "none"] = "auto"
@@ -332,6 +335,9 @@ class Mpi(Section):
     """Jobs of so many nodes get a placement group."""
     force_cluster_placement_group: bool = False
     """Refuse to launch an MPI job outside a cluster placement group."""
+    topology_order: Literal["auto", "always", "never"] = "auto"
+    """Name a gang's nodes by their place in EC2's network, so that neighbouring ranks are neighbours there. `auto`: for
+    gangs with EFA. Needs ec2:DescribeInstanceTopology."""
     enable_enhanced_networking: bool = True
     """Accepted from upstream; every current instance type has it."""
 

@@ -7,7 +7,7 @@ pairs by the same rule. Only where reservation and index do not tell the instanc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -26,13 +26,50 @@ class TagCall:
     tags: tuple[tuple[str, str], ...]
 
 
-def pair(nodes: Sequence[str], instances: Sequence[Instance]) -> tuple[Pair, ...]:
-    """Pair nodes, in the order of their names, with instances, in the order of their launch.
+def pair(
+    nodes: Sequence[str], instances: Sequence[Instance], ranks: Mapping[str, tuple[str, ...]] | None = None
+) -> tuple[Pair, ...]:
+    """Pair nodes, in the order of their names, with instances, in the order of their place in the network or launch.
 
-    The shorter side decides how many pairs there are; no node and no instance occurs twice.
+    ranks: instance id -> its network nodes from the top layer down: neighbours get neighbouring names, and so
+    neighbouring ranks. The shorter side decides how many pairs there are; no node and no instance occurs twice.
     """
-    ordered = sorted(instances, key=lambda i: (i.reservation_id, i.launch_index, i.instance_id))
+    where = ranks or {}
+    ordered = sorted(
+        instances, key=lambda i: (where.get(i.instance_id, ()), i.reservation_id, i.launch_index, i.instance_id)
+    )
     return tuple(zip(unique_sorted(nodes), ordered, strict=False))
+
+
+def best_connected(
+    instances: Sequence[Instance], wanted: int, ranks: Mapping[str, tuple[str, ...]]
+) -> tuple[Instance, ...]:
+    """Return so many of these instances that share as much of the network as can be had, greedily.
+
+    The fullest branch of the top layer first, within it the fullest branch below, and so on.
+    """
+    return tuple(_fullest(sorted(instances, key=lambda i: (i.reservation_id, i.launch_index)), wanted, ranks, 0))
+
+
+def _fullest(
+    instances: Sequence[Instance], wanted: int, ranks: Mapping[str, tuple[str, ...]], depth: int
+) -> list[Instance]:
+    if len(instances) <= wanted or not any(len(ranks.get(i.instance_id, ())) > depth for i in instances):
+        return list(instances[:wanted])
+    branches: dict[str, list[Instance]] = {}
+    for instance in instances:
+        layers = ranks.get(instance.instance_id, ())
+        branches.setdefault(layers[depth] if len(layers) > depth else "", []).append(instance)
+    # The smallest branch that holds all is the closest; without one, the fullest first.
+    enough = [branch for branch in branches.values() if len(branch) >= wanted]
+    if enough:
+        return _fullest(min(enough, key=len), wanted, ranks, depth + 1)
+    chosen: list[Instance] = []
+    for branch in sorted(branches.values(), key=len, reverse=True):
+        chosen += _fullest(branch, wanted - len(chosen), ranks, depth + 1)
+        if len(chosen) >= wanted:
+            break
+    return chosen
 
 
 by_number = natural_key  # the order Slurm pairs lists in; before 22.05.8 it needed them sorted
@@ -40,8 +77,9 @@ by_number = natural_key  # the order Slurm pairs lists in; before 22.05.8 it nee
 
 def naming(pairs: Sequence[Pair]) -> tuple[TagCall, ...]:
     """Return the CreateTags calls that tell the nodes of one launch their names, as few as possible."""
+    launched = sorted(pairs, key=lambda row: (row[1].reservation_id, row[1].launch_index))
     by_reservation = [
-        (reservation, list(rows)) for reservation, rows in groupby(pairs, key=lambda row: row[1].reservation_id)
+        (reservation, list(rows)) for reservation, rows in groupby(launched, key=lambda row: row[1].reservation_id)
     ]
     if len(by_reservation) > NAMING_RESERVATIONS:
         return one_by_one(pairs)

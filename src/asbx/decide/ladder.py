@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from asbx.config.limits import RETRY_FIRST_PAUSE, RETRY_LONGEST_PAUSE, RETRY_MOST
+from asbx.config.limits import PROBE_PAUSE, RETRY_FIRST_PAUSE, RETRY_LONGEST_PAUSE, RETRY_MOST
 from asbx.decide.rungs import Rung, reservation_key
 from asbx.decide.shortage_key import address_key, capacity_key, family, quota_key
 from asbx.model.market import FleetOrder, Launched, Pool, Refusal, Verdict
@@ -52,12 +52,16 @@ Stand = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Shut:
-    """Why a pool is not asked now: the code EC2 gave then, and a sentence. is_hopeless: nor will it be later."""
+    """Why a pool is not asked now: the code EC2 gave then, and a sentence.
+
+    is_hopeless: nor will it be later. is_probed: somebody else is trying it right now, so the answer is near.
+    """
 
     code: str
     why: str
     verdict: Verdict = Verdict.CAPACITY
     is_hopeless: bool = False
+    is_probed: bool = False
 
 
 def stand_of(rung: Rung, pool: Pool) -> Stand:
@@ -184,7 +188,9 @@ def _go_on(
         return _why(attempts, shut)
     ask = _next_ask(aim, standing, len(attempts) + 1, shut)
     if ask is None:
-        return _why(attempts, shut)
+        soon = now + PROBE_PAUSE
+        is_near = any(one.is_probed for one in shut.values()) and soon < deadline
+        return Wait(soon) if is_near else _why(attempts, shut)
     if repeats:
         answered = attempts[-1].answered_at
         assert answered is not None, "an unanswered attempt is settled before anything else"

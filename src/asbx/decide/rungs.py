@@ -86,11 +86,15 @@ def reservation_key(reservation: str) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """Rungs in order, what was dropped before EC2 was asked, and a sentence for every wish not taken as it stands."""
+    """Rungs in order, what was dropped before EC2 was asked, and a sentence for every wish not taken as it stands.
+
+    fingerprint: of the launch template's content, which names templates derived from it.
+    """
 
     rungs: tuple[Rung, ...]
     dropped: tuple[Dropped, ...] = ()
     notes: tuple[str, ...] = ()
+    fingerprint: str = ""
 
     @property
     def considered(self) -> tuple[str, ...]:
@@ -142,7 +146,9 @@ class _Chooser:
         return self._result(tuple(rung for rung in rungs if rung.pools))
 
     def _result(self, rungs: tuple[Rung, ...]) -> Choice:
-        return Choice(rungs, tuple(self._dropped.values()), tuple(dict.fromkeys(self._notes)))
+        base = self._known.template
+        notes = tuple(dict.fromkeys(self._notes))
+        return Choice(rungs, tuple(self._dropped.values()), notes, base.fingerprint if base else "")
 
     def _drop(self, dropped: Dropped | None) -> bool:
         """Note why a pool is dropped; return whether it is."""

@@ -19,43 +19,10 @@ from asbx.decide.bind import Pair, TagCall
 from asbx.errors import AsbxError, SlurmError
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
-from asbx.model.market import Instance, Verdict
+from asbx.model.market import Verdict
 from asbx.ports import CloudError
 
 _Row = TypeVar("_Row")
-
-
-def with_addresses(doors: Doors, instance_ids: Sequence[str]) -> dict[str, Instance]:
-    """Ask EC2 until every instance has an address, with growing pauses and one deadline.
-
-    Returns those that are alive and have one; the rest died or stayed nameless.
-    """
-    give_up = doors.clock.now() + ADDRESS_DEADLINE
-    pause = DESCRIBE_FIRST_PAUSE
-    ready: dict[str, Instance] = {}
-    missing = list(instance_ids)
-    while missing:
-        for instance in _describe(doors, missing):
-            if not instance.state.is_alive:
-                missing.remove(instance.instance_id)
-            elif instance.private_ip:
-                ready[instance.instance_id] = instance
-        missing = [one for one in missing if one not in ready]
-        if missing and doors.clock.now() + pause > give_up:
-            break
-        if missing:
-            doors.clock.sleep(pause)
-            pause = min(pause * DESCRIBE_PAUSE_FACTOR, DESCRIBE_LONGEST_PAUSE)
-    return ready
-
-
-def _describe(doors: Doors, instance_ids: Sequence[str]) -> tuple[Instance, ...]:
-    try:
-        return doors.cloud.describe(instance_ids)
-    except CloudError as error:
-        if error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED):
-            return ()  # the deadline of the poll bounds this
-        raise
 
 
 def park(doors: Doors, nodes: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from asbx.errors import SlurmError
 from asbx.flow.doors import Doors
@@ -10,6 +11,22 @@ from asbx.flow.outcome import Failure
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import Request
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Nodes that will not come. ours: those of them Slurm knows and may be told of. jobs: who waits for them."""
+
+    nodes: tuple[str, ...]
+    ours: tuple[str, ...]
+    jobs: tuple[int, ...]
+    failure: Failure
+
+
+def fail_many(doors: Doors, request: Request, failures: Sequence[Lost]) -> None:
+    """Fail many."""
+    for one in failures:
+        fail_nodes(doors, request, one.nodes, one.ours, one.jobs, one.failure)
 
 
 def fail_nodes(

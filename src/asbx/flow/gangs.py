@@ -1,65 +1,24 @@
-"""A request's gangs on their way: their launches side by side, each gang whole or each node for itself."""
+"""A request's gangs as runs: legs of at most a thousand nodes, with what an earlier run of the request has tried."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from datetime import datetime
 
-from asbx.config.limits import FLEET_MAX_NODES, GANGS_AT_ONCE, LAUNCH_SHARE_OF_RESUME_TIMEOUT
+from asbx.config.limits import FLEET_MAX_NODES, LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.decide.intake import LOOSE
-from asbx.decide.ladder import GiveUp, Wait
-from asbx.decide.rungs import choose
+from asbx.decide.ladder import Aim, Leg
 from asbx.decide.tags import launch_tags
 from asbx.flow.doors import Doors
-from asbx.flow.launch import Launch, advance, give_back, write_answers
-from asbx.flow.outcome import Failure
+from asbx.flow.giving import give_back
+from asbx.flow.plan import PartPlan, Planner
+from asbx.flow.run import GangRun, Slice
+from asbx.model.event import Event, EventKind
 from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import fold
 from asbx.model.job import Request
-from asbx.model.market import Launched
 from asbx.model.names import GroupName
-from asbx.model.plan import ExecutionPlan
 from asbx.model.record import Intent
-
-
-@dataclass
-class GangRun:
-    """A gang and its launches: one for each node group and each thousand nodes. until: asked to wait so long."""
-
-    gang: Gang
-    launches: list[Launch] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    until: datetime | None = None
-    failure: Failure | None = None
-    done: bool = False
-    bound: bool = False
-
-    @property
-    def nodes(self) -> tuple[str, ...]:
-        """Return the nodes that are launched for; those served before are not among them."""
-        return tuple(node for launch in self.launches for node in launch.intent.nodes)
-
-    @property
-    def launched(self) -> tuple[Launched, ...]:
-        """Return the instances that stay."""
-        return tuple(instance for launch in self.launches for instance in launch.launched)
-
-    def write_answers(self, doors: Doors) -> None:
-        """Put what EC2 answered into the ledger. Raises LedgerError."""
-        for launch in self.launches:
-            write_answers(doors, launch)
-
-    def why_short(self) -> Failure:
-        """Return the last refusal of EC2."""
-        for launch in self.launches:
-            for attempt in reversed(launch.attempts):
-                if attempt.answer is not None and attempt.answer.refusals:
-                    refusal = attempt.answer.refusals[0]
-                    return Failure.of_ladder(GiveUp(refusal.code, refusal.message, refusal.verdict))
-        return Failure("short", "not all instances came up")
 
 
 def prepare(
@@ -68,67 +27,101 @@ def prepare(
     gangs: Sequence[Gang],
     served: frozenset[str],
     before: Sequence[Intent],
-    plan: ExecutionPlan | None,
+    planner: Planner,
 ) -> list[GangRun]:
-    """Make the launches of all gangs, with what an earlier run of the same request has already tried (before).
+    """Make the runs of all gangs, in their order, with what an earlier run of the same request has tried (before).
 
     Loose nodes an earlier run meant to launch stay with its intents: who waits for them may be known differently by
     now (a job may have left the queue), and another grouping would launch them again.
     """
     kept = [old for old in before if old.gang_id.startswith(LOOSE) and served.isdisjoint(old.nodes)]
     done = served | {node for old in kept for node in old.nodes}
-    runs = [_resumed(doors, request, old, plan) for old in kept]
+    runs = [_resumed(doors, request, old, planner) for old in kept]
+    subnets = _Subnets(doors)
     for gang in gangs:
-        run = GangRun(gang)
-        for part in gang.parts:
-            for nodes in _chunks([node for node in part.nodes if node not in done]):
-                _add(doors, request, run, part.group, nodes, before, plan)
-        runs.append(run)
-    return [run for run in runs if run.launches]
+        parts = [Part(part.group, tuple(n for n in part.nodes if n not in done)) for part in gang.parts]
+        parts = [part for part in parts if part.nodes]
+        if parts:
+            others = subnets.of([*gang.others, *(set(gang.nodes) & served)]) if gang.whole else ""
+            runs.append(_run(doors, request, gang, [planner.part(gang, part, others) for part in parts], before))
+    return runs
 
 
-def _resumed(doors: Doors, request: Request, old: Intent, plan: ExecutionPlan | None) -> GangRun:
+def _resumed(doors: Doors, request: Request, old: Intent, planner: Planner) -> GangRun:
     """Return the run of a loose intent as it was written."""
-    gang = Gang(old.gang_id, old.jobs, (Part(old.group, old.nodes),), whole=False, user=old.user, account=old.account)
-    run = GangRun(gang)
-    _add(doors, request, run, old.group, old.nodes, [old], plan)
+    part = Part(old.group, old.nodes)
+    gang = Gang(old.gang_id, old.jobs, (part,), whole=False, user=old.user, account=old.account)
+    return _run(doors, request, gang, [planner.part(gang, part)], [old])
+
+
+class _Subnets:
+    """Where the nodes of a job are that are up already."""
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._subnet_of: dict[str, str] | None = None
+
+    def of(self, nodes: Sequence[str]) -> str:
+        """Return the one subnet that all of these are in; "" for none, or for several: then no gang is together."""
+        if not nodes:
+            return ""
+        if self._subnet_of is None:
+            rows = {row.instance_id: row.subnet_id for row in self._doors.ledger.instances(live_only=True)}
+            bound = self._doors.ledger.live_bindings()
+            self._subnet_of = {b.node: rows[b.instance_id] for b in bound if b.instance_id in rows}
+        found = {self._subnet_of[node] for node in nodes if node in self._subnet_of}
+        return found.pop() if len(found) == 1 else ""
+
+
+def _run(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan], before: Sequence[Intent]) -> GangRun:
+    """Make one run. The largest part leads, because it is the hardest to find room for."""
+    plans = sorted(plans, key=lambda plan: -len(plan.part.nodes))
+    want = plans[0].want
+    slices = [one for plan in plans for one in _slices(doors, request, gang, plan, before)]
+    slices = [
+        Slice(Leg(index, one.leg.rungs, one.leg.count, one.leg.extra), one.nodes, one.intent, one.part, one.tags)
+        for index, one in enumerate(slices)
+    ]
+    if len(slices) > 1:  # with several calls there is no telling which of them should be the generous one
+        slices = [
+            Slice(Leg(one.leg.index, one.leg.rungs, one.leg.count), one.nodes, one.intent, one.part, one.tags)
+            for one in slices
+        ]
+    aim = Aim(tuple(one.leg for one in slices), want.whole, want.together, want.one_type)
+    deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
+    run = GangRun(gang, aim, slices, deadline)
+    _recall(doors, run, before)
+    _explain(doors, request, gang, plans)
     return run
 
 
-def _add(
-    doors: Doors,
-    request: Request,
-    run: GangRun,
-    name: GroupName,
-    nodes: tuple[str, ...],
-    before: Sequence[Intent],
-    plan: ExecutionPlan | None,
-) -> None:
-    """Add one launch to a run: an intent of before, or a new one, which is written with its first call."""
-    group = doors.config.group(name)
-    assert group is not None, name  # the intake refused nodes without a group
-    gang = run.gang
-    choice = choose(group, plan, together=gang.whole and len(gang.nodes) > 1)
-    run.notes.extend(choice.notes)
+def _slices(doors: Doors, request: Request, gang: Gang, plan: PartPlan, before: Sequence[Intent]) -> Iterator[Slice]:
+    name, nodes = plan.part.group, plan.part.nodes
     same = [old for old in before if (old.gang_id, old.group, old.nodes) == (gang.gang_id, name, nodes)]
-    if same:
-        intent = same[0]
-    else:
-        intent = Intent(
-            _intent_id(request, gang, name, nodes),
-            request.request_id,
-            gang.gang_id,
-            gang.jobs,
-            name,
-            nodes,
-            gang.user,
-            gang.account,
-            doors.clock.now(),
-        )
-    attempts = list(doors.ledger.attempts(intent.intent_id)) if same else []
-    deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
-    tags = launch_tags(doors.config, group, intent)
-    run.launches.append(Launch(intent, choice.rungs, gang.whole, deadline, tags, attempts, is_new=not same))
+    intent = same[0] if same else _intent(doors, request, gang, plan)
+    tags = launch_tags(doors.config, plan.group, intent)
+    # Halves rather than a full call and a rest: what is launched before the last call fails is given back.
+    size = -(-len(nodes) // -(-len(nodes) // FLEET_MAX_NODES))
+    for start in range(0, len(nodes), size):
+        some = nodes[start : start + size]
+        extra = min(plan.want.extra, FLEET_MAX_NODES - len(some))
+        yield Slice(Leg(0, plan.choice.rungs, len(some), extra), some, intent, plan, tags)
+
+
+def _intent(doors: Doors, request: Request, gang: Gang, plan: PartPlan) -> Intent:
+    name, nodes = plan.part.group, plan.part.nodes
+    return Intent(
+        _intent_id(request, gang, name, nodes),
+        request.request_id,
+        gang.gang_id,
+        gang.jobs,
+        name,
+        nodes,
+        gang.user,
+        gang.account,
+        doors.clock.now(),
+        plan.choice.considered,
+    )
 
 
 def _intent_id(request: Request, gang: Gang, name: GroupName, nodes: Sequence[str]) -> str:
@@ -137,9 +130,33 @@ def _intent_id(request: Request, gang: Gang, name: GroupName, nodes: Sequence[st
     return uuid.uuid5(uuid.NAMESPACE_OID, text).hex
 
 
+def _recall(doors: Doors, run: GangRun, before: Sequence[Intent]) -> None:
+    """Fill in what an earlier run of the same request has tried, and what of it has ended since."""
+    known = {old.intent_id for old in before}
+    mine = {one.intent.intent_id for one in run.slices} & known
+    run.written = set(mine)
+    attempts = [attempt for intent_id in mine for attempt in doors.ledger.attempts(intent_id)]
+    run.attempts = sorted(attempts, key=lambda attempt: (attempt.number, attempt.asked_at))
+    run.groups = {a.order.placement_group for a in attempts if a.order.placement_group.startswith("asbx-")}
+    rows = [row for intent_id in mine for row in doors.ledger.instances(intent_id=intent_id)]
+    run.gone = {row.instance_id for row in rows if row.ended_at is not None}
+
+
+def _explain(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan]) -> None:
+    """Say what was considered, one event for a gang."""
+    considered = [line for plan in plans for line in plan.choice.considered]
+    dropped = sum(len(plan.choice.dropped) for plan in plans)
+    rungs = sum(len(plan.choice.rungs) for plan in plans)
+    text = f"{rungs} rung(s) to try" + (f", {dropped} pool(s) dropped before" if dropped else "")
+    job = gang.jobs[0] if len(gang.jobs) == 1 else None
+    data: dict[str, object] = {"considered": considered}
+    level = "info" if rungs else "warning"
+    doors.say(Event(EventKind.LADDER_PLANNED, text, request.request_id, gang.gang_id, job, data=data, level=level))
+
+
 def give_back_unused(doors: Doors, before: Sequence[Intent], runs: Sequence[GangRun]) -> None:
     """End what an earlier run of this request launched and this one has no use for (a node Slurm forgot meanwhile)."""
-    used = {launch.intent.intent_id for run in runs for launch in run.launches}
+    used = {one.intent.intent_id for run in runs for one in run.slices}
     for old in before:
         if old.intent_id in used:
             continue
@@ -148,36 +165,3 @@ def give_back_unused(doors: Doors, before: Sequence[Intent], runs: Sequence[Gang
         if any(attempt.answered_at is None for attempt in doors.ledger.attempts(old.intent_id)):
             ids |= {instance.instance_id for instance in doors.cloud.launched_for(old.intent_id)}
         give_back(doors, sorted(ids - bound), "its launch was not gone on with after a restart", old.gang_id)
-
-
-def advance_all(doors: Doors, runs: Sequence[GangRun]) -> None:
-    """Take every gang as far as it goes now, a few at a time."""
-    if len(runs) == 1:
-        _advance(doors, runs[0])
-        return
-    with ThreadPoolExecutor(min(GANGS_AT_ONCE, len(runs))) as pool:
-        for _ in pool.map(lambda run: _advance(doors, run), runs):
-            pass
-
-
-def _advance(doors: Doors, run: GangRun) -> None:
-    run.until = None
-    failure: Failure | None = None
-    for launch in run.launches:
-        end = advance(doors, launch)
-        if isinstance(end, Wait):
-            run.until = end.until
-            return
-        if isinstance(end, GiveUp):
-            failure = Failure.of_ladder(end)
-            if run.gang.whole:
-                break
-    if failure is not None and (run.gang.whole or not run.launched):
-        run.failure = failure
-    else:
-        run.done = True
-
-
-def _chunks(nodes: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    for start in range(0, len(nodes), FLEET_MAX_NODES):
-        yield tuple(nodes[start : start + FLEET_MAX_NODES])

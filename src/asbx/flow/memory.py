@@ -7,7 +7,19 @@ from collections.abc import Callable, Iterable, Mapping
 
 from asbx.decide.ladder import Aim, Leg, Shut, Stand, stand_of
 from asbx.decide.rungs import Rung
-from asbx.decide.shortage import Closed, Probe, after_refusal, after_success, claim, describe, holds, pool_state, release
+from asbx.decide.shortage import (
+    Closed,
+    Phase,
+    Probe,
+    after_refusal,
+    after_success,
+    claim,
+    describe,
+    holds,
+    phase,
+    pool_state,
+    release,
+)
 from asbx.decide.shortage_key import amount, pool_keys, refusal_keys
 from asbx.flow.doors import Doors
 from asbx.model.catalogue import TypeFacts
@@ -47,16 +59,20 @@ class Memory:
                 for pool in rung.pools:
                     state = self._state(aim, leg, rung, pool)
                     if isinstance(state, Closed):
-                        found[stand_of(rung, pool)] = Shut(self._code(rung.keys(pool)), state.why)
+                        found[stand_of(rung, pool)] = self._shut(rung.keys(pool), state)
         return found
+
+    def _shut(self, keys: Iterable[str], state: Closed) -> Shut:
+        now = self._doors.clock.now()
+        rows = [self._known[key] for key in keys if key in self._known]
+        code = next((row.code for row in rows if row.closed_until > now), rows[0].code if rows else "capacity")
+        probed = all(phase(row, now) is not Phase.CLOSED for row in rows)
+        return Shut(code, state.why, is_probed=probed)
 
     def _state(self, aim: Aim, leg: Leg, rung: Rung, pool: Pool) -> object:
         count = leg.count if aim.whole and aim.together else 1
         keys = rung.keys(pool)
         return pool_state(self._known, keys, count, self._doors.clock.now(), self._me, vcpus=self._vcpus(pool))
-
-    def _code(self, keys: Iterable[str]) -> str:
-        return next((self._known[key].code for key in keys if key in self._known), "capacity")
 
     def claim(self, aim: Aim, leg: Leg, rung: Rung, pools: Iterable[Pool]) -> tuple[tuple[Pool, ...], frozenset[str]]:
         """Take the probes a call needs; return the pools it may ask and the keys it probes. Raises LedgerError."""

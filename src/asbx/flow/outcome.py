@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from asbx.decide.ladder import GiveUp
-from asbx.errors import AsbxError, ExitCode
+from asbx.errors import AsbxError, ExitCode, PlanError
 from asbx.model.hostlist import expand, fold, unique_sorted
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
@@ -22,11 +22,15 @@ _EXITS = {
 
 @dataclass(frozen=True)
 class Failure:
-    """Why nodes are not served: a code, a sentence, and the exit status if nothing else worked either."""
+    """Why nodes are not served: a code, a sentence, and the exit status if nothing else worked either.
+
+    hopeless: trying the same again later cannot work, so the job is held.
+    """
 
     code: str
     reason: str
     exit_code: ExitCode = ExitCode.NO_CAPACITY
+    hopeless: bool = False
 
     @staticmethod
     def of_error(error: AsbxError) -> Failure:
@@ -34,13 +38,14 @@ class Failure:
         exit_code = (
             _EXITS.get(error.verdict, ExitCode.NO_CAPACITY) if isinstance(error, CloudError) else error.exit_code
         )
-        return Failure(error.code, f"{error.what}: {error.why}" if error.why else error.what, exit_code)
+        reason = f"{error.what}: {error.why}" if error.why else error.what
+        return Failure(error.code, reason, exit_code, hopeless=isinstance(error, PlanError))
 
     @staticmethod
     def of_ladder(end: GiveUp) -> Failure:
         """Make one of a ladder that ended."""
         exit_code = _EXITS.get(end.verdict, ExitCode.NO_CAPACITY) if end.verdict else ExitCode.NO_CAPACITY
-        return Failure(end.code, end.reason, exit_code)
+        return Failure(end.code, end.reason, exit_code, end.is_hopeless)
 
 
 @dataclass

@@ -8,12 +8,13 @@ from decimal import Decimal
 
 from asbx.config.schema import NodeGroup
 from asbx.decide.hints import JobHints, hints
+from asbx.decide.narrow import pools_of
 from asbx.decide.preflight import Known, in_zone
 from asbx.decide.rungs import Choice, choose
-from asbx.decide.narrow import pools_of
 from asbx.decide.shortage_key import family
 from asbx.decide.wish import Wish, wish
 from asbx.flow.doors import Doors
+from asbx.model.catalogue import TypeFacts
 from asbx.model.gang import Gang, Part
 from asbx.model.job import JobFacts, Request
 from asbx.model.market import Market, Pool, Template
@@ -56,6 +57,11 @@ class Planner:
         known = self._with_scores(known, group, want, len(part.nodes))
         choice = choose(group, want, self._plan, known, len(part.nodes), now=self._doors.clock.now())
         return PartPlan(part, group, want, choice)
+
+    @property
+    def types(self) -> dict[str, TypeFacts]:
+        """Return what is known of the types of every group planned so far."""
+        return {name: facts for known in self._known.values() for name, facts in known.types.items()}
 
     def _hints(self, gang: Gang) -> JobHints:
         """Return what the job itself asks; the jobs of loose nodes launched together all ask the same."""
@@ -101,7 +107,9 @@ class Planner:
         for kind in kinds:
             for market in (Market.ON_DEMAND, Market.SPOT):
                 sold = group.purchasing_option in (market.value, "mixed")
-                quota = self._doors.catalogue.quota(market, kind) if sold and (market, family(kind)) not in found else None
+                quota = (
+                    self._doors.catalogue.quota(market, kind) if sold and (market, family(kind)) not in found else None
+                )
                 if quota is not None:
                     found[market, family(kind)] = quota
         return found

@@ -167,6 +167,7 @@ class Climber:
         if not run.whole and run.launched:
             run.done = True
             return
+        self._give_back_surplus(run, frozenset())
         run.failure = _failure(run, end)
         for intent in {one.intent.intent_id: one.intent for one in run.slices}.values():
             strays(self._doors, intent, run.attempts, end.reason)
@@ -329,7 +330,9 @@ class Climber:
         if short or len(run.slices) > 1:
             run.write_answers(self._doors)
         codes = sorted({refusal.code for refusal in answer.refusals})
-        text = f"EC2 launched {len(answer.launched)} of {attempt.order.count}" + (f" ({', '.join(codes)})" if codes else "")
+        text = f"EC2 launched {len(answer.launched)} of {attempt.order.count}" + (
+            f" ({', '.join(codes)})" if codes else ""
+        )
         kind = EventKind.LAUNCH_REFUSED if short else EventKind.LAUNCH_ANSWERED
         ids = [launched.instance_id for launched in answer.launched]
         level = "warning" if short else "info"
