@@ -41,7 +41,8 @@ _CODES: dict[Verdict, str] = {
         InvalidGroupId.Malformed InvalidSecurityGroupId.Malformed InvalidPlacementGroupId.Malformed
         InvalidCapacityReservationId.Malformed InvalidIamInstanceProfileArn.Malformed
         InvalidInterface.IpAddressLimitExceeded PrivateIpAddressLimitExceeded SecurityGroupsPerInstanceLimitExceeded
-        SecurityGroupsPerInterfaceLimitExceeded VolumeIOPSLimit ResourceCountExceeded InvalidFilter InvalidNextToken InvalidMaxResults NoSuchVersion""",
+        SecurityGroupsPerInterfaceLimitExceeded
+        VolumeIOPSLimit ResourceCountExceeded InvalidFilter InvalidNextToken InvalidMaxResults NoSuchVersion""",
     Verdict.PERMISSION: """UnauthorizedOperation AccessDenied AccessDeniedException AuthFailure
         AuthFailure.ServiceLinkedRoleCreationNotPermitted OptInRequired ExpiredToken ExpiredTokenException
         RequestExpired Blocked OperationNotPermitted InvalidClientTokenId
@@ -114,6 +115,15 @@ def instances(raw: Mapping[str, Any]) -> Iterator[Instance]:
     for reservation in raw.get("Reservations") or []:
         for item in reservation.get("Instances") or []:
             yield _instance(item, str(reservation.get("ReservationId", "")))
+
+
+def topology(raw: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Read DescribeInstanceTopology: the first node is the top layer; instances that do not run have none."""
+    return {
+        item["InstanceId"]: tuple(item["NetworkNodes"])
+        for item in raw.get("Instances") or []
+        if item.get("NetworkNodes")
+    }
 
 
 def _instance(item: Mapping[str, Any], reservation: str) -> Instance:

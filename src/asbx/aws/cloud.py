@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 from asbx.aws import answers, lean, requests
 from asbx.aws.client import client, translated
-from asbx.config.limits import DESCRIBE_BATCH, TAG_BATCH, TERMINATE_BATCH
+from asbx.aws.making import Making
+from asbx.config.limits import DESCRIBE_BATCH, TAG_BATCH, TERMINATE_BATCH, TOPOLOGY_BATCH
 from asbx.config.schema import Aws
-from asbx.model.market import FleetAnswer, FleetOrder, Instance, Verdict
+from asbx.model.catalogue import TemplateChange
+from asbx.model.market import FleetAnswer, FleetOrder, Instance, Template, Verdict
 from asbx.ports import CloudError
 
 _ALIVE = ["pending", "running", "stopping", "stopped"]
@@ -24,6 +26,7 @@ class Ec2:
     """The Cloud port over boto3. Clients are made when first used: creating one costs 0.1 s."""
 
     def __init__(self, settings: Aws) -> None:
+        self._making = Making(lambda: self._ec2)
         self._settings = settings
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -117,6 +120,36 @@ class Ec2:
         for batch in _chunks(instance_ids, TAG_BATCH):
             with translated("ec2", "CreateTags"):
                 self._ec2.create_tags(Resources=list(batch), Tags=body)
+
+    def make_group(self, name: str, strategy: str, tags: Mapping[str, str]) -> None:
+        """Make a placement group."""
+        self._making.make_group(name, strategy, tags)
+
+    def remove_group(self, name: str) -> bool:
+        """Remove a placement group, unless instances are in it."""
+        return self._making.remove_group(name)
+
+    def make_template(self, name: str, base: Template, change: TemplateChange, tags: Mapping[str, str]) -> Template:
+        """Make a derived launch template."""
+        return self._making.make_template(name, base, change, tags)
+
+    def remove_template(self, name: str) -> None:
+        """Remove a derived launch template."""
+        self._making.remove_template(name)
+
+    def topology(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Describe by id; a region or type that tells none leaves all or some out."""
+        found: dict[str, tuple[str, ...]] = {}
+        for batch in _chunks(instance_ids, TOPOLOGY_BATCH):
+            try:
+                with translated("ec2", "DescribeInstanceTopology"):
+                    raw = self._ec2.describe_instance_topology(InstanceIds=list(batch))
+            except CloudError as error:
+                if error.verdict is Verdict.NOT_OFFERED or error.code == "InvalidAction":
+                    return found
+                raise
+            found |= answers.topology(raw)
+        return found
 
 
 def _chunks(rows: Sequence[_Row], size: int) -> Iterator[Sequence[_Row]]:

@@ -74,17 +74,18 @@ def _configs(order: FleetOrder) -> list[dict[str, Any]]:
     pairs = zip(order.pools, overrides, strict=True)
     return [
         {
-            "LaunchTemplateSpecification": _template(template),
+            "LaunchTemplateSpecification": template_named(template) | {"Version": template.version},
             "Overrides": [override for _, override in neighbours],
         }
         for template, neighbours in groupby(pairs, key=lambda pair: pair[0].template or order.template)
     ]
 
 
-def _template(template: Template) -> dict[str, str]:
+def template_named(template: Template) -> dict[str, str]:
+    """Name a launch template by its id, or by its name: EC2 takes one of them."""
     if template.template_id:
-        return {"LaunchTemplateId": template.template_id, "Version": template.version}
-    return {"LaunchTemplateName": template.name, "Version": template.version}
+        return {"LaunchTemplateId": template.template_id}
+    return {"LaunchTemplateName": template.name}
 
 
 def _override(order: FleetOrder, number: int, pool: Pool) -> dict[str, Any]:

@@ -16,6 +16,8 @@ DESCRIBE_BATCH = 500
 TAG_BATCH = 1000
 # DescribeInstanceTopology takes 100 instance ids a call (EC2 API reference).
 TOPOLOGY_BATCH = 100
+# Partitions of a partition placement group: seven in a zone are the most (EC2 user guide, "Placement strategies").
+PARTITIONS = 7
 # A tag value holds 256 characters (EC2 user guide, "Tag restrictions").
 TAG_VALUE_MAX = 256
 # Tag calls in flight at once, for the fallback of one call per instance: CreateTags is rate-limited per account.
