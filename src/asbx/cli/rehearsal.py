@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import typer
 
 from asbx.aws import requests
-from asbx.aws.bundled import bundled
+from asbx.aws.bundled import BundledCatalogue, bundled
 from asbx.cli import site
+from asbx.config.limits import FLEET_MAX_NODES
 from asbx.config.load import LoadedConfig
+from asbx.config.schema import Config, NodeGroup
 from asbx.decide.intake import Intake, intake
-from asbx.decide.rungs import Choice, choose
+from asbx.decide.place import group_name, template_name
+from asbx.decide.preflight import Known
+from asbx.decide.rungs import Choice, Rung, choose
 from asbx.decide.tags import launch_tags
+from asbx.decide.wish import wish
 from asbx.errors import ExitCode
+from asbx.flow.plan import job_hints
 from asbx.hooks import spool
 from asbx.model.catalogue import TypeFacts
 from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import expand, fold, unique_sorted
 from asbx.model.job import Request
-from asbx.model.market import FleetOrder
+from asbx.model.market import FleetOrder, Pool, Template
 from asbx.model.plan import ExecutionPlan, parse_plan
 from asbx.model.record import Intent
 from asbx.slurm.inbox import read_request
@@ -72,9 +79,12 @@ def _plan_notes(plan: ExecutionPlan | None) -> list[str]:
 def _launch(
     loaded: LoadedConfig, request: Request, gang: Gang, part: Part, plan: ExecutionPlan | None
 ) -> dict[str, Any]:
-    group = loaded.config.group(part.group)
+    config = loaded.config
+    group = config.group(part.group)
     assert group is not None, part.group  # the intake refused nodes without a group
-    choice = choose(group, plan, together=gang.whole and len(gang.nodes) > 1)
+    hints = job_hints({job.job_id: job for job in request.jobs}, {}, gang.jobs[:1])
+    want = wish(config, group, max(gang.size, len(gang.nodes)) if gang.whole else 1, plan, hints)
+    choice = choose(group, want, plan, _known(group), len(part.nodes), now=datetime.now(UTC))
     intent = Intent(
         "dry-run",
         request.request_id,
@@ -86,37 +96,59 @@ def _launch(
         gang.account,
         datetime.now(UTC),
     )
-    tags = launch_tags(loaded.config, group, intent)
+    tags = launch_tags(config, group, intent)
     types = {pool.instance_type for rung in choice.rungs for pool in rung.pools}
     catalogue = bundled()
     return {
         "gang": gang.gang_id,
-        "whole": gang.whole,
+        "whole": want.whole,
         "group": str(part.group),
         "nodes": fold(part.nodes),
         "count": len(part.nodes),
         "notes": list(choice.notes),
+        "considered": list(choice.considered),
+        "dropped": [{"what": one.what, "why": one.why, "code": one.code} for one in choice.dropped],
         "types": {name: _facts(catalogue.get(name)) for name in sorted(types)},
-        "calls": [requests.create_fleet(order) for order in _orders(choice, len(part.nodes), gang, tags)],
+        "calls": [requests.create_fleet(order) for order in _orders(config, choice, gang, part, want.whole, tags)],
     }
 
 
-def _orders(choice: Choice, count: int, gang: Gang, tags: tuple[tuple[str, str], ...]) -> list[FleetOrder]:
-    least = count if gang.whole and count > 1 else 0
+def _known(group: NodeGroup) -> Known:
+    """Return what is known without asking: the bundled facts about types."""
+    kinds = [override.instance_type for override in group.launch_template_overrides]
+    return Known(types=BundledCatalogue(group.region).types(kinds))
+
+
+def _orders(
+    config: Config, choice: Choice, gang: Gang, part: Part, whole: bool, tags: tuple[tuple[str, str], ...]
+) -> list[FleetOrder]:
+    count = min(len(part.nodes), FLEET_MAX_NODES)
     return [
         FleetOrder(
             "dry-run",
             rung.market,
             count,
-            least,
-            rung.pools,
+            count if whole and count > 1 and (rung.single_zone or rung.single_type) else 0,
+            tuple(_with_template(config, rung, pool) for pool in rung.pools),
             rung.template,
             tags,
             rung.strategy,
             rung.single_zone and count > 1,
+            rung.single_type and count > 1,
+            rung.group_name or (group_name(config.cluster.name, gang.gang_id, "dry-run") if rung.placement else ""),
+            rung.reservation,
+            rung.open_reservations,
         )
         for rung in choice.rungs
     ]
+
+
+def _with_template(config: Config, rung: Rung, pool: Pool) -> Pool:
+    change = rung.change(pool.instance_type)
+    if change is None:
+        return pool
+    name = template_name(config.cluster.name, repr(rung.template), repr(change))
+    return replace(pool, template=Template(name=name, version="1"))
 
 
 def _facts(facts: TypeFacts | None) -> dict[str, Any] | None:
@@ -132,12 +164,9 @@ def _tell(facts: dict[str, Any], sorted_out: Intake) -> None:
             size = f"{known['vcpus']} vCPU, {known['memory_mib'] // 1024} GiB" if known else "not in the catalogue"
             typer.echo(f"  {name:<16} {size}{', EFA' if known and known['efa'] else ''}")
         for number, call in enumerate(launch["calls"], 1):
-            market = call["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
-            pools = call["LaunchTemplateConfigs"][0]["Overrides"]
-            zones = len({pool["SubnetId"] for pool in pools})
-            typer.echo(
-                f"  {number}. CreateFleet: {launch['count']} {market}, {len(pools)} pool(s) in {zones} subnet(s)"
-            )
+            typer.echo(f"  {number}. CreateFleet: {launch['count']} {_call(call)}")
+        for one in launch["dropped"]:
+            typer.echo(f"  not asked: {one['what']}: {one['why']}")
         for note in launch["notes"]:
             typer.echo(f"  note: {note}")
     reasons: dict[str, list[str]] = {}
@@ -148,6 +177,24 @@ def _tell(facts: dict[str, Any], sorted_out: Intake) -> None:
     for note in facts["notes"]:
         typer.echo(f"note: {note}")
     typer.echo("\nnothing was launched")
+
+
+def _call(call: dict[str, Any]) -> str:
+    """Return a CreateFleet as a person reads it."""
+    market = call["TargetCapacitySpecification"]["DefaultTargetCapacityType"]
+    pools = [pool for config in call["LaunchTemplateConfigs"] for pool in config["Overrides"]]
+    subnets = len({pool["SubnetId"] for pool in pools})
+    options = call.get("SpotOptions" if market == "spot" else "OnDemandOptions", {})
+    alone = [
+        word for key, word in (("SingleInstanceType", "type"), ("SingleAvailabilityZone", "zone")) if options.get(key)
+    ]
+    same = f", all of one {' and one '.join(alone)}" if alone else ""
+    group = next((p["Placement"]["GroupName"] for p in pools if "Placement" in p), "")
+    derived = any(
+        "asbx-" in c["LaunchTemplateSpecification"].get("LaunchTemplateName", "") for c in call["LaunchTemplateConfigs"]
+    )
+    where = f", in placement group {group}" if group else ""
+    return f"{market} from {len(pools)} pool(s) in {subnets} subnet(s){same}{where}{', own network layout' if derived else ''}"
 
 
 def rehearse_suspend(loaded: LoadedConfig, nodes: str, *, as_json: bool) -> int:

@@ -179,7 +179,7 @@ class Climber:
             remove_group(self._doors, name, run.gang.gang_id)
 
     def _give_back_surplus(self, run: GangRun, kept: frozenset[int]) -> None:
-        """End what tries have launched that the gang has no use for: in the same flow, before anything else is asked."""
+        """End what tries have launched and the gang has no use for: in the same flow, before anything else is asked."""
         loose = [
             one.instance_id
             for attempt in run.attempts
@@ -300,7 +300,7 @@ class Climber:
         self._settle(run, attempt, error)
 
     def _settle(self, run: GangRun, attempt: Attempt, error: CloudError | None = None) -> None:
-        """Close an unanswered call by looking for its instances. An EC2 that does not answer is the sweep's business."""
+        """Close an unanswered call by looking for its instances; where EC2 is silent, that is the sweep's business."""
         try:
             found = self._doors.cloud.launched_for(attempt.intent_id)
         except CloudError as trouble:

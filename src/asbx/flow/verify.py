@@ -91,7 +91,7 @@ def apart(instances: Sequence[Instance], *, one_type: bool) -> str:
 
 
 def network(doors: Doors, ready: Mapping[str, Instance]) -> dict[str, tuple[str, ...]]:
-    """Return instance id -> its place in the network, where EC2 tells it; {} where it does not, or is not to be asked."""
+    """Return instance id -> its place in the network, where EC2 tells it; {} where it does not, or may not be asked."""
     try:
         return doors.cloud.topology(list(ready))
     except CloudError:
