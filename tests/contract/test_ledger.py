@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -18,7 +18,7 @@ from asbx.ledger.store import open_ledger
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk
 from asbx.model.names import GroupName
-from asbx.model.record import Binding
+from asbx.model.record import Binding, ResourceKind, Shortage
 from asbx.ports import Ledger
 
 LATER = NOON + timedelta(hours=1)
@@ -294,6 +294,131 @@ def test_instances_are_first_launched_first(ledger: Ledger) -> None:
     ]
     ledger.answer_attempt(samples.attempt(), rows)
     assert [row.instance_id for row in ledger.instances()] == ["i-1", "i-2", "i-3"]
+
+
+def test_nodes_register_once(launched: Ledger) -> None:
+    """The first time stands; a node bound to nothing, or to another instance later, is not meant."""
+    launched.bind([("aws-cpu-000", samples.instance("i-1")), ("aws-cpu-001", samples.instance("i-2"))], NOON)
+    launched.register(["aws-cpu-000", "aws-cpu-077"], LATER)
+    launched.register(["aws-cpu-000"], LATER + timedelta(hours=1))
+    assert launched.live_bindings() == (
+        Binding("aws-cpu-000", "i-1", NOON, registered_at=LATER),
+        Binding("aws-cpu-001", "i-2", NOON),
+    )
+    launched.release(["aws-cpu-000"], LATER)
+    launched.bind([("aws-cpu-000", samples.instance("i-3"))], LATER)
+    assert launched.live_bindings(["aws-cpu-000"]) == (Binding("aws-cpu-000", "i-3", LATER),)
+
+
+# -- what is remembered between requests
+
+
+def test_what_was_considered_is_kept_once(ledger: Ledger) -> None:
+    """A flow that repeats itself may see other prices: the intent is the same, and the first account stays."""
+    intent = replace(samples.intent(), considered=("c7i.large spot: 0.04 USD", "m7i.large: dropped, no EFA"))
+    ledger.add_intent(intent)
+    ledger.add_intent(replace(intent, considered=("c7i.large spot: 0.05 USD",)))
+    ledger.add_attempt(samples.attempt(), replace(intent, considered=()))
+    assert ledger.intents("r-1") == (intent,)
+
+
+def test_an_attempt_knows_its_rung_and_leg(ledger: Ledger) -> None:
+    """What the call was for is read back, before and after its answer."""
+    ledger.add_intent(samples.intent())
+    asked = replace(samples.attempt(), rung="spot/us-east-2a", leg=3)
+    ledger.add_attempt(asked)
+    assert ledger.attempts("int-1") == (asked,)
+    answered = replace(asked, answered_at=LATER, answer=samples.answer())
+    ledger.answer_attempt(answered, [])
+    assert ledger.attempts("int-1") == (answered,)
+
+
+def test_a_shortage_is_changed_and_forgotten(ledger: Ledger) -> None:
+    """The change sees what is kept, its answer is kept and returned; None forgets."""
+    seen: list[Shortage | None] = []
+    kept = samples.shortage()
+
+    def become(new: Shortage | None) -> Callable[[Shortage | None], Shortage | None]:
+        def change(old: Shortage | None) -> Shortage | None:
+            seen.append(old)
+            return new
+
+        return change
+
+    probed = replace(kept, least=2, probe_until=LATER, probe_by="job-7")
+    assert ledger.change_shortage(kept.key, become(kept)) == kept
+    assert ledger.change_shortage(kept.key, become(probed)) == probed
+    assert ledger.shortages() == (probed,)
+    assert ledger.change_shortage(kept.key, become(None)) is None
+    assert ledger.change_shortage(kept.key, become(None)) is None
+    assert ledger.shortages() == ()
+    assert seen == [None, kept, probed, None]
+
+
+def test_shortages_come_by_key(ledger: Ledger) -> None:
+    """Each key has its own, under the name it was changed by."""
+    for key in ("quota/spot/g", "addresses/subnet-a", "capacity/spot/c7i.large/us-east-2a"):
+        ledger.change_shortage(key, lambda _: samples.shortage())
+    assert [kept.key for kept in ledger.shortages()] == [
+        "addresses/subnet-a",
+        "capacity/spot/c7i.large/us-east-2a",
+        "quota/spot/g",
+    ]
+
+
+def test_a_change_that_fails_changes_nothing(ledger: Ledger) -> None:
+    """Whatever it raises passes through, and the next change is not kept waiting."""
+    kept = samples.shortage()
+    ledger.change_shortage(kept.key, lambda _: kept)
+
+    def fail(_: Shortage | None) -> Shortage | None:
+        raise RuntimeError("defect")
+
+    with pytest.raises(RuntimeError):
+        ledger.change_shortage(kept.key, fail)
+    assert ledger.change_shortage(kept.key, lambda old: old) == kept
+
+
+def test_resources_are_kept_until_removed(ledger: Ledger) -> None:
+    """Of one kind, oldest first; used again its time moves on and never back; removed it is gone."""
+    late = samples.resource("b", at=LATER)
+    early = samples.resource("a")
+    template = samples.resource("a", kind=ResourceKind.TEMPLATE)
+    for each in (late, early, template):
+        ledger.add_resource(each)
+    assert ledger.resources(ResourceKind.PLACEMENT_GROUP) == (early, late)
+    assert ledger.resources(ResourceKind.TEMPLATE) == (template,)
+    ledger.add_resource(replace(early, gang_id="job-99", created_at=LATER, used_at=LATER))
+    ledger.add_resource(early)
+    assert ledger.resources(ResourceKind.PLACEMENT_GROUP) == (replace(early, used_at=LATER), late)
+    ledger.end_resource(ResourceKind.PLACEMENT_GROUP, "a", LATER)
+    ledger.end_resource(ResourceKind.PLACEMENT_GROUP, "never made", LATER)
+    assert ledger.resources(ResourceKind.PLACEMENT_GROUP) == (late,)
+    assert ledger.resources(ResourceKind.TEMPLATE) == (template,)
+
+
+def test_a_removed_resource_can_be_made_again(ledger: Ledger) -> None:
+    """Then it is a new one: its gang and its times are those of the second making."""
+    ledger.add_resource(samples.resource("a"))
+    ledger.end_resource(ResourceKind.PLACEMENT_GROUP, "a", NOON)
+    again = replace(samples.resource("a", at=LATER), gang_id="job-13")
+    ledger.add_resource(again)
+    assert ledger.resources(ResourceKind.PLACEMENT_GROUP) == (again,)
+
+
+def test_setbacks_are_counted_and_cleared(ledger: Ledger) -> None:
+    """The newest of a job stands, for as many jobs as there are; cleared ones are forgotten."""
+    for job_id in range(1000):
+        ledger.set_setback(samples.setback(job_id))
+    worse = samples.setback(7, count=2, next_at=None)
+    ledger.set_setback(worse)
+    found = ledger.setbacks(range(2000))
+    assert len(found) == 1000
+    assert found[7] == worse
+    assert found[8] == samples.setback(8)
+    ledger.clear_setbacks(range(8))
+    assert ledger.setbacks([7, 8]) == {8: samples.setback(8)}
+    assert ledger.setbacks([]) == {}
 
 
 # -- events and time

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -160,6 +161,20 @@ def test_events(config: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert [event["kind"] for event in json.loads(out)["events"]] == ["node-bound"]
     _, out, _ = run(capsys, "events", "--json", "--request", "r-2", "--config", config)
     assert [event["text"] for event in json.loads(out)["events"]] == ["EC2 is away"]
+
+
+def test_status_shows_shortages(ledger: SqlLedger, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line beside the rest; with --shortages the pools; for machines both."""
+    assert "EC2 has refused none" in run(capsys, "status", "--shortages", "--config", config)[1]
+    until = NOW + timedelta(minutes=9)
+    ledger.change_shortage("quota/spot/standard", lambda _: replace(samples.shortage(), closed_until=until))
+    status, out, _ = run(capsys, "status", "--config", config)
+    assert status == 0
+    assert "shortages  1 pool(s) closed" in out
+    assert "quota standard" in run(capsys, "status", "--shortages", "--config", config)[1]
+    (short,) = json.loads(run(capsys, "status", "--json", "--config", config)[1])["shortages"]
+    assert (short["key"], short["state"]) == ("quota/spot/standard", "closed")
+    assert datetime.fromisoformat(short["closed_until"]) == until
 
 
 @pytest.mark.timeout(60)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
@@ -18,12 +19,15 @@ import pytest
 from tests.fakes import samples
 from tests.fakes.samples import NOON
 
+from asbx.decide import shortage
 from asbx.errors import LedgerError
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.event import Event, EventKind
+from asbx.model.record import Shortage
 
 PROCESSES = 8
 ROUNDS = 20
+POOLS = 20
 NODES = samples.node_names(10)
 # Nobody waits longer than this for a process: a hang is a failure.
 DEADLINE_S = 60.0
@@ -122,6 +126,41 @@ def write_until_killed(url: str, _: int, out: Connection) -> None:
         launch(ledger, name)
         out.send(("answer", name))
         turn += 1
+
+
+def race_for_the_probe(url: str, number: int, out: Connection) -> None:
+    """Claim the probe of each pool, as a launch does; say of which pools it was won, and count each try."""
+    ledger = open_ledger(url)
+    me, won = f"job-{number}", []
+    for pool in range(POOLS):
+        kept = ledger.change_shortage(
+            f"pool-{pool}", partial(shortage.claim, now=NOON, me=me, lease=timedelta(hours=1))
+        )
+        if shortage.holds(kept, NOON, me):
+            won.append(pool)
+        ledger.change_shortage("tries", one_more)
+    out.send(won)
+    ledger.close()
+
+
+def one_more(old: Shortage | None) -> Shortage:
+    """Count, in a way that shows a lost update."""
+    return replace(old or samples.shortage("tries"), failures=old.failures + 1 if old else 1)
+
+
+@pytest.mark.timeout(120)
+def test_one_process_probes_a_pool(tmp_path: Path) -> None:
+    """Of eight that find a pool half-open at the same moment exactly one tries it; no change is lost."""
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    half_open = replace(samples.shortage(), since=NOON, closed_until=NOON)
+    with closing(open_ledger(url)) as ledger:
+        for pool in range(POOLS):
+            ledger.change_shortage(f"pool-{pool}", lambda _: half_open)
+        said = together(race_for_the_probe, url)
+        assert all(isinstance(won, list) for won in said), said
+        assert sorted(pool for won in said if isinstance(won, list) for pool in won) == list(range(POOLS))
+        kept = {found.key: found for found in ledger.shortages()}
+        assert kept["tries"].failures == PROCESSES * POOLS
 
 
 @pytest.mark.timeout(120)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from asbx.model.job import Request, RequestKind
@@ -19,7 +19,7 @@ from asbx.model.market import (
     Verdict,
 )
 from asbx.model.names import GroupName
-from asbx.model.record import Attempt, InstanceRow, Intent
+from asbx.model.record import Attempt, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 CPU = GroupName("aws", "cpu")
@@ -130,3 +130,20 @@ def instance_row(
         launched_at,
         price,
     )
+
+
+def shortage(key: str = "capacity/on-demand/c7i.large/us-east-2a", *, least: int = 4) -> Shortage:
+    """Return a pool that refused once, a minute closed from noon on."""
+    return Shortage(key, "InsufficientInstanceCapacity", least, 1, NOON, NOON + timedelta(minutes=1))
+
+
+def resource(
+    name: str = "asbx-job-12", *, kind: ResourceKind = ResourceKind.PLACEMENT_GROUP, at: datetime = NOON
+) -> Resource:
+    """Return a placement group just made for a gang."""
+    return Resource(kind, name, "job-12", at, at)
+
+
+def setback(job_id: int = 12, *, count: int = 1, next_at: datetime | None = NOON) -> Setback:
+    """Return a job whose launch failed."""
+    return Setback(job_id, count, "InsufficientInstanceCapacity", "no room in us-east-2", NOON, next_at)

@@ -17,7 +17,7 @@ from tests.fakes.samples import NOON
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.job import JobAsk, Request, RequestKind
 from asbx.model.market import FleetAnswer, FleetOrder, Launched, Market, Pool, Refusal, Template, Verdict
-from asbx.model.record import Attempt, InstanceRow
+from asbx.model.record import Attempt, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 # Any text but half characters and NUL, which no command line and no answer of EC2 can hold.
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -26,17 +26,25 @@ MARKETS = st.sampled_from(Market)
 
 
 NAMES = st.lists(TEXTS, max_size=3).map(tuple)
+TEMPLATES = st.builds(Template, TEXTS, TEXTS, TEXTS)
 ORDERS = st.builds(
     FleetOrder,
     token=TEXTS,
     market=MARKETS,
     count=st.integers(1, 1000),
     minimum=st.integers(0, 1000),
-    pools=st.lists(st.builds(Pool, TEXTS, TEXTS, TEXTS, TEXTS), max_size=3).map(tuple),
-    template=st.builds(Template, TEXTS, TEXTS, TEXTS),
+    pools=st.lists(
+        st.builds(Pool, TEXTS, TEXTS, TEXTS, TEXTS, st.none() | TEMPLATES),
+        max_size=3,
+    ).map(tuple),
+    template=TEMPLATES,
     tags=st.lists(st.tuples(TEXTS, TEXTS), max_size=3).map(tuple),
     strategy=TEXTS,
     single_zone=st.booleans(),
+    single_type=st.booleans(),
+    placement_group=TEXTS,
+    reservation=TEXTS,
+    open_reservations=st.booleans(),
 )
 ANSWERS = st.builds(
     FleetAnswer,
@@ -55,6 +63,8 @@ ATTEMPTS = st.builds(
     answered_at=st.none() | TIMES,
     answer=st.none() | ANSWERS,
     error=TEXTS,
+    rung=TEXTS,
+    leg=st.integers(0, 1000),
 )
 MAYBE = st.none() | TEXTS
 JOBS = st.builds(
@@ -103,6 +113,32 @@ INSTANCES = st.builds(
     ended_at=st.none() | TIMES,
     end_reason=TEXTS,
 )
+INTENTS = st.builds(
+    Intent,
+    intent_id=TEXTS,
+    request_id=TEXTS,
+    gang_id=TEXTS,
+    jobs=st.lists(st.integers(0, 2**32), max_size=3).map(tuple),
+    group=st.just(samples.CPU),
+    nodes=NAMES,
+    user=TEXTS,
+    account=TEXTS,
+    created_at=TIMES,
+    considered=NAMES,
+)
+SHORTAGES = st.builds(
+    Shortage,
+    key=TEXTS,
+    code=TEXTS,
+    least=st.integers(1, 2**31 - 1),
+    failures=st.integers(1, 2**31 - 1),
+    since=TIMES,
+    closed_until=TIMES,
+    probe_until=st.none() | TIMES,
+    probe_by=TEXTS,
+)
+RESOURCES = st.builds(Resource, st.sampled_from(ResourceKind), TEXTS, TEXTS, TIMES, TIMES)
+SETBACKS = st.builds(Setback, st.integers(0, 2**32), st.integers(0, 2**31 - 1), TEXTS, TEXTS, TIMES, st.none() | TIMES)
 # One ledger serves all examples of a test: opening one for each would measure the disk, not the promise.
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -143,3 +179,38 @@ def test_instances_come_back_equal(ledger: SqlLedger, row: InstanceRow) -> None:
         (kept,) = [kept for kept in ledger.instances() if kept.instance_id == row.instance_id]
         assert kept == row
         assert str(kept.price) == str(row.price)
+
+
+@RELAXED
+@given(intent=INTENTS)
+def test_intents_come_back_equal(ledger: SqlLedger, intent: Intent) -> None:
+    """Every field of an intent survives the ledger, what was considered included."""
+    if not ledger.known_intents([intent.intent_id]):
+        ledger.add_intent(intent)
+        assert intent in ledger.intents(intent.request_id)
+
+
+@RELAXED
+@given(shortage=SHORTAGES)
+def test_shortages_come_back_equal(ledger: SqlLedger, shortage: Shortage) -> None:
+    """Every field of a shortage survives the ledger, written anew or over another."""
+    assert ledger.change_shortage(shortage.key, lambda _: shortage) == shortage
+    assert shortage in ledger.shortages()
+    assert ledger.change_shortage(shortage.key, lambda kept: kept) == shortage
+
+
+@RELAXED
+@given(resource=RESOURCES)
+def test_resources_come_back_equal(ledger: SqlLedger, resource: Resource) -> None:
+    """Every field of what was made in EC2 survives the ledger."""
+    ledger.end_resource(resource.kind, resource.name, NOON)
+    ledger.add_resource(resource)
+    assert resource in ledger.resources(resource.kind)
+
+
+@RELAXED
+@given(setback=SETBACKS)
+def test_setbacks_come_back_equal(ledger: SqlLedger, setback: Setback) -> None:
+    """Every field of a setback survives the ledger, in the place of an earlier one."""
+    ledger.set_setback(setback)
+    assert ledger.setbacks([setback.job_id]) == {setback.job_id: setback}

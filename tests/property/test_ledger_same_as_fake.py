@@ -18,12 +18,15 @@ from tests.fakes.samples import NOON
 from asbx.errors import LedgerError
 from asbx.ledger.store import open_ledger
 from asbx.model.event import Event, EventKind
+from asbx.model.record import ResourceKind, Shortage
 from asbx.ports import Ledger
 
 REQUESTS = st.sampled_from(["r-1", "r-2", "r-3"])
 INTENTS = st.sampled_from(["int-1", "int-2", "int-3"])
 IDS = st.sampled_from([f"i-{number}" for number in range(6)])
 NODES = st.sampled_from(samples.node_names(5))
+KEYS = st.sampled_from(["capacity/spot/c7i.large/us-east-2a", "quota/spot/standard"])
+JOBS = st.integers(0, 3)
 SECONDS = st.integers(0, 5).map(lambda number: NOON + timedelta(seconds=number))
 
 
@@ -65,10 +68,10 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.finish_request(request_id, failed=failed, note="n", at=NOON))
         self.both(lambda ledger: ledger.request_outcome(request_id))
 
-    @rule(intent_id=INTENTS, request_id=REQUESTS)
-    def add_intent(self, intent_id: str, request_id: str) -> None:
+    @rule(intent_id=INTENTS, request_id=REQUESTS, why=st.lists(st.sampled_from(["x", "y"]), max_size=1))
+    def add_intent(self, intent_id: str, request_id: str, why: list[str]) -> None:
         """Mean to launch, perhaps under a taken id."""
-        intent = samples.intent(intent_id, request_id=request_id)
+        intent = replace(samples.intent(intent_id, request_id=request_id), considered=tuple(why))
         self.both(lambda ledger: ledger.add_intent(intent))
         self.both(lambda ledger: ledger.intents(request_id))
 
@@ -98,6 +101,43 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.release(nodes, at))
         self.both(lambda ledger: ledger.live_bindings(nodes))
 
+    @rule(nodes=st.lists(NODES, max_size=3), at=SECONDS)
+    def register(self, nodes: list[str], at: datetime) -> None:
+        """See nodes register, perhaps again, perhaps unbound ones."""
+        self.both(lambda ledger: ledger.register(nodes, at))
+
+    @rule(key=KEYS, least=st.integers(1, 3), what=st.sampled_from(["refuse", "forget", "keep"]))
+    def change_shortage(self, key: str, least: int, what: str) -> None:
+        """Learn of a pool, or forget it."""
+
+        def change(old: Shortage | None) -> Shortage | None:
+            if what == "refuse":
+                return replace(samples.shortage(key, least=least), failures=old.failures + 1 if old else 1)
+            return old if what == "keep" else None
+
+        self.both(lambda ledger: ledger.change_shortage(key, change))
+
+    @rule(kind=st.sampled_from(ResourceKind), name=st.sampled_from(["a", "b"]), at=SECONDS)
+    def add_resource(self, kind: ResourceKind, name: str, at: datetime) -> None:
+        """Make something in EC2, perhaps again."""
+        self.both(lambda ledger: ledger.add_resource(samples.resource(name, kind=kind, at=at)))
+
+    @rule(kind=st.sampled_from(ResourceKind), name=st.sampled_from(["a", "b"]), at=SECONDS)
+    def end_resource(self, kind: ResourceKind, name: str, at: datetime) -> None:
+        """Remove something from EC2, perhaps again."""
+        self.both(lambda ledger: ledger.end_resource(kind, name, at))
+
+    @rule(job_id=JOBS, count=st.integers(1, 3))
+    def set_setback(self, job_id: int, count: int) -> None:
+        """Let a job's launch fail."""
+        self.both(lambda ledger: ledger.set_setback(samples.setback(job_id, count=count)))
+
+    @rule(job_ids=st.lists(JOBS, max_size=3))
+    def clear_setbacks(self, job_ids: list[int]) -> None:
+        """Let the nodes of jobs come."""
+        self.both(lambda ledger: ledger.clear_setbacks(job_ids))
+        self.both(lambda ledger: ledger.setbacks(job_ids))
+
     @rule(ids=st.lists(IDS, max_size=3), at=SECONDS)
     def end(self, ids: list[str], at: datetime) -> None:
         """End instances, perhaps again."""
@@ -120,6 +160,9 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.open_requests())
         self.both(lambda ledger: ledger.instances(live_only=True))
         self.both(lambda ledger: ledger.instances())
+        self.both(lambda ledger: ledger.shortages())
+        self.both(lambda ledger: [ledger.resources(kind) for kind in ResourceKind])
+        self.both(lambda ledger: ledger.setbacks(range(4)))
         live = self.real.live_bindings()
         assert live == self.fake.live_bindings()
         assert len({binding.node for binding in live}) == len(live) == len({b.instance_id for b in live})

@@ -4,31 +4,55 @@ from __future__ import annotations
 
 from collections import Counter
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asbx.cli import shortages as short
 from asbx.cli import site
 from asbx.errors import SlurmError
+
+if TYPE_CHECKING:
+    from asbx.flow.doors import Doors
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
-def status(config: site.ConfigOption = None, as_json: site.JsonOption = False) -> None:
+def status(
+    config: site.ConfigOption = None,
+    shortages: Annotated[
+        bool, typer.Option("--shortages", help="Show the pools that EC2 refused instead: why, and until when.")
+    ] = False,
+    as_json: site.JsonOption = False,
+) -> None:
     """Show daemon, nodes by state, launches under way and what the running instances cost an hour.
 
-    Example: asbx status --json
+    Example: asbx status --shortages
     """
     from asbx.daemon.compose import doors as open_doors
     from asbx.daemon.socket import ask
 
     settings = site.load(config).config
     doors = open_doors(settings)
+    now = doors.clock.now()
+    lately = short.recent(doors.ledger.shortages(), now)
+    if shortages and not as_json:
+        short.show(lately, now)
+        return
+    facts = _facts(doors, ask(settings.paths.socket, "status"))
+    if as_json:
+        site.show(facts | {"shortages": [short.facts(each, now) for each in lately]})
+        return
+    _tell(facts)
+    typer.echo(f"shortages  {short.line(lately, now)}")
+
+
+def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
     live = doors.ledger.instances(live_only=True)
     requests = doors.ledger.open_requests()
-    facts: dict[str, Any] = {
-        "daemon": ask(settings.paths.socket, "status"),
+    return {
+        "daemon": daemon,
         "nodes": _nodes(doors.scheduler.nodes),
         "instances": len(live),
         "gangs": [
@@ -37,20 +61,18 @@ def status(config: site.ConfigOption = None, as_json: site.JsonOption = False) -
             for i in doors.ledger.intents(r.request_id)
         ],
         "open_requests": [r.request_id for r in requests],
-        "shortages": [],
         "cost_per_hour": str(sum((row.price for row in live if row.price is not None), Decimal(0))),
         "unpriced": sum(1 for row in live if row.price is None),
     }
-    if as_json:
-        site.show(facts)
-        return
-    daemon = facts["daemon"]
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    daemon, nodes = facts["daemon"], facts["nodes"]
     typer.echo(f"daemon     {'pid ' + str(daemon.get('pid')) if daemon else 'not running; the hooks do the work'}")
-    nodes = facts["nodes"]
     shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
     typer.echo(f"nodes      {shown}")
     typer.echo(f"instances  {facts['instances']}, {facts['cost_per_hour']} USD an hour")
-    typer.echo(f"launching  {len(facts['gangs'])} launch(es) in {len(requests)} request(s)")
+    typer.echo(f"launching  {len(facts['gangs'])} launch(es) in {len(facts['open_requests'])} request(s)")
 
 
 def _nodes(ask_slurm: Any) -> dict[str, int] | None:

@@ -3,8 +3,8 @@
 `capacity/MARKET/TYPE/ZONE[/placed]`, `quota/MARKET/FAMILY`, `addresses/SUBNET`.
 
 A pool that refused outside a placement group is short inside one too. Refused inside a cluster group says nothing
-about outside, where the instances need not stand together (EC2 user guide, "Placement groups": a request that fails
-in a group may succeed without it). So a launch into a group heeds both keys, one without a group only the plain key.
+about outside, where instances need not stand close together (EC2 user guide, "Placement strategies", cluster).
+So a launch into a group heeds both keys, one without a group only the plain key.
 """
 
 from __future__ import annotations
