@@ -8,7 +8,7 @@ from typing import Any
 
 from asbx.aws.client import translated
 from asbx.aws.requests import template_named
-from asbx.aws.templates import launch_template
+from asbx.aws.templates import create_launch_template
 from asbx.config.limits import PARTITIONS
 from asbx.model.catalogue import TemplateChange
 from asbx.model.market import Template, Verdict
@@ -23,11 +23,10 @@ class Making:
 
     def make_group(self, name: str, strategy: str, tags: Mapping[str, str]) -> None:
         """Make a placement group; a name is unique in an account and region, so one that is there is ours."""
-        asked: dict[str, Any] = {
-            "GroupName": name,
-            "Strategy": strategy,
-            "TagSpecifications": _tags("placement-group", tags),
-        }
+        asked: dict[str, Any] = {"GroupName": name, "Strategy": strategy}
+        if tags:
+            body = [{"Key": key, "Value": value} for key, value in tags.items()]
+            asked["TagSpecifications"] = [{"ResourceType": "placement-group", "Tags": body}]
         if strategy == "partition":
             asked["PartitionCount"] = PARTITIONS
         with _fine("InvalidPlacementGroup.Duplicate"), translated("ec2", "CreatePlacementGroup"):
@@ -47,16 +46,9 @@ class Making:
     def make_template(self, name: str, base: Template, change: TemplateChange, tags: Mapping[str, str]) -> Template:
         """Make a derived template; its name tells base and change, so one of that name is the same."""
         shape = self._client().meta.service_model.shape_for("RequestLaunchTemplateData")
-        data = launch_template(self._data(base), change, shape)
-        with (
-            _fine("InvalidLaunchTemplateName.AlreadyExistsException"),
-            translated("ec2", "CreateLaunchTemplate"),
-        ):
-            self._client().create_launch_template(
-                LaunchTemplateName=name,
-                LaunchTemplateData=data,
-                TagSpecifications=_tags("launch-template", tags),
-            )
+        asked = create_launch_template(name, self._data(base), change, tags, shape)
+        with _fine("InvalidLaunchTemplateName.AlreadyExistsException"), translated("ec2", "CreateLaunchTemplate"):
+            self._client().create_launch_template(**asked)
         # By name in both cases, not by the id EC2 gave: an order repeated after a crash must be the same order.
         return Template(name=name, version="1")
 
@@ -91,8 +83,3 @@ def _fine(code: str) -> Iterator[None]:
     except CloudError as error:
         if error.code != code:
             raise
-
-
-def _tags(kind: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    body = [{"Key": key, "Value": value} for key, value in tags.items()]
-    return [{"ResourceType": kind, "Tags": body}] if body else []

@@ -12,11 +12,12 @@ from asbx.ports import CloudError
 # What an interface may keep of the base's primary one, by what it is. An EFA-only interface has no address and no ENA
 # device; only the primary one has addresses beside its first (EC2 API reference,
 # LaunchTemplateInstanceNetworkInterfaceSpecificationRequest). Single addresses and ids fit one instance, never a fleet.
-_ANY = ("DeleteOnTermination", "Description")
+_ANY = ("Description",)
 _ENA = (*_ANY, "ConnectionTrackingSpecification", "EnaSrdSpecification")
 _PRIMARY = (
     *_ENA,
     "AssociateCarrierIpAddress",
+    "DeleteOnTermination",
     "EnaQueueCount",
     "Ipv4PrefixCount",
     "Ipv6AddressCount",
@@ -26,6 +27,17 @@ _PRIMARY = (
 )
 
 
+def create_launch_template(
+    name: str, base: Mapping[str, Any], change: TemplateChange, tags: Mapping[str, str], shape: Any
+) -> dict[str, Any]:
+    """Build CreateLaunchTemplate for a derived template; the other arguments are those of launch_template."""
+    body = [{"Key": key, "Value": value} for key, value in tags.items()]
+    made: dict[str, Any] = {"LaunchTemplateName": name, "LaunchTemplateData": launch_template(base, change, shape)}
+    if body:
+        made["TagSpecifications"] = [{"ResourceType": "launch-template", "Tags": body}]
+    return made
+
+
 def launch_template(base: Mapping[str, Any], change: TemplateChange, shape: Any) -> dict[str, Any]:
     """Return the LaunchTemplateData of a derived template.
 
@@ -33,6 +45,7 @@ def launch_template(base: Mapping[str, Any], change: TemplateChange, shape: Any)
     answers have members that requests do not take. Raises CloudError where the base cannot carry interfaces.
     """
     data: dict[str, Any] = accepted(base, shape)
+    data.pop("Operator", None)  # names a service that manages the base, reserved for AWS; the derived one is ours
     if change.interfaces:
         data["NetworkInterfaces"] = _interfaces(base, change.interfaces)
         # Groups stand in the interfaces, or at the top, never both (RunInstances).

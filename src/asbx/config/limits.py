@@ -16,6 +16,10 @@ DESCRIBE_BATCH = 500
 TAG_BATCH = 1000
 # DescribeInstanceTopology takes 100 instance ids a call (EC2 API reference).
 TOPOLOGY_BATCH = 100
+# DescribeInstanceTypes takes 100 names a call (EC2 API reference); a filter, which asks for them, takes 200 values.
+TYPES_BATCH = 100
+# Ids in one call for subnets, security groups and reservations: a site has a handful.
+FACTS_BATCH = 100
 # Partitions of a partition placement group: seven in a zone are the most (EC2 user guide, "Placement strategies").
 PARTITIONS = 7
 # A tag value holds 256 characters (EC2 user guide, "Tag restrictions").
@@ -69,6 +73,29 @@ CONFIG_MAX_BYTES = 4 * 1024 * 1024
 # The resume file of a 10,000-node, 10,000-job call is about 2 MB.
 SPOOL_MAX_BYTES = 64 * 1024 * 1024
 PLAN_MAX_BYTES = 1024 * 1024
+# Catalogue ----------------------------------------------------------------------------------------------------
+# Karpenter refreshes instance types and offerings every 12 hours; new ones come a few times a year.
+TYPES_LIFE = timedelta(hours=12)
+# A version never changes, but $Default and $Latest move when an administrator makes a new one; images never change.
+TEMPLATE_LIFE = timedelta(minutes=5)
+IMAGE_LIFE = timedelta(hours=12)
+# Free addresses change with each launch; Karpenter keeps subnets a minute.
+SUBNET_LIFE = timedelta(seconds=60)
+# A raised quota is granted by people, after hours.
+QUOTA_LIFE = timedelta(minutes=30)
+# Places in a reservation change with each launch.
+RESERVATION_LIFE = timedelta(seconds=60)
+# Rules of a security group change by hand; somebody who adds the missing one should not wait long.
+SELF_RULE_LIFE = timedelta(minutes=10)
+# Spot placement scores are a forecast, and an account may ask for few configurations a day (EC2 user guide, "Spot
+# placement score", limitations).
+SPOT_SCORE_LIFE = timedelta(minutes=10)
+# A read that EC2 refused is not repeated for this long: it costs a launch a round trip and its retries.
+REFUSED_LIFE = timedelta(seconds=30)
+# When a read is refused, what was learned before serves on for so long at most, as in Karpenter.
+STALE_LIFE = timedelta(hours=24)
+# GetSpotPlacementScores rates fewer than three instance types low, whatever there is (EC2 API reference).
+SPOT_SCORE_TYPES = 3
 # Prices -------------------------------------------------------------------------------------------------------
 # On-demand prices change rarely; spot moves by the hour.
 ON_DEMAND_PRICE_LIFE = timedelta(hours=12)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from asbx.aws.bundled import BundledCatalogue
+from asbx.aws.catalogue import Ec2Catalogue
 from asbx.aws.cloud import Ec2
 from asbx.aws.prices import Ec2Prices
-from asbx.config.schema import Config
+from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
 from asbx.errors import AsbxError, ConfigError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger, open_ledger
-from asbx.model.market import Market
+from asbx.model.market import Market, Template
+from asbx.ports import Catalogue
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
 from asbx.telemetry.recorder import EventStore, LedgerAndLogRecorder
@@ -53,7 +54,7 @@ def doors(
             level=config.logging.level,
             format=config.logging.format,
         ),
-        catalogue=BundledCatalogue(config.aws.region),
+        catalogue=Ec2Catalogue(config.aws, clock),
     )
 
 
@@ -82,16 +83,33 @@ def with_cluster_name(config: Config) -> Config:
 
 
 def warm(doors: Doors) -> None:
-    """Pay start-up costs before the first request: clients, prices of the configured types. Never raises for AWS."""
+    """Pay start-up costs before the first request: clients, facts and prices. Never raises for AWS."""
     if isinstance(doors.cloud, Ec2):
         with contextlib.suppress(AsbxError):  # said when the first request needs it
             doors.cloud.warm()
-    for partition in doors.config.slurm.partitions:
-        for group in partition.node_groups:
-            for override in group.launch_template_overrides:
-                if group.purchasing_option != "spot":
-                    doors.prices.hourly(override.instance_type, "", Market.ON_DEMAND)
+    groups = [group for partition in doors.config.slurm.partitions for group in partition.node_groups]
+    for group in groups:
+        for override in group.launch_template_overrides:
+            if group.purchasing_option != "spot":
+                doors.prices.hourly(override.instance_type, "", Market.ON_DEMAND)
+    _learn(doors.catalogue, groups)
     # The SDK's models are a million objects that never die. Left to the collector, each full pass over them stops a
     # launch for about 0.1 s (measured: a describe of 500 took 60 or 150 ms); frozen, it never looks at them again.
     gc.collect()
     gc.freeze()
+
+
+def _learn(catalogue: Catalogue, groups: Sequence[NodeGroup]) -> None:
+    """Ask for the facts that launches of these groups need, so that the first launch finds them."""
+    overrides = [override for group in groups for override in group.launch_template_overrides]
+    types = {override.instance_type for override in overrides}
+    subnets = {override.subnet_id for override in overrides if override.subnet_id}
+    catalogue.types(types)
+    catalogue.zones(types)
+    catalogue.subnets(subnets.union(*(group.subnet_ids for group in groups)))
+    catalogue.reservations({name for group in groups for name in group.capacity_reservations})
+    for spec in {group.launch_template_specification for group in groups}:
+        catalogue.template(Template(spec.launch_template_id, spec.launch_template_name, spec.version))
+    for name in types:
+        for market in (Market.ON_DEMAND, Market.SPOT):
+            catalogue.quota(market, name)
