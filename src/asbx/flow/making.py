@@ -45,7 +45,9 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
         doors.ledger.add_resource(Resource(ResourceKind.TEMPLATE, name, "", row.created_at if row else now, now))
         made = doors.cloud.make_template(name, base, change, _tags(doors))
         if row is None:
-            doors.say(Event(EventKind.RESOURCE_MADE, f"launch template {name} made from {base.template_id or base.name}"))
+            doors.say(
+                Event(EventKind.RESOURCE_MADE, f"launch template {name} made from {base.template_id or base.name}")
+            )
         return made
     return Template(name=name, version="1")
 
@@ -95,4 +97,3 @@ def _remove_template(doors: Doors, row: Resource, now: datetime) -> None:
         return
     doors.ledger.end_resource(ResourceKind.TEMPLATE, row.name, now)
     doors.say(Event(EventKind.RESOURCE_REMOVED, f"launch template {row.name} removed: nobody used it any more"))
-

@@ -101,7 +101,9 @@ class Planner:
         for kind in kinds:
             for market in (Market.ON_DEMAND, Market.SPOT):
                 sold = group.purchasing_option in (market.value, "mixed")
-                quota = self._doors.catalogue.quota(market, kind) if sold and (market, family(kind)) not in found else None
+                quota = (
+                    self._doors.catalogue.quota(market, kind) if sold and (market, family(kind)) not in found else None
+                )
                 if quota is not None:
                     found[market, family(kind)] = quota
         return found
