@@ -157,6 +157,9 @@ class Scheduler(Protocol):
     def fail(self, nodes: Sequence[str], reason: str) -> None:
         """Set nodes DOWN with the reason (their jobs are requeued), then power them down."""
 
+    def fail_each(self, reasons: Sequence[tuple[Sequence[str], str]]) -> None:
+        """Do as `fail` for several sets of nodes with a reason each; what Slurm refuses of one stops no other."""
+
     def tell_job(self, job_id: int, text: str) -> None:
         """Put a sentence where the job's owner sees it (AdminComment)."""
 
@@ -165,6 +168,8 @@ class Scheduler(Protocol):
 
     def make_requeueable(self, job_ids: Sequence[int]) -> tuple[int, ...]:
         """Let Slurm requeue these jobs, whatever they asked for; return those that had asked not to be.
+
+        Batch jobs only: Slurm requeues no other.
 
         A job whose nodes never came has not run: losing it would serve nobody.
         """

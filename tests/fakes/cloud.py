@@ -204,7 +204,7 @@ class FakeCloud:
 
     def all(self) -> tuple[Instance, ...]:
         """Return every instance ever launched, as it is now, shown or not."""
-        return tuple(self._now(machine) for machine in self._machines.values())
+        return tuple(self._now(machine) for machine in list(self._machines.values()))
 
     def alive(self) -> tuple[Instance, ...]:
         """Return those that still cost money."""

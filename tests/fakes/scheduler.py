@@ -88,12 +88,19 @@ class FakeScheduler:
 
     def fail(self, nodes: Sequence[str], reason: str) -> None:
         """Set nodes DOWN with the reason, which requeues or loses their jobs, then power them down: two processes."""
-        self._count("fail", len(nodes))
-        self._count("", len(nodes))
+        self._count("fail", 0)
+        self.fail_each([(nodes, reason)])
+
+    def fail_each(self, reasons: Sequence[tuple[Sequence[str], str]]) -> None:
+        """Do as fail: a process for each reason, and one for all nodes."""
+        nodes = [node for some, _ in reasons for node in some]
+        self._count("fail_each", len(nodes))
         with self._faults.call("fail"):
-            for node in self._known(nodes):
-                self._change(node, state="DOWN", flags=_GOING, reason=reason)
-            self._lose(self._known(nodes))
+            for some, reason in reasons:
+                self._count("", len(some))
+                for node in self._known(some):
+                    self._change(node, state="DOWN", flags=_GOING, reason=reason)
+                self._lose(self._known(some))
             self._refuse_unknown(nodes)
 
     def tell_job(self, job_id: int, text: str) -> None:

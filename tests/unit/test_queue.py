@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from asbx.errors import SlurmError
 from asbx.model.job import JobFacts
-from asbx.slurm.queue import QueuedJob, job_format, parse_jobs, parse_jobs_json, parse_requeue
+from asbx.slurm.queue import QueuedJob, Requeue, job_format, parse_jobs, parse_jobs_json, parse_requeue
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 MARK = "0f" * 16
@@ -86,5 +86,5 @@ def test_a_broken_queue_is_an_error_of_ours(text: str) -> None:
 
 def test_requeue_flags() -> None:
     """Numbers only; anything else on a line leaves it out."""
-    text = "           2    1    \n           9    0    \nerror 1\n 3 2\n"
-    assert list(parse_requeue(text)) == [(2, True), (9, False)]
+    text = "           2    1    1\n           9    0    1\n 10 0 0\nerror 1 1\n 3 2 1\n4 1\n"
+    assert list(parse_requeue(text)) == [Requeue(2, True, True), Requeue(9, False, True), Requeue(10, False, False)]

@@ -185,16 +185,18 @@ def _call(call: dict[str, Any]) -> str:
     pools = [pool for config in call["LaunchTemplateConfigs"] for pool in config["Overrides"]]
     subnets = len({pool["SubnetId"] for pool in pools})
     options = call.get("SpotOptions" if market == "spot" else "OnDemandOptions", {})
-    alone = [
-        word for key, word in (("SingleInstanceType", "type"), ("SingleAvailabilityZone", "zone")) if options.get(key)
+    words = (("SingleInstanceType", "one type"), ("SingleAvailabilityZone", "one zone"))
+    same = " and ".join(word for key, word in words if options.get(key))
+    group = next((pool["Placement"]["GroupName"] for pool in pools if "Placement" in pool), "")
+    specs = [config["LaunchTemplateSpecification"] for config in call["LaunchTemplateConfigs"]]
+    names = [spec.get("LaunchTemplateName", "") for spec in specs]
+    parts = [
+        f"{market} from {len(pools)} pool(s) in {subnets} subnet(s)",
+        *([f"all of {same}"] if same else []),
+        *([f"in placement group {group}"] if group else []),
+        *(["with a network layout of their own"] if any(name.startswith("asbx-") for name in names) else []),
     ]
-    same = f", all of one {' and one '.join(alone)}" if alone else ""
-    group = next((p["Placement"]["GroupName"] for p in pools if "Placement" in p), "")
-    derived = any(
-        "asbx-" in c["LaunchTemplateSpecification"].get("LaunchTemplateName", "") for c in call["LaunchTemplateConfigs"]
-    )
-    where = f", in placement group {group}" if group else ""
-    return f"{market} from {len(pools)} pool(s) in {subnets} subnet(s){same}{where}{', own network layout' if derived else ''}"
+    return ", ".join(parts)
 
 
 def rehearse_suspend(loaded: LoadedConfig, nodes: str, *, as_json: bool) -> int:

@@ -15,7 +15,10 @@ from asbx.cli import site
 from asbx.config.limits import COMPANION_TIMEOUT, PLAN_MAX_BYTES
 from asbx.config.load import LoadedConfig
 from asbx.config.problem import InvalidConfigError
+from asbx.decide.hints import JobHints
+from asbx.decide.preflight import Known
 from asbx.decide.rungs import Choice, choose
+from asbx.decide.wish import wish
 from asbx.errors import AsbxError, PlanError
 from asbx.model.plan import ExecutionPlan, parse_plan
 
@@ -153,7 +156,8 @@ def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> 
     for partition, group in loaded.config.groups():
         name = f"{partition.partition_name}-{group.node_group_name}"
         try:
-            choices[name] = choose(group, plan, together=plan.is_gang)
+            size = plan.node_count or (2 if plan.is_gang else 1)
+            choices[name] = choose(group, wish(loaded.config, group, size, plan, JobHints()), plan, Known(), size)
         except PlanError as error:
             refusals.append(f"{name}: {error.why or error.what}")
     if not choices:

@@ -57,6 +57,12 @@ LAUNCH_SHARE_OF_RESUME_TIMEOUT = 0.5
 BACKOFF_JITTER = 0.2
 # No job is tried again sooner than this, whatever the configuration says: slurmctld schedules in passes of seconds.
 BACKOFF_LEAST = timedelta(seconds=5)
+# Commands of Slurm at once, where each job needs one: slurmctld serves one update at a time, this hides start-up.
+SCONTROL_AT_ONCE = 4
+# A job whose nodes went DOWN is PENDING at once, or after its processes on other nodes are gone; slurm-gcp waits 10 s.
+REQUEUE_PATIENCE = timedelta(seconds=10)
+REQUEUE_FIRST_PAUSE = timedelta(milliseconds=100)
+REQUEUE_LONGEST_PAUSE = timedelta(seconds=2)
 # Daemon -------------------------------------------------------------------------------------------------------
 # The spool is read on a nudge; this often too, in case a nudge was lost.
 SPOOL_POLL = timedelta(seconds=2)

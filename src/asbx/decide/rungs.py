@@ -181,7 +181,7 @@ class _Chooser:
 
     def _rungs(self, pools: Sequence[Pool], market: Market, *, efa: bool | None, placed: bool) -> list[Rung]:
         kept = [pool for pool in pools if self._fits(pool, market, efa=efa, placed=placed)]
-        kept.sort(key=lambda pool: self._rank(pool, market, kept))
+        kept = sorted(kept, key=lambda pool: self._rank(pool, market, kept))
         name = "+".join([market.value, *(["efa"] if efa else []), *([self._want.placement] if placed else [])])
         sets = [kept] if self._want.one_type or not self._want.together else self._alike(kept)
         return [

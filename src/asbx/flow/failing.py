@@ -1,62 +1,127 @@
-"""Tell Slurm and the jobs that nodes will not come."""
+"""Tell Slurm and the jobs that nodes will not come: the jobs wait again, say why, and are tried later or held.
+
+The order is slurm-gcp's (cluster-toolkit PR 5776), found right on 22.05.8: bare DOWN strands nodes, bare power_down
+waits for ResumeTimeout, and a StartTime set before the job is PENDING is overwritten by the requeue.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from asbx.errors import SlurmError
+from asbx.decide.backoff import again, hold
+from asbx.errors import ExitCode, SlurmError
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Failure
+from asbx.flow.put_off import Fate, PutOff
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import Request
+from asbx.model.record import Setback
+
+# Whoever may mend it is not the owner of the job, so the job is put off for long at once.
+_ADMINISTRATORS = (ExitCode.AWS_ACCESS, ExitCode.CONFIG)
 
 
 @dataclass(frozen=True)
 class Lost:
-    """Nodes that will not come. ours: those of them Slurm knows and may be told of. jobs: who waits for them."""
+    """Nodes that will not come. ours: those of them Slurm knows and that belong to us. jobs: who waits for them."""
 
-    nodes: tuple[str, ...]
-    ours: tuple[str, ...]
-    jobs: tuple[int, ...]
+    nodes: Sequence[str]
+    ours: Sequence[str]
+    jobs: Sequence[int]
     failure: Failure
 
-
-def fail_many(doors: Doors, request: Request, failures: Sequence[Lost]) -> None:
-    """Fail many."""
-    for one in failures:
-        fail_nodes(doors, request, one.nodes, one.ours, one.jobs, one.failure)
+    @property
+    def said(self) -> str:
+        """Return it as node Reason and AdminComment say it."""
+        return f"asbx:{self.failure.code} {self.failure.reason}"
 
 
 def fail_nodes(
     doors: Doors, request: Request, nodes: Sequence[str], ours: Sequence[str], jobs: Sequence[int], failure: Failure
 ) -> None:
-    """Tell the jobs why, then take `ours` DOWN and off: bare DOWN strands nodes, bare power_down waits for ever.
+    """Fail the nodes of one gang, or some loose ones."""
+    fail_many(doors, request, [Lost(nodes, ours, jobs, failure)])
 
-    Order as slurm-gcp found it (cluster-toolkit PR 5776). Nodes that are not ours, or that Slurm does not know, are
-    only reported. Never raises for Slurm: what it does not hear now, ResumeTimeout tells it later.
+
+def fail_many(doors: Doors, request: Request, failures: Sequence[Lost]) -> None:
+    """Fail all these nodes and put their jobs off. Safe to run again.
+
+    Nodes that are not ours, or that Slurm does not know, are only reported. Never raises for Slurm: what it does not
+    hear now, ResumeTimeout tells it later. Raises LedgerError.
     """
-    text = f"{fold(unique_sorted(nodes))}: {failure.code}: {failure.reason}"
-    said = f"asbx:{failure.code} {failure.reason}"
+    for lost in failures:
+        _report(doors, request, lost)
+    jobs = PutOff(doors, request, _fates(doors, request, failures))
+    jobs.tell()
+    jobs.fail(_by_reason(failures))
+    for setback in jobs.settle():
+        doors.ledger.set_setback(setback)
+
+
+def _report(doors: Doors, request: Request, lost: Lost) -> None:
+    code, reason = lost.failure.code, lost.failure.reason
     doors.say(
         Event(
             EventKind.NODE_FAILED,
-            text,
+            f"{fold(unique_sorted(lost.nodes))}: {code}: {reason}",
             request.request_id,
-            job_id=jobs[0] if len(jobs) == 1 else None,
+            job_id=lost.jobs[0] if len(lost.jobs) == 1 else None,
             level="error",
-            data={"code": failure.code, "jobs": list(jobs)},
+            data={"code": code, "jobs": list(lost.jobs)},
         )
     )
-    for job in jobs:
-        try:
-            doors.scheduler.tell_job(job, said)
-        except SlurmError as error:  # it may have left the queue
-            doors.say(Event(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", request.request_id, job_id=job))
-    if not ours:
-        return
+
+
+def _fates(doors: Doors, request: Request, failures: Sequence[Lost]) -> list[Fate]:
+    """Decide what becomes of each job; of several failures of one job that counts which is worst for it."""
+    ranked = sorted(failures, key=lambda lost: (not lost.ours, not lost.failure.hopeless))
+    of_job: dict[int, Lost] = {}
+    for lost in ranked:
+        for job in lost.jobs:
+            of_job.setdefault(job, lost)
+    if not of_job:
+        return []
+    before = doors.ledger.setbacks(of_job)
+    leaders = _leaders(doors, request, of_job)
+    now = doors.clock.now()
+    return [
+        _fate(doors, request, job, lost, before.get(job), leaders.get(job, job), now) for job, lost in of_job.items()
+    ]
+
+
+def _leaders(doors: Doors, request: Request, jobs: Iterable[int]) -> dict[int, int]:
+    """Return job -> leader of the heterogeneous job it is part of: its components are put off alike."""
     try:
-        doors.scheduler.fail(unique_sorted(ours), said)
+        return {fact.job_id: fact.leader for fact in doors.scheduler.jobs(sorted(jobs)) if fact.leader}
     except SlurmError as error:
         doors.say(Event(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", request.request_id, level="warning"))
+        return {}
+
+
+def _fate(
+    doors: Doors, request: Request, job: int, lost: Lost, before: Setback | None, leader: int, now: datetime
+) -> Fate:
+    # A setback younger than the request was written by an earlier run of it, or for other nodes of the same job.
+    is_new = before is None or before.at < request.received_at
+    count = (before.count if before else 0) + is_new
+    failure = lost.failure
+    if failure.hopeless:
+        fate = hold(leader)
+    else:
+        patient = failure.exit_code in _ADMINISTRATORS
+        fate = again(doors.config.backoff, leader, count, now, patient=patient)
+    next_at = None if fate.delay is None else now + fate.delay
+    setback = Setback(job, count, failure.code, failure.reason, now, next_at)
+    return Fate(job, lost.said, fate, setback, waits=bool(lost.ours))
+
+
+def _by_reason(failures: Sequence[Lost]) -> list[tuple[tuple[str, ...], str]]:
+    """Return our nodes and what is said of them, those with the same reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for lost in failures:
+        if lost.ours:
+            by_reason.setdefault(lost.said, []).extend(lost.ours)
+    return [(unique_sorted(nodes), said) for said, nodes in by_reason.items()]

@@ -109,8 +109,9 @@ class Memory:
 
     def learn(self, order: FleetOrder, answer: FleetAnswer, probed: frozenset[str] = frozenset()) -> bool:
         """Remember what an answer says of its pools; return whether one was short. Raises LedgerError."""
-        refused = self._refused(order, answer.refusals)
+        # In this order: a pool that gave some and refused the rest is short.
         succeeded = self._succeeded(order, answer)
+        refused = self._refused(order, answer.refusals)
         self.release(probed - refused - succeeded)
         return bool(refused)
 

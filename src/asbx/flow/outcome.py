@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from asbx.decide.backoff import is_hopeless
 from asbx.decide.ladder import GiveUp
-from asbx.errors import AsbxError, ExitCode, PlanError
+from asbx.errors import AsbxError, ExitCode
 from asbx.model.hostlist import expand, fold, unique_sorted
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
@@ -24,7 +25,7 @@ _EXITS = {
 class Failure:
     """Why nodes are not served: a code, a sentence, and the exit status if nothing else worked either.
 
-    hopeless: trying the same again later cannot work, so the job is held.
+    hopeless: trying the same again cannot work, so their jobs are held.
     """
 
     code: str
@@ -35,17 +36,16 @@ class Failure:
     @staticmethod
     def of_error(error: AsbxError) -> Failure:
         """Make one of an error."""
-        exit_code = (
-            _EXITS.get(error.verdict, ExitCode.NO_CAPACITY) if isinstance(error, CloudError) else error.exit_code
-        )
+        verdict = error.verdict if isinstance(error, CloudError) else None
+        exit_code = error.exit_code if verdict is None else _EXITS.get(verdict, ExitCode.NO_CAPACITY)
         reason = f"{error.what}: {error.why}" if error.why else error.what
-        return Failure(error.code, reason, exit_code, hopeless=isinstance(error, PlanError))
+        return Failure(error.code, reason, exit_code, is_hopeless(error.code, verdict))
 
     @staticmethod
     def of_ladder(end: GiveUp) -> Failure:
         """Make one of a ladder that ended."""
         exit_code = _EXITS.get(end.verdict, ExitCode.NO_CAPACITY) if end.verdict else ExitCode.NO_CAPACITY
-        return Failure(end.code, end.reason, exit_code, end.is_hopeless)
+        return Failure(end.code, end.reason, exit_code, end.is_hopeless or is_hopeless(end.code))
 
 
 @dataclass

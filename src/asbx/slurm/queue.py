@@ -114,9 +114,22 @@ def _value(number: Any) -> int | None:
     return None if number is None else int(number)
 
 
-def parse_requeue(text: str) -> Iterator[tuple[int, bool]]:
-    """Read lines of job id and Requeue (`squeue --Format`, numbers only): whether Slurm may requeue each job."""
+@dataclass(frozen=True)
+class Requeue:
+    """Whether Slurm may requeue a job, and whether it is a batch job: no other can be (slurm.conf(5), JobRequeue)."""
+
+    job_id: int
+    is_allowed: bool
+    is_batch: bool
+
+
+# Numbers only, so nothing in it can be forged. (`squeue --format` has no letter for these.)
+REQUEUE_FORMAT = "--Format=JobID:.12,Requeue:.8,BatchFlag:.8"
+
+
+def parse_requeue(text: str) -> Iterator[Requeue]:
+    """Read what squeue printed in REQUEUE_FORMAT."""
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 2 and words[0].isdecimal() and words[1] in ("0", "1"):
-            yield int(words[0]), words[1] == "1"
+        if len(words) == 3 and words[0].isdecimal() and set(words[1:]) <= {"0", "1"}:
+            yield Requeue(int(words[0]), words[1] == "1", words[2] == "1")

@@ -9,13 +9,22 @@ from datetime import timedelta
 from typing import TypeVar
 
 from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS
-from asbx.model.hostlist import fold
+from asbx.errors import SlurmError
+from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import JobFacts
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
 from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
 from asbx.slurm.process import SlurmCommands, suppress_refusal
-from asbx.slurm.queue import QueuedJob, job_format, parse_jobs, parse_jobs_json, parse_requeue
+from asbx.slurm.queue import (
+    REQUEUE_FORMAT,
+    QueuedJob,
+    Requeue,
+    job_format,
+    parse_jobs,
+    parse_jobs_json,
+    parse_requeue,
+)
 
 # One update with different instance ids for many nodes (Slurm change log, 25.11); before, all would get the same.
 _INSTANCE_LISTS = (25, 11)
@@ -38,6 +47,7 @@ class Slurm:
         self._version: tuple[int, int] | None = None
         # job id -> what scontrol calls just this job, of tasks and components; filled by jobs().
         self._labels: dict[int, str] = {}
+        self._batch_jobs: set[int] = set()
 
     @property
     def processes(self) -> dict[str, int]:
@@ -80,11 +90,33 @@ class Slurm:
 
     def fail(self, nodes: Sequence[str], reason: str) -> None:
         """Park nodes, set them DOWN, which requeues their jobs, then power them down, which makes them usable again."""
-        why = f"reason={_one_line(reason)}"
-        for batch in _batches(nodes):
-            names = f"nodename={fold(batch)}"
-            self._commands.run("scontrol", "update", names, _parked(batch), "state=down", why)
-            self._commands.run("scontrol", "update", names, "state=power_down")
+        self.fail_each([(nodes, reason)])
+
+    def fail_each(self, reasons: Sequence[tuple[Sequence[str], str]]) -> None:
+        """Do as fail: an update for each reason, then one for all nodes. Raises what was refused once all is done.
+
+        Of an update with an unknown node Slurm does the rest (seen on 22.05.8); without the power-down that would
+        stay DOWN.
+        """
+        refused: list[SlurmError] = []
+        for nodes, reason in reasons:
+            why = f"reason={_one_line(reason)}"
+            for batch in _batches(nodes):
+                self._update(refused, f"nodename={fold(batch)}", _parked(batch), "state=down", why)
+        for batch in _batches(unique_sorted([node for nodes, _ in reasons for node in nodes])):
+            self._update(refused, f"nodename={fold(batch)}", "state=power_down")
+        if refused:
+            raise refused[0]
+
+    def _update(self, refused: list[SlurmError], *arguments: str) -> None:
+        """Run an update; keep a refusal for later, raise when slurmctld does not answer at all."""
+        try:
+            self._commands.run("scontrol", "update", *arguments)
+        except SlurmError as error:
+            if error.code != "slurm-refused":
+                raise
+            self.ping()
+            refused.append(error)
 
     def power_up(self, nodes: Sequence[str]) -> None:
         """Ask Slurm to power nodes up."""
@@ -97,15 +129,22 @@ class Slurm:
         self._commands.run("scontrol", "update", f"jobid={self._label(job_id)}", comment)
 
     def notify(self, job_id: int, text: str) -> None:
-        """Write a line to the terminal of whoever waits for the job (salloc, srun); Slurm refuses for others."""
+        """Write a line to the terminal of whoever waits for the job (salloc, srun); Slurm refuses for others.
+
+        Nobody waits for a batch job: where it is known to be one (make_requeueable asks), no process is started.
+        """
+        if job_id in self._batch_jobs:
+            return
         with suppress_refusal():
             self._commands.run("scontrol", "notify", str(job_id), _one_line(text))
 
     def make_requeueable(self, job_ids: Sequence[int]) -> tuple[int, ...]:
         """Set Requeue=1 on those of these jobs that have 0, and return them. Jobs that are gone are left out."""
-        stubborn = [job for job, may in self._requeue(job_ids) if not may]
+        found = list(self._requeue(job_ids))
+        self._batch_jobs = {one.job_id for one in found if one.is_batch}
+        stubborn = tuple(dict.fromkeys(one.job_id for one in found if one.is_batch and not one.is_allowed))
         self._set_requeue(stubborn, 1)
-        return tuple(stubborn)
+        return stubborn
 
     def undo_requeueable(self, job_ids: Sequence[int]) -> None:
         """Set Requeue=0 again. Jobs that are gone are left out."""
@@ -130,13 +169,11 @@ class Slurm:
         """Return what scontrol calls a job with all its components, which start together or not at all."""
         return self._label(job_id).partition("+")[0]
 
-    def _requeue(self, job_ids: Sequence[int]) -> Iterator[tuple[int, bool]]:
-        """Yield whether Slurm may requeue each of these jobs; numbers only, so nothing can be forged."""
+    def _requeue(self, job_ids: Sequence[int]) -> Iterator[Requeue]:
         wanted = set(job_ids)
         for batch in _batches(list(job_ids), SCONTROL_JOBS):
             jobs = f"--jobs={','.join(map(str, batch))}"
-            text = self._squeue(jobs, "--Format=JobID:.12,Requeue:.8")
-            yield from ((job, may) for job, may in parse_requeue(text) if job in wanted)
+            yield from (one for one in parse_requeue(self._squeue(jobs, REQUEUE_FORMAT)) if one.job_id in wanted)
 
     def _set_requeue(self, job_ids: Sequence[int], value: int) -> None:
         """Set Requeue of many jobs in one call. Slurm sets those it can and refuses for the others."""
