@@ -38,7 +38,7 @@ def cut_off(lab: Cluster) -> int:
     job = lab.submit("-N3", "--exclusive", "-waws-cpu-[000-002]", script="srun hostname")
     until("EC2 has launched", lambda: lab.of_job(job), 20, lambda rows: len(rows) == 3)
     kinds = [event["kind"] for event in lab.events("--job", str(job))]
-    assert kinds == ["launch-asked"], "the daemon has no answer yet"
+    assert kinds[-1] == "launch-asked", "the daemon has no answer yet"
     _kill_and_start(lab)
     return job
 

@@ -291,15 +291,16 @@ def test_each_gang_has_a_placement_group_of_its_own_for_its_life(site: Site) -> 
     (name,) = site.cloud.groups
     assert name.startswith("asbx-lab-job-1-")
     assert {i.placement_group for i in site.cloud.alive()} == {name}
-    tidy(site.doors, (), site.clock.now())
+    site.ledger.finish_request("r-1", failed=False, note="", at=site.clock.now())
+    tidy(site.doors, site.clock.now())
     assert name in site.cloud.groups, "its gang lives"
     ids = [i.instance_id for i in site.cloud.alive()]
     site.cloud.terminate(ids)
     site.ledger.end_instances(ids, "over", site.clock.now())
-    tidy(site.doors, (), site.clock.now())
+    tidy(site.doors, site.clock.now())
     assert name in site.cloud.groups, "the instances are still ending"
     site.clock.advance(minutes=5)
-    tidy(site.doors, (), site.clock.now())
+    tidy(site.doors, site.clock.now())
     assert site.cloud.groups == {}
     assert site.ledger.resources(ResourceKind.PLACEMENT_GROUP) == ()
 
@@ -439,10 +440,10 @@ def test_an_unused_template_goes_after_a_while() -> None:
     """Derived templates nobody has used for a week are removed."""
     site = site_of(launch_template_overrides=EFA_KINDS[1:])
     site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
-    tidy(site.doors, (), site.clock.now())
+    tidy(site.doors, site.clock.now())
     assert len(site.cloud.templates) == 1
     site.clock.advance(days=8)
-    tidy(site.doors, (), site.clock.now())
+    tidy(site.doors, site.clock.now())
     assert site.cloud.templates == {}
 
 

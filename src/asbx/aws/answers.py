@@ -58,6 +58,7 @@ _CODES: dict[Verdict, str] = {
     Verdict.DRY_RUN: "DryRunOperation",
 }
 _EFA = ("efa", "efa-only")
+_SHADOW = "UnfulfillableCapacity"
 VERDICTS: dict[str, Verdict] = {code: verdict for verdict, codes in _CODES.items() for code in codes.split()}
 
 
@@ -74,8 +75,17 @@ def fleet_answer(raw: Mapping[str, Any]) -> FleetAnswer:
     return FleetAnswer(
         fleet_id=str(raw.get("FleetId", "")),
         launched=tuple(_launched(raw.get("Instances") or [])),
-        refusals=tuple(_refusal(item) for item in raw.get("Errors") or []),
+        refusals=_own_refusals([_refusal(item) for item in raw.get("Errors") or []]),
     )
+
+
+def _own_refusals(refusals: list[Refusal]) -> tuple[Refusal, ...]:
+    """Leave out the shadows: beside a true error EC2 repeats the other overrides as UnfulfillableCapacity.
+
+    Those were not tried (their text only points at the other errors), so nothing may be learned from them.
+    """
+    own = tuple(refusal for refusal in refusals if refusal.code != _SHADOW)
+    return own or tuple(refusals)
 
 
 def _launched(items: list[dict[str, Any]]) -> Iterator[Launched]:

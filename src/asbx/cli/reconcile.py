@@ -27,6 +27,7 @@ def reconcile(
     """
     from asbx.daemon.compose import doors as open_doors
     from asbx.daemon.lock import worker_lock
+    from asbx.flow.making import tidy
     from asbx.flow.reconcile import Sweep, preview
 
     settings = site.load(config).config
@@ -47,6 +48,7 @@ def reconcile(
                 "use --dry-run to see what it finds",
             )
         actions = sweep.run(*_busy(doors))
+        tidy(doors, doors.clock.now())
     _report(actions, sweep.look(), as_json=as_json, verb="did")
 
 

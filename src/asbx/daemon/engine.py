@@ -17,6 +17,7 @@ from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.doors import Doors
+from asbx.flow.making import tidy
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
@@ -194,6 +195,7 @@ class Engine:
             nodes = {node for request in requests for node in request.nodes}
             intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
             self.sweep.run(nodes, intents)
+            tidy(self.doors, self.doors.clock.now())
         except StoppingError:
             return
         except AsbxError as error:

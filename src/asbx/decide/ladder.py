@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from asbx.config.limits import PROBE_PAUSE, RETRY_FIRST_PAUSE, RETRY_LONGEST_PAUSE, RETRY_MOST
 from asbx.decide.rungs import Rung, reservation_key
 from asbx.decide.shortage_key import address_key, capacity_key, family, quota_key
-from asbx.model.market import FleetOrder, Launched, Pool, Refusal, Verdict
+from asbx.model.market import FleetOrder, Launched, Market, Pool, Refusal, Verdict
 from asbx.model.record import Attempt
 
 _AGAIN = {Verdict.THROTTLED, Verdict.TRANSIENT}
@@ -313,7 +313,8 @@ def _next_ask(aim: Aim, standing: Standing, number: int, shut: Mapping[Stand, Sh
         found = _open_pools(leg, standing, shut, aim, leader[0] if leader else None)
         if found:
             rung, pools = found
-            atomic = rung.single_zone or rung.single_type
+            # EC2 keeps no minimum for Capacity Blocks: a fleet launches what fits there, and a part is given back.
+            atomic = (rung.single_zone or rung.single_type) and rung.market is not Market.CAPACITY_BLOCK
             least = leg.count if atomic and leg.count > 1 else 0
             return Ask(leg.index, rung, pools, number, leg.count + leg.extra, least)
         if not leader:
@@ -384,7 +385,10 @@ def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
     ranked = sorted(refusals, key=lambda r: _GRAVE.index(r.verdict) if r.verdict in _GRAVE else len(_GRAVE))
     if ranked:
         codes = list(dict.fromkeys(refusal.code for refusal in ranked))
-        others = f" (also {', '.join(codes[1:])})" if len(codes) > 1 else ""
+        pools = list(dict.fromkeys(f"{r.instance_type} in {r.zone or r.subnet_id}" for r in ranked if r.instance_type))
+        also = [*codes[1:], *([", ".join(pools[1:4])] if len(pools) > 1 else [])]
+        more = f" and {len(pools) - 4} more" if len(pools) > 4 else ""
+        others = f" (also {'; '.join(also)}{more})" if also else ""
         useless = all(refusal.verdict in _HOPELESS for refusal in ranked)
         return GiveUp(codes[0], ranked[0].message + others, ranked[0].verdict, useless)
     if attempts:

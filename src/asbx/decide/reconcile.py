@@ -39,8 +39,8 @@ class Action:
 class Snapshot:
     """One look at the three sides. owned was taken before nodes, so that a fresh launch is no orphan.
 
-    busy_*: what a running request is working on; it is left alone. elsewhere: instances of another region than the
-    configured one, about which nothing was asked.
+    reclaimed: instances EC2 says it took back for Spot. busy_*: what a running request is working on; it is left alone.
+    elsewhere: instances of another region than the configured one, about which nothing was asked.
     """
 
     taken_at: datetime
@@ -49,9 +49,25 @@ class Snapshot:
     rows: Sequence[InstanceRow]
     bindings: Sequence[Binding]
     known_intents: Collection[str]
+    reclaimed: Collection[str] = ()
     elsewhere: Collection[str] = ()
     busy_nodes: Collection[str] = ()
     busy_intents: Collection[str] = ()
+
+
+def registered(look: Snapshot) -> tuple[str, ...]:
+    """Return the bound nodes whose slurmd has registered since they were last looked at."""
+    nodes = {view.name: view for view in look.nodes}
+    return tuple(
+        binding.node
+        for binding in look.bindings
+        if binding.registered_at is None and binding.node in nodes and _answers(nodes[binding.node])
+    )
+
+
+def _answers(view: NodeView) -> bool:
+    rising = {"POWERING_UP", "POWERED_DOWN", "POWERING_DOWN", "POWER_UP", "NOT_RESPONDING"}
+    return view.state not in ("DOWN", "UNKNOWN", "FUTURE") and not view.flags & rising
 
 
 Sightings = Mapping[tuple[str, str], datetime]

@@ -5,7 +5,6 @@ Each is in the ledger before EC2 hears of it, so nothing made is ever forgotten;
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 
 from asbx.config.limits import GROUPS_AT_ONCE, TEMPLATE_UNUSED, TEMPLATE_USED
@@ -71,22 +70,31 @@ def remove_group(doors: Doors, name: str, gang_id: str = "") -> bool:
     return gone
 
 
-def tidy(doors: Doors, busy_gangs: Collection[str], now: datetime) -> None:
+def tidy(doors: Doors, now: datetime) -> None:
     """Remove placement groups whose gang has no live instance, and templates nobody has used for long.
 
-    busy_gangs: of open requests; theirs stay. Raises LedgerError.
+    Groups are read before requests: one that is being launched into belongs to a request that is open then.
+    Raises LedgerError.
     """
-    alive = {row.gang_id for row in doors.ledger.instances(live_only=True)}
-    idle = [
-        row
-        for row in doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)
-        if row.gang_id not in alive and row.gang_id not in busy_gangs
-    ]
-    for row in idle[:GROUPS_AT_ONCE]:
-        remove_group(doors, row.name, row.gang_id)
+    groups = doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)
+    if groups:
+        alive = {row.gang_id for row in doors.ledger.instances(live_only=True)}
+        used = alive | _launching(doors)
+        idle = [row for row in groups if row.gang_id not in used]
+        for row in idle[:GROUPS_AT_ONCE]:
+            remove_group(doors, row.name, row.gang_id)
     for row in doors.ledger.resources(ResourceKind.TEMPLATE):
         if now - row.used_at >= TEMPLATE_UNUSED:
             _remove_template(doors, row, now)
+
+
+def _launching(doors: Doors) -> set[str]:
+    """Return the gangs of open requests."""
+    found: set[str] = set()
+    for request in doors.ledger.open_requests():
+        found |= {f"job-{job.job_id}" for job in request.jobs} | {f"plan-{request.request_id}"}
+        found |= {intent.gang_id for intent in doors.ledger.intents(request.request_id)}
+    return found
 
 
 def _remove_template(doors: Doors, row: Resource, now: datetime) -> None:

@@ -91,11 +91,16 @@ class Planner:
             has_no_template=template is None and catalogue.missing_template(named),
             quotas=self._quotas(group, kinds),
             reservations=catalogue.reservations(group.capacity_reservations) if group.capacity_reservations else {},
-            unruly=catalogue.without_self_rule(groups) if groups and any(one.efa for one in types.values()) else (),
+            unruly=self._unruly(groups) if any(one.efa for one in types.values()) else (),
             trouble={row.key: row.failures for row in self._remembered().values()},
         )
         pools = [in_zone(pool, known) for pool in pools_of(group, None, known, [])]
         return replace(known, prices=dict(self._prices(pools)))
+
+    def _unruly(self, groups: Sequence[str]) -> tuple[str, ...]:
+        """Return the security groups where none lets EFA traffic pass; one that does is enough for an interface."""
+        lacking = self._doors.catalogue.without_self_rule(groups) if groups else ()
+        return lacking if set(lacking) >= set(groups) else ()
 
     def _remembered(self) -> dict[str, Shortage]:
         if self._shortages is None:

@@ -8,12 +8,18 @@ from datetime import timedelta
 
 from asbx.config.limits import SWEEP_TAGS
 from asbx.decide import bind as naming
-from asbx.decide.reconcile import Action, ActionKind, Sightings, Snapshot, due, findings
+from asbx.decide.reconcile import Action, ActionKind, Sightings, Snapshot, due, findings, registered
+from asbx.decide.shortage import reclaimed
+from asbx.decide.shortage_key import capacity_key
 from asbx.errors import AsbxError
 from asbx.flow import bind
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
+from asbx.model.hostlist import fold
+
+# EC2's reason for an instance it took back (EC2 user guide, "Spot Instance interruptions", state reason codes).
+_RECLAIM = "Server.SpotInstanceTermination"
 
 
 @dataclass
@@ -34,8 +40,8 @@ class Sweep:
         rows = doors.ledger.instances(live_only=True)
         elsewhere = {r.instance_id for r in rows if r.zone and not r.zone.startswith(doors.config.aws.region)}
         missing = [r.instance_id for r in rows if r.instance_id not in owned and r.instance_id not in elsewhere]
-        if missing:
-            owned |= {i.instance_id: i for i in doors.cloud.describe(missing) if not i.state.is_ended}
+        seen = doors.cloud.describe(missing) if missing else ()
+        owned |= {i.instance_id: i for i in seen if not i.state.is_ended}
         intents = {instance.tags.get("asbx:intent", "") for instance in owned.values()}
         return Snapshot(
             nodes=doors.scheduler.nodes(),
@@ -44,6 +50,7 @@ class Sweep:
             rows=rows,
             bindings=doors.ledger.live_bindings(),
             known_intents=doors.ledger.known_intents(intents),
+            reclaimed=frozenset(i.instance_id for i in seen if i.state_reason == _RECLAIM),
             elsewhere=elsewhere,
             busy_nodes=frozenset(busy_nodes),
             busy_intents=frozenset(busy_intents),
@@ -71,8 +78,30 @@ class Sweep:
             self._addresses(nodes, look)
         for action in actions:
             self.doors.say(_event(action))
+        self._try("ledger", lambda: self._learn(gone, look))
+        self._try("ledger", lambda: self._watch(look))
         self._name(look)
         return actions
+
+    def _learn(self, gone: Sequence[Action], look: Snapshot) -> None:
+        """Remember the pools EC2 took spot instances back from as short."""
+        rows = {row.instance_id: row for row in look.rows}
+        taken = [rows[action.target] for action in gone if action.target in look.reclaimed and action.target in rows]
+        for row in taken:
+            key = capacity_key(row.market, row.instance_type, row.zone, placed=False)
+            self.doors.ledger.change_shortage(key, lambda old, key=key: reclaimed(old, key, look.taken_at))  # type: ignore[misc]
+
+    def _watch(self, look: Snapshot) -> None:
+        """Note which nodes have registered, and say how long the slowest of them took."""
+        nodes = registered(look)
+        if not nodes:
+            return
+        self.doors.ledger.register(nodes, look.taken_at)
+        since = {binding.node: look.taken_at - binding.bound_at for binding in look.bindings if binding.node in nodes}
+        slowest = max(since, key=lambda node: since[node])
+        text = f"{fold(nodes)} registered, the last ({slowest}) within {since[slowest].total_seconds():.0f} s"
+        data: dict[str, object] = {node: round(took.total_seconds(), 1) for node, took in since.items()}
+        self.doors.say(Event(EventKind.NODE_REGISTERED, text, data=data))
 
     def _name(self, look: Snapshot) -> None:
         """Set the tags for people's eyes where a crash came between the launch and them."""
