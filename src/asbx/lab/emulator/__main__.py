@@ -18,8 +18,9 @@ from moto.ec2.models import ec2_backends
 from asbx.lab.emulator.actions import install
 from asbx.lab.emulator.faults import FaultBook
 from asbx.lab.emulator.front import Front
+from asbx.lab.emulator.knobs import Knobs
 from asbx.lab.emulator.server import Server
-from asbx.lab.emulator.world import Knobs, World
+from asbx.lab.emulator.world import World
 
 _ACCOUNT = "123456789012"
 

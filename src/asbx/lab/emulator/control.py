@@ -178,16 +178,22 @@ class Control:
 
     def _pools(self) -> list[dict[str, Any]]:
         return [
-            {**_key_row(row.key), "capacity": row.capacity, "in_use": row.in_use} for row in self._world.market.rows()
+            {**_key_row(row.key), "capacity": row.capacity, "in_use": row.in_use, "in_group": row.in_group}
+            for row in self._world.market.rows()
         ]
 
     def _set_pool(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        key, capacity = _key(body), body.get("capacity")
+        """Set what the body names: capacity, in_group; a body that names neither lifts the bound on capacity."""
+        key, market = _key(body), self._world.market
         try:
-            self._world.market.set_capacity(key, None if capacity is None else int(capacity))
+            if "capacity" in body or "in_group" not in body:
+                market.set_capacity(key, _count(body.get("capacity")))
+            if "in_group" in body:
+                market.set_in_group(key, _count(body["in_group"]))
         except (TypeError, ValueError) as error:
             raise BadRequestError(str(error)) from error
-        return {**_key_row(key), "capacity": capacity, "in_use": self._world.market.in_use(key)}
+        row = {"in_use": market.in_use(key), "in_group": market.in_group(key)}
+        return {**_key_row(key), "capacity": market.capacity(key), **row}
 
     def _prices(self) -> list[dict[str, Any]]:
         """Return the prices set by hand and those of pools in sight."""
@@ -228,6 +234,10 @@ class Control:
         for name, value in body.items():
             setattr(knobs, name, value)
         return dataclasses.asdict(knobs)
+
+
+def _count(value: object) -> int | None:
+    return None if value is None else int(str(value))
 
 
 def _key(body: Mapping[str, Any]) -> PoolKey:

@@ -68,8 +68,7 @@ def _perform(world: World, store: Store, request: FleetRequest, token: str, para
         for share in allocation.shares:
             candidate = request.candidates[share.offer.position]
             order = Order(_tags(candidate, request, fleet_id), fleet_id, token)
-            granted = (spec.market, share.count, share.price)
-            launched = launch(world, store, candidate.plan, order, granted)
+            launched = launch(world, store, candidate.plan, order, (spec.market, share))
             machines.extend(launched)
             instances.append(_item(candidate, spec.market, share, launched))
     answer = {"FleetId": fleet_id, "Instances": instances, "Errors": errors}
@@ -88,7 +87,7 @@ def _as_ordered(spec: FleetSpec) -> FleetSpec:
 def _limits(world: World, owner: Owner, request: FleetRequest, spec: FleetSpec) -> Limits:
     subnets = {c.plan.subnet.subnet_id: c.plan.subnet for c in request.candidates}
     free = {subnet_id: free_addresses(world, subnet) for subnet_id, subnet in subnets.items()}
-    return Limits(free, world.vcpus_left(owner, spec.market))
+    return Limits(free, quotas=world.quotas_left(owner, spec.market))
 
 
 def _tags(candidate: Candidate, request: FleetRequest, fleet_id: str) -> dict[str, dict[str, str]]:

@@ -120,6 +120,11 @@ class Store:
             names[group_id] = str(group.name)
         return names
 
+    def group_vpc(self, group_id: str) -> str:
+        """Return the VPC of a security group; unknown: InvalidGroup.NotFound."""
+        self.group_names([group_id])
+        return str(self._backend.get_security_group_from_id(group_id).vpc_id)
+
     def default_group(self, vpc_id: str) -> tuple[str, ...]:
         """Return the id of the VPC's default security group."""
         group = self._backend.get_security_group_from_name("default", vpc_id)

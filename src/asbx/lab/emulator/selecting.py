@@ -11,6 +11,7 @@ from typing import Any
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value
 from asbx.lab.emulator.machine import Machine, Owner, iso_z
 from asbx.lab.emulator.world import World
+from asbx.sim.market import Lifecycle
 
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 # EC2 API reference, DescribeInstances: MaxResults between 5 and 1000, and not beside ids.
@@ -30,12 +31,13 @@ class View:
 _FILTERS: dict[str, Callable[[View], Sequence[str]]] = {
     "architecture": lambda v: [v.machine.launch.architecture],
     "availability-zone": lambda v: [v.machine.launch.pool.zone],
+    "capacity-reservation-id": lambda v: [v.machine.capacity_reservation] if v.machine.capacity_reservation else [],
     "client-token": lambda v: [v.machine.launch.client_token],
     "iam-instance-profile.arn": lambda v: [v.machine.launch.profile_arn],
     "image-id": lambda v: [v.machine.launch.image_id],
     "instance.group-id": lambda v: v.machine.launch.groups,
     "instance-id": lambda v: [v.machine.instance_id],
-    "instance-lifecycle": lambda v: ["spot"] if v.machine.launch.is_spot else [],
+    "instance-lifecycle": lambda v: _lifecycle(v.machine.launch.pool.market),
     "instance-state-code": lambda v: [str(v.machine.state(v.now).code)],
     "instance-state-name": lambda v: [v.machine.state(v.now).name],
     "instance-type": lambda v: [v.machine.launch.pool.instance_type],
@@ -57,6 +59,10 @@ _FILTERS: dict[str, Callable[[View], Sequence[str]]] = {
     "tag-value": lambda v: list(v.tags.values()),
     "vpc-id": lambda v: [v.machine.launch.vpc_id],
 }
+
+
+def _lifecycle(market: Lifecycle) -> list[str]:
+    return [] if market is Lifecycle.ON_DEMAND else [market.value]
 
 
 def _has_address(view: View) -> bool:
