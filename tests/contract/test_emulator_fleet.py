@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -429,7 +430,7 @@ def test_a_template_that_cannot_launch_is_refused_and_takes_nothing(
 ) -> None:
     """Faults of the template are errors of each override; no capacity is lost on the way."""
     whole = {"ImageId": "ami-0123456789abcdef0", "InstanceType": "i4i.large", **data}
-    made = ec2.create_launch_template(LaunchTemplateName=f"broken-{data}"[:100], LaunchTemplateData=whole)
+    made = ec2.create_launch_template(LaunchTemplateName=f"broken-{uuid.uuid4()}", LaunchTemplateData=whole)
     broken = Ground(ground.vpc, ground.subnets, ground.group, made["LaunchTemplate"]["LaunchTemplateId"])
     answer = ec2.create_fleet(**fleet(broken, 1, "i4i.large a"))
     assert [e["ErrorCode"] for e in answer["Errors"]] == [code]

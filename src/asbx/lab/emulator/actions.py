@@ -15,10 +15,20 @@ from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses import EC2Response
 
-from asbx.lab.emulator import fleets, groups, instances, price_calls, run_instances, tagging
+from asbx.lab.emulator import (
+    fleets,
+    groups,
+    instances,
+    price_calls,
+    reserving,
+    run_instances,
+    tagging,
+    templates,
+    topology,
+    type_calls,
+)
 from asbx.lab.emulator.errors import Ec2Error
 from asbx.lab.emulator.machine import Owner
-from asbx.lab.emulator.resolve import Store
 from asbx.lab.emulator.world import World
 
 Answer = dict[str, Any] | str | None
@@ -39,7 +49,18 @@ OWN: dict[str, Action] = {
     "create_placement_group": groups.create_placement_group,
     "describe_placement_groups": groups.describe_placement_groups,
     "delete_placement_group": groups.delete_placement_group,
-    "describe_capacity_reservations": groups.describe_capacity_reservations,
+    "create_capacity_reservation": reserving.create_capacity_reservation,
+    "describe_capacity_reservations": reserving.describe_capacity_reservations,
+    "cancel_capacity_reservation": reserving.cancel_capacity_reservation,
+    "describe_instance_topology": topology.describe_instance_topology,
+    "create_launch_template": templates.create_launch_template,
+    "create_launch_template_version": templates.create_launch_template_version,
+    "delete_launch_template": templates.delete_launch_template,
+    "delete_launch_template_versions": templates.delete_launch_template_versions,
+    "describe_launch_templates": templates.describe_launch_templates,
+    "describe_launch_template_versions": templates.describe_launch_template_versions,
+    "describe_instance_types": type_calls.describe_instance_types,
+    "describe_instance_type_offerings": type_calls.describe_instance_type_offerings,
     "describe_spot_price_history": price_calls.describe_spot_price_history,
     "get_spot_placement_scores": price_calls.get_spot_placement_scores,
 }
@@ -61,7 +82,6 @@ def install(world: World) -> None:
         setattr(EC2Response, name, _method(world, action))
     for name in REFUSED:
         setattr(EC2Response, name, _refusal(name))
-    EC2Response.create_launch_template_version = _on_source_version(EC2Response.create_launch_template_version)
     _repair_moto(world)
 
 
@@ -74,21 +94,6 @@ def _method(world: World, action: Action) -> Callable[[Any], Any]:
         if isinstance(answer, str):
             return 200, {"Content-Type": "text/xml;charset=UTF-8"}, answer
         return EmptyResult() if answer is None else ActionResult(answer)
-
-    return method
-
-
-def _on_source_version(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make CreateLaunchTemplateVersion begin with the version it names; moto begins with nothing."""
-
-    def method(response: Any) -> Any:
-        params = response.params
-        if params.get("SourceVersion"):
-            spec = {name: params.get(name) for name in ("LaunchTemplateId", "LaunchTemplateName")}
-            store = Store(Owner(response.current_account, response.region))
-            source = store.template({**spec, "Version": params["SourceVersion"]}).data
-            params["LaunchTemplateData"] = {**source, **(params.get("LaunchTemplateData") or {})}
-        return stock(response)
 
     return method
 

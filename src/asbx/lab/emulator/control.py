@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from asbx.lab.emulator.control_reservations import add_block, add_reservation, reservation_rows
 from asbx.lab.emulator.faults import FaultBook
 from asbx.lab.emulator.machine import BY_FAILURE, BY_ITSELF, BY_SPOT, Machine, iso
 from asbx.lab.emulator.world import World
@@ -48,6 +49,10 @@ class Control:
             ("GET", "machines"): lambda _: self._machines(),
             ("GET", "bill"): lambda _: self._bill(),
             ("GET", "groups"): lambda _: self._groups(),
+            ("GET", "reservations"): lambda _: reservation_rows(self._world, Lifecycle.ON_DEMAND),
+            ("POST", "reservations"): lambda body: _or_refused(add_reservation, self._world, body),
+            ("GET", "blocks"): lambda _: reservation_rows(self._world, Lifecycle.CAPACITY_BLOCK),
+            ("POST", "blocks"): lambda body: _or_refused(add_block, self._world, body),
         }
 
     def answer(self, method: str, path: str, body: Mapping[str, Any]) -> object:
@@ -83,6 +88,7 @@ class Control:
             "launch_index": machine.index,
             "price": str(launch.price),
             "reservation": launch.reservation_id,
+            "capacity_reservation": machine.capacity_reservation,
             "tags": dict(tags),
             "fleet": launch.fleet_id,
             "hang": machine.hang,
@@ -214,10 +220,7 @@ class Control:
     # -- behaviour
 
     def _add_fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return dataclasses.asdict(self._faults.add(body))
-        except (TypeError, ValueError) as error:
-            raise BadRequestError(str(error)) from error
+        return _or_refused(lambda _, rule: dataclasses.asdict(self._faults.add(rule)), self._world, body)
 
     def _set_knobs(self, body: Mapping[str, Any]) -> dict[str, Any]:
         knobs = self._world.knobs
@@ -236,6 +239,15 @@ class Control:
         return dataclasses.asdict(knobs)
 
 
+def _or_refused(
+    add: Callable[[World, Mapping[str, Any]], dict[str, Any]], world: World, body: Mapping[str, Any]
+) -> dict[str, Any]:
+    try:
+        return add(world, body)
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(str(error)) from error
+
+
 def _count(value: object) -> int | None:
     return None if value is None else int(str(value))
 
@@ -246,7 +258,7 @@ def _key(body: Mapping[str, Any]) -> PoolKey:
     except KeyError as error:
         raise BadRequestError(f"{error.args[0]} is missing") from error
     except ValueError as error:
-        raise BadRequestError(f"market must be on-demand or spot, not '{body['market']}'") from error
+        raise BadRequestError(f"market must be on-demand, spot or capacity-block, not '{body['market']}'") from error
 
 
 def _key_row(key: PoolKey) -> dict[str, str]:

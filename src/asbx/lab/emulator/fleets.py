@@ -9,15 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from asbx.lab.emulator.errors import DryRunClientError, Ec2Error
-from asbx.lab.emulator.faults import OVERRIDE_REFUSAL
+from asbx.lab.emulator.errors import DryRunClientError, Ec2Error, ThrottledError
+from asbx.lab.emulator.faults import OVERRIDE_REFUSALS, Fault
 from asbx.lab.emulator.fleet_request import Candidate, FleetRequest, read_request
 from asbx.lab.emulator.launching import Order, free_addresses, launch
 from asbx.lab.emulator.machine import BY_USER, Machine, Owner
 from asbx.lab.emulator.resolve import Store
 from asbx.lab.emulator.tagging import check_tags, merged
 from asbx.lab.emulator.world import Fleet, World
-from asbx.sim.market import FleetSpec, Lifecycle, Limits, Share
+from asbx.sim.market import FleetSpec, Lifecycle, Limits, Offer, Share
 
 # EC2 API reference: a ClientToken is at most 64 ASCII characters.
 _LONGEST_TOKEN = 64
@@ -39,6 +39,8 @@ def create_fleet(world: World, owner: Owner, params: Mapping[str, Any]) -> dict[
     check_tags(request.tags)
     if params.get("DryRun"):
         raise DryRunClientError
+    if not world.allows_launches(sum(spec.target for spec in request.specs)):
+        raise ThrottledError
     answer = _perform(world, store, request, token, dict(params))
     if token:
         world.tokens[owner, "CreateFleet", token] = (said, answer)
@@ -73,15 +75,21 @@ def _perform(world: World, store: Store, request: FleetRequest, token: str, para
             instances.append(_item(candidate, spec.market, share, launched))
     answer = {"FleetId": fleet_id, "Instances": instances, "Errors": errors}
     ids = tuple(machine.instance_id for machine in machines)
+    world.spend_launches(len(ids))
     world.fleets[fleet_id] = Fleet(fleet_id, store.owner, world.now(), params, answer, ids)
     world.tags[fleet_id] = dict(request.tags.get("fleet", {}))
     return answer
 
 
 def _as_ordered(spec: FleetSpec) -> FleetSpec:
-    """Return the spec with every offer barred if a fault was ordered for the inside of the answer."""
-    barred = OVERRIDE_REFUSAL.get()
-    return spec if barred is None else replace(spec, offers=tuple(replace(o, barred=barred) for o in spec.offers))
+    """Return the spec with the offers barred that a fault was ordered for, inside the answer."""
+    refusals = OVERRIDE_REFUSALS.get()
+    return replace(spec, offers=tuple(_barred(offer, refusals) for offer in spec.offers)) if refusals else spec
+
+
+def _barred(offer: Offer, refusals: tuple[Fault, ...]) -> Offer:
+    fault = next((f for f in refusals if f.bars(offer.instance_type, offer.zone)), None)
+    return replace(offer, barred=(fault.code, fault.message)) if fault else offer
 
 
 def _limits(world: World, owner: Owner, request: FleetRequest, spec: FleetSpec) -> Limits:

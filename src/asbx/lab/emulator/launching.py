@@ -100,9 +100,7 @@ def _devices(data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(named) or ("/dev/xvda",)
 
 
-def _machine(  # what one instance is made of
-    world: World, plan: Blueprint, common: Launch, order: Order, index: int, place: str
-) -> Machine:
+def _machine(world: World, plan: Blueprint, common: Launch, order: Order, index: int, place: str) -> Machine:
     started, knobs = common.launched_at, world.knobs
     volumes = tuple(world.new_id("vol") for _ in common.devices)
     machine = Machine(

@@ -13,6 +13,9 @@ from asbx.sim.market import Lifecycle, PoolKey
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
 
 
+LAB_ACCOUNT = "123456789012"
+
+
 class Owner(NamedTuple):
     """Whose it is: ids of one account and region are unknown in another."""
 
@@ -99,6 +102,7 @@ class Machine:
     ended_at: when it begins to shut down, which is when AWS stops billing; None while nobody has asked for it.
     ending: seconds between shutting-down and terminated.
     notice_at: when a Spot reclaim was announced. capacity_reservation: id of the one it is in.
+    seat: its number among its neighbours in the network, by launch.
     xml: the part of its description that never changes.
     """
 
@@ -121,6 +125,7 @@ class Machine:
     rebalance_at: float | None = None
     hang: bool = False
     released: bool = False
+    seat: int = 0
     xml: str = ""
 
     @property

@@ -10,7 +10,14 @@ from typing import Any
 from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.access import BLOCK, target_of, with_reservations
 from asbx.lab.emulator.blueprint import Blueprint, blueprint
-from asbx.lab.emulator.errors import DryRunClientError, Ec2Error, invalid_combination, invalid_value, missing
+from asbx.lab.emulator.errors import (
+    DryRunClientError,
+    Ec2Error,
+    ThrottledError,
+    invalid_combination,
+    invalid_value,
+    missing,
+)
 from asbx.lab.emulator.instance_xml import document, reservation_members
 from asbx.lab.emulator.launching import Order, free_addresses, launch
 from asbx.lab.emulator.machine import Owner
@@ -79,12 +86,15 @@ def _launch(world: World, owner: Owner, params: Mapping[str, Any], token: str) -
     spec = FleetSpec(market, most, (offer,), minimum=least)
     free = {plan.subnet.subnet_id: free_addresses(world, plan.subnet)}
     limits = Limits(free, quotas=world.quotas_left(owner, market))
+    if not world.allows_launches(most):
+        raise ThrottledError
     allocation = world.market.launch(spec, world.now(), limits)
     if not allocation.shares:
         refusal = allocation.refusals[0]
         raise Ec2Error(refusal.code, refusal.message)
     share = allocation.shares[0]
     launched = launch(world, store, plan, Order(tags, "", token), (market, share))
+    world.spend_launches(len(launched))
     return [machine.instance_id for machine in launched]
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value
+from asbx.lab.emulator.listing import page, pattern
 from asbx.lab.emulator.machine import Machine, Owner, iso_z
 from asbx.lab.emulator.world import World
 from asbx.sim.market import Lifecycle
@@ -97,17 +97,17 @@ def select(world: World, owner: Owner, params: Mapping[str, Any]) -> tuple[list[
     now = world.now()
     for wanted in params.get("Filters") or []:
         chosen = _filtered(world, chosen, wanted, now)
-    return _page(chosen, params)
+    return page(chosen, params, least=_SMALLEST_PAGE, most=_LARGEST_PAGE)
 
 
 def _filtered(world: World, machines: Sequence[Machine], wanted: Mapping[str, Any], now: float) -> list[Machine]:
     name, values = str(wanted.get("Name", "")), wanted.get("Values") or []
     attribute = _attribute(name)
-    patterns = [_pattern(str(value)) for value in values]
+    patterns = [pattern(str(value)) for value in values]
     kept = []
     for machine in machines:
         view = View(machine, world.tags.get(machine.instance_id, {}), now)
-        if any(pattern.fullmatch(text) for text in attribute(view) for pattern in patterns):
+        if any(like.fullmatch(text) for text in attribute(view) for like in patterns):
             kept.append(machine)
     return kept
 
@@ -119,37 +119,3 @@ def _attribute(name: str) -> Callable[[View], Sequence[str]]:
     if name not in _FILTERS:
         raise invalid_value(f"The filter '{name}' is invalid")
     return _FILTERS[name]
-
-
-@lru_cache(maxsize=512)
-def _pattern(value: str) -> re.Pattern[str]:
-    """Return EC2's wildcards as an expression: * any number of characters, ? exactly one, backslash escapes."""
-    parts, escaped = [], False
-    for character in value:
-        if escaped or character not in "*?\\":
-            parts.append(re.escape(character))
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        else:
-            parts.append(".*" if character == "*" else ".")
-    return re.compile("".join(parts), re.DOTALL)
-
-
-def _page(machines: Sequence[Machine], params: Mapping[str, Any]) -> tuple[list[Machine], str]:
-    size = params.get("MaxResults")
-    token = params.get("NextToken")
-    start = _offset(str(token)) if token else 0
-    if size is None:
-        return list(machines[start:]), ""
-    if not _SMALLEST_PAGE <= int(size) <= _LARGEST_PAGE:
-        raise invalid_value(f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value of 5 to 1000.")
-    end = start + int(size)
-    return list(machines[start:end]), f"page-{end}" if end < len(machines) else ""
-
-
-def _offset(token: str) -> int:
-    number = token.removeprefix("page-")
-    if not number.isdigit():
-        raise invalid_value(f"Invalid value '{token}' for nextToken")
-    return int(number)

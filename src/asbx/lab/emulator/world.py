@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +44,18 @@ class Fleet:
 
 
 @dataclass
+class Booking:
+    """A capacity reservation beside its places, which are the market's. group: name of its placement group."""
+
+    reservation_id: str
+    owner: Owner
+    created_at: float
+    platform: str
+    group: str = ""
+    is_cancelled: bool = False
+
+
+@dataclass
 class World:
     """Everything there is. now: seconds since the epoch."""
 
@@ -54,6 +68,7 @@ class World:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     groups: dict[tuple[Owner, str], Group] = field(default_factory=dict)
     fleets: dict[str, Fleet] = field(default_factory=dict)
+    bookings: dict[str, Booking] = field(default_factory=dict)
     tokens: dict[tuple[Owner, str, str], tuple[str, Any]] = field(default_factory=dict)
     addresses: dict[str, AddressPool] = field(default_factory=dict)
 
@@ -61,6 +76,8 @@ class World:
         self._random = random.Random()
         self._ending: list[tuple[float, int, Machine]] = []
         self._order = itertools.count()
+        self._seats: Counter[tuple[str, str]] = Counter()
+        self._launch_tokens = (0.0, math.inf)
 
     def new_id(self, prefix: str, digits: int = 17) -> str:
         """Return a fresh id such as i-0123456789abcdef0."""
@@ -130,8 +147,24 @@ class World:
 
     # -- what changes it
 
+    def allows_launches(self, count: int) -> bool:
+        """Whether the bucket of instance launches holds so many; takes none (see `spend_launches`)."""
+        return self.knobs.launch_bucket <= 0 or count <= self._launches_left()
+
+    def spend_launches(self, count: int) -> None:
+        """Take launched instances out of the bucket."""
+        if self.knobs.launch_bucket > 0:
+            self._launch_tokens = (self.now(), self._launches_left() - count)
+
+    def _launches_left(self) -> float:
+        since, left = self._launch_tokens
+        return min(self.knobs.launch_bucket, left + (self.now() - since) * self.knobs.launch_refill)
+
     def add(self, machine: Machine) -> None:
-        """Take in a new machine, with its tags."""
+        """Take in a new machine, with its tags, and give it a seat in the network."""
+        beside = (machine.launch.pool.zone, machine.launch.placement_group_id)
+        machine.seat = self._seats[beside]
+        self._seats[beside] += 1
         self.machines[machine.instance_id] = machine
         self.tags[machine.instance_id] = machine.tags
 
