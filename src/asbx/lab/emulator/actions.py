@@ -7,6 +7,7 @@ model.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -27,10 +28,12 @@ from asbx.lab.emulator import (
     topology,
     type_calls,
 )
-from asbx.lab.emulator.errors import Ec2Error
+from asbx.lab.emulator.errors import Ec2Error, ThrottledError
+from asbx.lab.emulator.instance_xml import error_document
 from asbx.lab.emulator.machine import Owner
 from asbx.lab.emulator.world import World
 
+_XML = {"Content-Type": "text/xml;charset=UTF-8"}
 Answer = dict[str, Any] | str | None
 Action = Callable[[World, Owner, Mapping[str, Any]], Answer]
 
@@ -88,11 +91,16 @@ def install(world: World) -> None:
 def _method(world: World, action: Action) -> Callable[[Any], Any]:
     def method(response: Any) -> Any:
         owner = Owner(response.current_account, response.region)
-        with world.lock:
-            world.settle()
-            answer = action(world, owner, response.params)
+        try:
+            with world.lock:
+                world.settle()
+                answer = action(world, owner, response.params)
+        except (
+            ThrottledError
+        ) as error:  # moto answers every error with 400, and reads the status of ours in the headers
+            return 503, {**_XML, "status": "503"}, error_document(error.code, error.message, str(uuid.uuid4()))
         if isinstance(answer, str):
-            return 200, {"Content-Type": "text/xml;charset=UTF-8"}, answer
+            return 200, _XML, answer
         return EmptyResult() if answer is None else ActionResult(answer)
 
     return method

@@ -67,7 +67,7 @@ def _booked(world: World, owner: Owner, wish: Wish, body: Mapping[str, Any]) -> 
     try:
         return _row(world, book(world, owner, wish, body.get("tags") or {}))
     except Ec2Error as error:
-        raise ValueError(f"{error.error_type}: {error.message}") from error
+        raise ValueError(f"{error.code}: {error.message}") from error
 
 
 def _owner(world: World) -> Owner:

@@ -15,9 +15,7 @@ class Ec2Error(EC2ClientError):  # type: ignore[misc]  # moto ships no types
 
 
 class ThrottledError(Ec2Error):
-    """EC2 refuses the call for its rate (EC2 API reference, "Request throttling"); HTTP 503."""
-
-    code = 503
+    """EC2 refuses the call for its rate (EC2 API reference, "Request throttling"); answered with HTTP 503."""
 
     def __init__(self) -> None:
         super().__init__("RequestLimitExceeded", "Request limit exceeded.")

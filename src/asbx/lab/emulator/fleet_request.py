@@ -235,7 +235,8 @@ def _reserved_first(options: Mapping[str, Any]) -> bool:
 def _for_market(world: World, store: Store, candidate: Candidate, market: Lifecycle) -> Offer:
     """Return the override's offer on a market: its quota, its reservations; barred if EC2 does not sell it there."""
     offer = replace(candidate.offer, quota=family_class(candidate.offer.instance_type, market))
-    if offer.barred or market.value in catalogue.usage_classes(offer.instance_type):
+    # A lab may sell any type in a Capacity Block: there, the reservation that must be named decides.
+    if offer.barred or market is BLOCK or market.value in catalogue.usage_classes(offer.instance_type):
         return with_reservations(world, store.owner, offer, candidate.plan.data, market)
     text = (
         f"The requested configuration is currently not supported: {offer.instance_type} is not sold as {market.value}."

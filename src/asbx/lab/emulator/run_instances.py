@@ -119,7 +119,7 @@ def _offer(plan: Blueprint, market: Lifecycle) -> Offer:
     barred = plan.barred
     if barred and barred[0] == "InvalidFleetConfiguration":
         barred = ("Unsupported", barred[1])
-    if not barred and market.value not in catalogue.usage_classes(plan.instance_type):
+    if not barred and market is not BLOCK and market.value not in catalogue.usage_classes(plan.instance_type):
         barred = ("Unsupported", f"{plan.instance_type} is not sold as {market.value}.")
     return Offer(
         position=0,
