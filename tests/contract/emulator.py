@@ -12,12 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 T = TypeVar("T")
 
@@ -169,3 +170,31 @@ def described(ec2: Any, ids: list[str]) -> dict[str, dict[str, Any]]:
     """Return instances as EC2 describes them, by id."""
     pages = ec2.describe_instances(InstanceIds=ids)["Reservations"]
     return {i["InstanceId"]: {**i, "ReservationId": r["ReservationId"]} for r in pages for i in r["Instances"]}
+
+
+def code_of(call: Any, **asked: Any) -> str:
+    """Return the error code of a call that must fail."""
+    try:
+        call(**asked)
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    raise AssertionError(f"{call} was not refused")
+
+
+def codes(answer: Mapping[str, Any]) -> list[str]:
+    """Return the codes in a fleet's Errors[]."""
+    return [str(error["ErrorCode"]) for error in answer["Errors"]]
+
+
+def with_template(ec2: Any, ground: Ground, name: str, **data: Any) -> Ground:
+    """Return the ground with a launch template of its own; data: what it says beside the image."""
+    made = ec2.create_launch_template(LaunchTemplateName=name, LaunchTemplateData={"ImageId": IMAGE, **data})
+    return replace(ground, template=made["LaunchTemplate"]["LaunchTemplateId"])
+
+
+def placed(asked: dict[str, Any], group: str) -> dict[str, Any]:
+    """Return a fleet request with every override in a placement group."""
+    for config in asked["LaunchTemplateConfigs"]:
+        for override in config["Overrides"]:
+            override["Placement"] = {"GroupName": group}
+    return asked

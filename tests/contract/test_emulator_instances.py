@@ -215,7 +215,7 @@ def test_run_instances_serves_clients_without_fleets(ec2: Any, ground: Ground) -
         "MinCount": 1,
         "MaxCount": 3,
         "ClientToken": "run-1",
-        "Placement": {"AvailabilityZone": "us-east-2c"},
+        "NetworkInterfaces": [{"DeviceIndex": 0, "SubnetId": ground.subnets["us-east-2c"], "Groups": [ground.group]}],
     }
     first = ec2.run_instances(**asked)
     again = ec2.run_instances(**asked)

@@ -26,11 +26,15 @@ price = typer.Typer(rich_markup_mode=None, help="What instances cost, by type, z
 fault = typer.Typer(rich_markup_mode=None, help="Errors and delays to order.")
 spot = typer.Typer(rich_markup_mode=None, help="Reclaim of Spot instances.")
 instance = typer.Typer(rich_markup_mode=None, help="Machines that misbehave.")
+reservation = typer.Typer(rich_markup_mode=None, help="Capacity reserved on demand.")
+block = typer.Typer(rich_markup_mode=None, help="Capacity Blocks: capacity for a window of time.")
 world.add_typer(pool, name="pool")
 world.add_typer(price, name="price")
 world.add_typer(fault, name="fault")
 world.add_typer(spot, name="spot")
 world.add_typer(instance, name="instance")
+world.add_typer(reservation, name="reservation")
+world.add_typer(block, name="block")
 
 StateDirOption = Annotated[
     Path | None,
@@ -41,6 +45,8 @@ TypeOption = Annotated[str, typer.Option("--type", help="Instance type, for exam
 ZoneOption = Annotated[str, typer.Option("--zone", help="Availability zone, for example us-east-2a.")]
 MarketOption = Annotated[str, typer.Option("--market", help="on-demand or spot.")]
 NodeOption = Annotated[str, typer.Option("--node", help="Node name, or instance id.")]
+
+CountOption = Annotated[int, typer.Option("--count", help="How many instances.")]
 
 # A site's proxy has no business between two programs of one machine.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -83,16 +89,27 @@ def pool_set(
     instance_type: TypeOption,
     zone: ZoneOption,
     market: MarketOption,
-    capacity: Annotated[str, typer.Option("--capacity", help="How many there are; 'unlimited' lifts the bound.")],
+    capacity: Annotated[
+        str | None, typer.Option("--capacity", help="How many there are; 'unlimited' lifts the bound.")
+    ] = None,
+    in_group: Annotated[
+        str | None,
+        typer.Option("--in-group", help="How many one cluster placement group holds; 'unlimited' lifts the bound."),
+    ] = None,
     state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bound a capacity pool. What runs goes on running.
+    """Bound a capacity pool, or what one cluster placement group holds of it. What runs goes on running.
 
-    Example: asbx lab pool set --type c7i.large --zone us-east-2a --market spot --capacity 2
+    Example: asbx lab pool set --type c7i.large --zone us-east-2a --market spot --capacity 2 --in-group 1
     """
-    row = _ask(state_dir, "POST", "pools", {**_key(instance_type, zone, market), "capacity": _capacity(capacity)})
-    _confirm(row, f"{instance_type} in {zone}, {market}: {capacity}", as_json=as_json)
+    wishes = {"capacity": ("--capacity", capacity), "in_group": ("--in-group", in_group)}
+    bounds = {key: _bound(option, text) for key, (option, text) in wishes.items() if text is not None}
+    if not bounds:
+        raise UsageError("usage", "no bound is given", "there is nothing to set", "say --capacity N or --in-group N")
+    row = _ask(state_dir, "POST", "pools", {**_key(instance_type, zone, market), **bounds})
+    said = ", ".join(f"{option[2:]} {text}" for option, text in wishes.values() if text is not None)
+    _confirm(row, f"{instance_type} in {zone}, {market}: {said}", as_json=as_json)
 
 
 @pool.command("list")
@@ -101,7 +118,7 @@ def pool_list(state_dir: StateDirOption = None, as_json: JsonOption = False) -> 
 
     Example: asbx lab pool list --json
     """
-    columns = ("type", "zone", "market", "capacity", "in_use")
+    columns = ("type", "zone", "market", "capacity", "in_use", "in_group")
     _show(_ask(state_dir, "GET", "pools"), columns, "pools", as_json=as_json)
 
 
@@ -148,6 +165,10 @@ def fault_add(  # noqa: PLR0913, PLR0917  # one parameter an option
     drop_answer: Annotated[
         bool, typer.Option("--drop-answer", help="Do the call, then cut the connection instead of answering.")
     ] = False,
+    inside: Annotated[
+        bool, typer.Option("--inside", help="CreateFleet answers, with the code as the error of each override.")
+    ] = False,
+    only: Annotated[str, typer.Option("--only", help="With --inside: one instance type or zone.")] = "",
     state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -158,6 +179,7 @@ def fault_add(  # noqa: PLR0913, PLR0917  # one parameter an option
     body: dict[str, Any] = {"action": action, "code": code, "times": times, "latency": latency, "message": message}
     body |= {"status": status} if status else {}
     body |= {"then": "drop-answer"} if drop_answer else {}
+    body |= {"then": "refuse-overrides", "only": only} if inside or only else {}
     _confirm(_ask(state_dir, "POST", "faults", body), f"{action}: {code or 'delay'}", as_json=as_json)
 
 
@@ -167,7 +189,7 @@ def fault_list(state_dir: StateDirOption = None, as_json: JsonOption = False) ->
 
     Example: asbx lab fault list
     """
-    columns = ("action", "code", "times", "status", "latency", "then")
+    columns = ("action", "code", "times", "status", "latency", "then", "only")
     _show(_ask(state_dir, "GET", "faults"), columns, "faults", as_json=as_json)
 
 
@@ -219,6 +241,67 @@ def instance_hang(node: NodeOption, state_dir: StateDirOption = None, as_json: J
     _confirm(row, f"{row['id']}: hangs", as_json=as_json)
 
 
+@reservation.command("add")
+def reservation_add(  # noqa: PLR0913, PLR0917  # one parameter an option
+    instance_type: TypeOption,
+    zone: ZoneOption,
+    count: CountOption,
+    match: Annotated[
+        str, typer.Option("--match", help="open: serves every launch that fits; targeted: those that name it.")
+    ] = "open",
+    group: Annotated[str, typer.Option("--group", help="Cluster placement group to reserve in.")] = "",
+    ends: Annotated[float | None, typer.Option("--ends", help="Seconds from now; without, it stays.")] = None,
+    state_dir: StateDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Reserve on-demand capacity now; it leaves the pool.
+
+    Example: asbx lab reservation add --type c7i.large --zone us-east-2a --count 4 --match targeted
+    """
+    body = {"type": instance_type, "zone": zone, "count": count, "match": match, "group": group, "ends": ends}
+    row = _ask(state_dir, "POST", "reservations", body)
+    _confirm(row, f"{row['id']}: {count} {instance_type} in {zone}, {match}", as_json=as_json)
+
+
+@reservation.command("list")
+def reservation_list(state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
+    """List capacity reservations, ended ones included.
+
+    Example: asbx lab reservation list
+    """
+    columns = ("id", "type", "zone", "total", "available", "state", "match", "group", "ends")
+    _show(_ask(state_dir, "GET", "reservations"), columns, "reservations", as_json=as_json)
+
+
+@block.command("add")
+def block_add(
+    instance_type: TypeOption,
+    zone: ZoneOption,
+    count: CountOption,
+    ends: Annotated[float, typer.Option("--ends", help="Seconds from now.")],
+    starts: Annotated[float, typer.Option("--starts", help="Seconds from now.")] = 0.0,
+    state_dir: StateDirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a Capacity Block. Its instances are ended `block_end_notice` seconds before its end (see knobs).
+
+    Example: asbx lab block add --type p5.48xlarge --zone us-east-2a --count 2 --starts 60 --ends 7200
+    """
+    body = {"type": instance_type, "zone": zone, "count": count, "starts": starts, "ends": ends}
+    row = _ask(state_dir, "POST", "blocks", body)
+    _confirm(row, f"{row['id']}: {count} {instance_type} in {zone}, until {row['ends']}", as_json=as_json)
+
+
+@block.command("list")
+def block_list(state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
+    """List Capacity Blocks, ended ones included.
+
+    Example: asbx lab block list
+    """
+    columns = ("id", "type", "zone", "total", "available", "state", "starts", "ends")
+    _show(_ask(state_dir, "GET", "blocks"), columns, "blocks", as_json=as_json)
+
+
 @world.command()
 def knobs(
     settings: Annotated[list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="What to change.")] = None,
@@ -226,6 +309,8 @@ def knobs(
     as_json: JsonOption = False,
 ) -> None:
     """Show how the pretend EC2 behaves, or change it: delays in seconds, quotas in vCPUs ('none' lifts one).
+
+    vcpus_on_demand and vcpus_spot are the quotas of the Standard families; others have a suffix, _p or _hpc.
 
     Example: asbx lab knobs pending=2 address=5 vcpus_spot=16
     """
@@ -255,11 +340,11 @@ def _key(instance_type: str, zone: str, market: str) -> dict[str, str]:
     return {"type": instance_type, "zone": zone, "market": market}
 
 
-def _capacity(text: str) -> int | None:
+def _bound(option: str, text: str) -> int | None:
     if text == "unlimited":
         return None
     if not text.isdigit():
-        raise UsageError("usage", f"--capacity {text} is not a number", "", "say a number from 0, or 'unlimited'")
+        raise UsageError("usage", f"{option} {text} is not a number", "", "say a number from 0, or 'unlimited'")
     return int(text)
 
 

@@ -11,17 +11,22 @@ override that was asked and could not give. What EC2 keeps to itself is decided 
 - With Single*, the first set of pools (in the strategy's order) that reaches the target wins, else the one that
   gives most.
 - A pool with room that MaxTotalPrice forbids is refused with UnfulfillableCapacity.
+- On-demand launches use the open capacity reservations that match before other capacity of the same pool; with
+  `use-capacity-reservations-first` all reserved places are used before any other pool is drawn on.
+- What a placement group cannot hold is refused as InsufficientInstanceCapacity, as a full pool is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
 
+from asbx.sim.fleet import Allocation, FleetSpec, Limits, Offer, Refusal, Share, Strategy
 from asbx.sim.prices import Lifecycle, PoolKey, PriceBook, PriceChange, default_price
+from asbx.sim.refusals import group_elsewhere, group_full, not_sold, over_quota, pool_full, reserved_out
+from asbx.sim.stock import PoolRow, Reservation, Stock
 
 __all__ = [
     "Allocation",
@@ -35,164 +40,21 @@ __all__ = [
     "PriceBook",
     "PriceChange",
     "Refusal",
+    "Reservation",
     "Share",
     "Strategy",
     "default_price",
 ]
 
-_FULL = "InsufficientInstanceCapacity"
 _UNBOUNDED = 1 << 30
 
 
-class Strategy(StrEnum):
-    """EC2's allocation strategies."""
-
-    LOWEST_PRICE = "lowest-price"
-    PRIORITIZED = "prioritized"
-    DIVERSIFIED = "diversified"
-    CAPACITY = "capacity-optimized"
-    CAPACITY_PRIORITIZED = "capacity-optimized-prioritized"
-    PRICE_CAPACITY = "price-capacity-optimized"
-
-
-@dataclass(frozen=True)
-class Offer:
-    """One override: where the fleet may draw from.
-
-    position: place in the request, which breaks ties. priority: lower goes first, None goes last.
-    max_price: USD an hour and unit. weight: units of target one instance counts for.
-    addresses, vcpus: what one instance takes of the subnet's addresses and of the account's quota.
-    barred: code and text if the caller knows that this can never launch (a type not offered in the zone).
-    """
-
-    position: int
-    instance_type: str
-    zone: str
-    subnet_id: str = ""
-    priority: float | None = None
-    max_price: Decimal | None = None
-    weight: Decimal = Decimal(1)
-    addresses: int = 1
-    vcpus: int = 0
-    barred: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class FleetSpec:
-    """What a fleet asks of one market. target, minimum: in units (instances, unless offers have weights)."""
-
-    market: Lifecycle
-    target: int
-    offers: tuple[Offer, ...]
-    strategy: Strategy = Strategy.LOWEST_PRICE
-    single_type: bool = False
-    single_zone: bool = False
-    minimum: int = 0
-    max_total_price: Decimal | None = None
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What else bounds a launch.
-
-    addresses: free ones by subnet; a subnet that is absent has no bound. vcpus: left in the quota; None: no quota.
-    """
-
-    addresses: Mapping[str, int] = field(default_factory=dict)
-    vcpus: int | None = None
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one override gives: so many instances at this price an hour each."""
-
-    offer: Offer
-    count: int
-    price: Decimal
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why one override did not give all it was asked for."""
-
-    offer: Offer
-    code: str
-    message: str
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """The answer: shares and refusals come side by side; no shares if the minimum was out of reach."""
-
-    shares: tuple[Share, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
-
-    @property
-    def instances(self) -> int:
-        """How many instances launch."""
-        return sum(share.count for share in self.shares)
-
-    @property
-    def units(self) -> Decimal:
-        """How much of the target is met."""
-        return sum((share.count * share.offer.weight for share in self.shares), Decimal(0))
-
-
-@dataclass(frozen=True)
-class PoolRow:
-    """A pool for display; capacity None: without limit."""
-
-    key: PoolKey
-    capacity: int | None
-    in_use: int
-
-
-class Market:
-    """The stock of EC2: how many of what are left where, and what they cost. Holds state; uses no clock."""
+class Market(Stock):
+    """The stock of EC2, what it costs, and what a fleet gets of it. Holds state; uses no clock."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.prices = PriceBook()
-        self._capacity: dict[PoolKey, int] = {}
-        self._in_use: dict[PoolKey, int] = {}
-
-    def set_capacity(self, key: PoolKey, capacity: int | None) -> None:
-        """Bound a pool, or with None unbound it. What runs goes on running. Raises ValueError below zero."""
-        if capacity is None:
-            self._capacity.pop(key, None)
-            return
-        if capacity < 0:
-            raise ValueError(f"a capacity cannot be below zero: {capacity}")
-        self._capacity[key] = capacity
-
-    def in_use(self, key: PoolKey) -> int:
-        """Return how many instances of the pool are out."""
-        return self._in_use.get(key, 0)
-
-    def free(self, key: PoolKey) -> int | None:
-        """Return how many more the pool can give; None: without limit."""
-        if key not in self._capacity:
-            return None
-        return max(0, self._capacity[key] - self.in_use(key))
-
-    def take(self, key: PoolKey, count: int) -> None:
-        """Take instances out of a pool. Raises ValueError if it has not so many."""
-        free = self.free(key)
-        if count < 0 or (free is not None and count > free):
-            raise ValueError(f"{key} cannot give {count}, it has {free}")
-        self._in_use[key] = self.in_use(key) + count
-
-    def release(self, key: PoolKey, count: int = 1) -> None:
-        """Give instances back. Raises ValueError if more come back than were taken."""
-        if not 0 <= count <= self.in_use(key):
-            raise ValueError(f"{key} cannot take back {count}, {self.in_use(key)} are out")
-        self._in_use[key] = self.in_use(key) - count
-
-    def rows(self) -> tuple[PoolRow, ...]:
-        """Return every pool with a bound or with instances out, sorted."""
-        used = {key for key, count in self._in_use.items() if count}
-        return tuple(
-            PoolRow(key, self._capacity.get(key), self.in_use(key)) for key in sorted(used | set(self._capacity))
-        )
 
     def quote(self, spec: FleetSpec, at: float, limits: Limits | None = None) -> Allocation:
         """Work out what a fleet would get, and take nothing."""
@@ -202,28 +64,37 @@ class Market:
         """Work out what a fleet gets, and take it."""
         allocation = self.quote(spec, at, limits)
         for share in allocation.shares:
-            self.take(PoolKey(share.offer.instance_type, share.offer.zone, spec.market), share.count)
+            offer = share.offer
+            key = PoolKey(offer.instance_type, offer.zone, spec.market)
+            for reservation, count in share.reserved:
+                self.take(key, count, group=offer.group, reservation=reservation)
+            self.take(key, share.count - sum(count for _, count in share.reserved), group=offer.group)
         return allocation
 
 
 @dataclass
 class _Room:
-    """What is left while a request is being filled: a working copy, dropped when the set of pools loses."""
+    """What is left while a request is being filled: a working copy, dropped when the set of pools loses.
 
-    pools: dict[PoolKey, int]
+    places: by pool, and by id of reservation. groups: by placement group and pool, or zone for a spread group.
+    """
+
+    places: dict[PoolKey | str, int]
     addresses: dict[str, int]
-    vcpus: int | None
+    groups: dict[tuple[str, PoolKey | str], int]
+    quotas: dict[str, int]
     usd: Decimal | None
 
     def copy(self) -> _Room:
-        return _Room(dict(self.pools), dict(self.addresses), self.vcpus, self.usd)
+        return _Room(dict(self.places), dict(self.addresses), dict(self.groups), dict(self.quotas), self.usd)
 
 
 @dataclass
 class _Filling:
-    """What one set of pools gives."""
+    """What one set of pools gives. reserved: by position of the override and reservation."""
 
     counts: dict[int, int] = field(default_factory=dict)
+    reserved: dict[tuple[int, str], int] = field(default_factory=dict)
     refusals: dict[int, Refusal] = field(default_factory=dict)
     units: Decimal = Decimal(0)
 
@@ -235,6 +106,7 @@ class _Quote:
         self._market = market
         self._spec = spec
         self._limits = limits
+        self._at = at
         self._price = {o.position: market.prices.price(self._key(o), at) for o in spec.offers}
         self._free = {o.position: self._free_places(o) for o in spec.offers}
 
@@ -242,12 +114,7 @@ class _Quote:
         spec = self._spec
         if spec.target <= 0:
             return Allocation()
-        room = _Room(
-            {self._key(o): self._free[o.position] for o in spec.offers},
-            dict(self._limits.addresses),
-            self._limits.vcpus,
-            spec.max_total_price,
-        )
+        room = self._room()
         best = _Filling()
         refusals: dict[int, Refusal] = {}
         for offers in self._sets():
@@ -259,6 +126,25 @@ class _Quote:
                 break
         shares = () if best.units < spec.minimum else self._shares(best)
         return Allocation(shares, tuple(refusals[position] for position in sorted(refusals)))
+
+    def _room(self) -> _Room:
+        offers, limits, market = self._spec.offers, self._limits, self._market
+        places: dict[PoolKey | str, int] = {self._key(o): self._pool_places(o) for o in offers}
+        ids = {reservation for o in offers for reservation in o.reservations}
+        places |= {id_: market.reservations[id_].free for id_ in ids if self._serves(id_)}
+        groups: dict[tuple[str, PoolKey | str], int] = {
+            (o.spread, o.zone): market.spread_room(o.spread, o.zone) for o in offers if o.spread
+        }
+        for offer in offers:
+            room = market.cluster_room(offer.cluster, self._key(offer)) if offer.cluster else None
+            if room is not None:
+                groups[offer.cluster, self._key(offer)] = room
+        quotas = dict(limits.quotas) | ({} if limits.vcpus is None else {"": limits.vcpus})
+        return _Room(places, dict(limits.addresses), groups, quotas, self._spec.max_total_price)
+
+    def _serves(self, reservation_id: str) -> bool:
+        made = self._market.reservations.get(reservation_id)
+        return made is not None and made.serves(self._at)
 
     # -- which pools, in which order
 
@@ -295,6 +181,11 @@ class _Quote:
         return math.inf if price is None else float(price / offer.weight)
 
     def _free_places(self, offer: Offer) -> int:
+        """Return what the pool and the reservations together have."""
+        reserved = sum(self._market.reservations[id_].free for id_ in offer.reservations if self._serves(id_))
+        return reserved + (0 if offer.reserved_only else self._pool_places(offer))
+
+    def _pool_places(self, offer: Offer) -> int:
         free = self._market.free(self._key(offer))
         return _UNBOUNDED if free is None else free
 
@@ -307,9 +198,12 @@ class _Quote:
         filling = _Filling()
         if self._spec.strategy is Strategy.DIVERSIFIED:
             self._spread(offers, room, filling)
-        else:
+            return filling
+        if self._spec.reserved_first:
             for offer in offers:
-                self._draw(offer, self._wanted(offer, filling), room, filling)
+                self._draw_reserved(offer, room, filling)
+        for offer in offers:
+            self._draw(offer, self._wanted(offer, filling), room, filling)
         return filling
 
     def _spread(self, offers: Sequence[Offer], room: _Room, filling: _Filling) -> None:
@@ -325,49 +219,98 @@ class _Quote:
     def _wanted(self, offer: Offer, filling: _Filling) -> int:
         return max(0, math.ceil((Decimal(self._spec.target) - filling.units) / offer.weight))
 
+    def _draw_reserved(self, offer: Offer, room: _Room, filling: _Filling) -> None:
+        """Take what reserved places give; what they lack is asked of the pools later."""
+        price = self._price[offer.position]
+        if price is None or offer.barred or self._group_bar(offer):
+            return
+        for source in offer.reservations:
+            self._take(offer, source, self._wanted(offer, filling), room, filling)
+
     def _draw(self, offer: Offer, want: int, room: _Room, filling: _Filling) -> None:
         """Take up to so many of one override; leave a refusal if it gives fewer."""
         if want <= 0:
             return
         price = self._price[offer.position]
-        barred = offer.barred or self._price_bar(offer, price)
+        barred = offer.barred or self._group_bar(offer) or self._price_bar(offer, price)
         if barred or price is None:
-            filling.refusals[offer.position] = Refusal(offer, *(barred or _not_sold(offer)))
+            filling.refusals[offer.position] = Refusal(offer, *(barred or not_sold(offer)))
             return
-        got, code, message = min((want, "", ""), *self._bounds(offer, price, room), key=lambda bound: bound[0])
-        if got < want:
-            filling.refusals[offer.position] = Refusal(offer, code, message)
+        why = reserved_out(self._spec.market, offer)
+        for source in self._sources(offer):
+            got, code, text = self._take(offer, source, want, room, filling)
+            why = code, text
+            want -= got
+            if not want:
+                return
+        filling.refusals[offer.position] = Refusal(offer, *why)
+
+    def _sources(self, offer: Offer) -> list[PoolKey | str]:
+        """Return where the override's places come from: reservations, then the pool."""
+        return [*offer.reservations, *([] if offer.reserved_only else [self._key(offer)])]
+
+    def _take(
+        self, offer: Offer, source: PoolKey | str, want: int, room: _Room, filling: _Filling
+    ) -> tuple[int, str, str]:
+        """Take up to so many out of one source; return how many it gave, and why not more."""
+        price = self._price[offer.position] or Decimal(0)
+        bounds = self._bounds(offer, price, room, source)
+        got, code, message = min((want, "", ""), *bounds, key=lambda bound: bound[0])
         if got:
-            self._book(offer, price, got, room)
+            self._book(offer, price, got, room, source)
             filling.counts[offer.position] = filling.counts.get(offer.position, 0) + got
             filling.units += got * offer.weight
+            if isinstance(source, str):
+                drawn = filling.reserved.get((offer.position, source), 0)
+                filling.reserved[offer.position, source] = drawn + got
+        return got, code, message
 
-    def _bounds(self, offer: Offer, price: Decimal, room: _Room) -> list[tuple[int, str, str]]:
+    def _bounds(self, offer: Offer, price: Decimal, room: _Room, source: PoolKey | str) -> list[tuple[int, str, str]]:
         """Return each bound on this override as (instances, code, text)."""
-        kind, zone = offer.instance_type, offer.zone
-        bounds = [(room.pools[self._key(offer)], _FULL, _full_text(self._spec.market, kind, zone))]
+        market = self._spec.market
+        if isinstance(source, str):
+            bounds = [(room.places.get(source, 0), *reserved_out(market, offer))]
+        else:
+            bounds = [(room.places[source], *pool_full(market, offer))]
+            if offer.quota in room.quotas and offer.vcpus and market is not Lifecycle.CAPACITY_BLOCK:
+                bounds.append((room.quotas[offer.quota] // offer.vcpus, *over_quota(market)))
+        for key in self._group_keys(offer, source):
+            if key in room.groups:
+                bounds.append((room.groups[key], *group_full(offer)))
         if offer.subnet_id in room.addresses and offer.addresses:
             text = f"Not enough free addresses in subnet {offer.subnet_id} for the requested number of instances."
             count = room.addresses[offer.subnet_id] // offer.addresses
             bounds.append((count, "InsufficientFreeAddressesInSubnet", text))
-        if room.vcpus is not None and offer.vcpus:
-            text = "You have requested more vCPU capacity than your current vCPU limit allows for the instance bucket."
-            spot = self._spec.market is Lifecycle.SPOT
-            code = "MaxSpotInstanceCountExceeded" if spot else "VcpuLimitExceeded"
-            bounds.append((room.vcpus // offer.vcpus, code, "Max spot instance count exceeded" if spot else text))
         if room.usd is not None and price:
             text = "Unable to fulfill capacity within MaxTotalPrice."
             bounds.append((int(room.usd // price), "UnfulfillableCapacity", text))
         return bounds
 
-    def _book(self, offer: Offer, price: Decimal, count: int, room: _Room) -> None:
-        room.pools[self._key(offer)] -= count
+    def _group_keys(self, offer: Offer, source: PoolKey | str) -> list[tuple[str, PoolKey | str]]:
+        """Return which group's room a launch takes; places reserved in the group have been counted already."""
+        if isinstance(source, str) and offer.cluster:
+            return []
+        keys: list[tuple[str, PoolKey | str]] = [(offer.cluster, self._key(offer))] if offer.cluster else []
+        return [*keys, (offer.spread, offer.zone)] if offer.spread else keys
+
+    def _book(self, offer: Offer, price: Decimal, count: int, room: _Room, source: PoolKey | str) -> None:
+        room.places[source] -= count
+        if not isinstance(source, str) and offer.quota in room.quotas:
+            room.quotas[offer.quota] -= count * offer.vcpus
+        for key in self._group_keys(offer, source):
+            if key in room.groups:
+                room.groups[key] -= count
         if offer.subnet_id in room.addresses:
             room.addresses[offer.subnet_id] -= count * offer.addresses
-        if room.vcpus is not None:
-            room.vcpus -= count * offer.vcpus
         if room.usd is not None:
             room.usd -= count * price
+
+    def _group_bar(self, offer: Offer) -> tuple[str, str] | None:
+        """Hold a cluster group to the zone of what is in it."""
+        zones = self._market.group_zones(offer.cluster) if offer.cluster else frozenset()
+        if not zones or offer.zone in zones:
+            return None
+        return group_elsewhere(offer, zones)
 
     def _price_bar(self, offer: Offer, price: Decimal | None) -> tuple[str, str] | None:
         if self._spec.market is not Lifecycle.SPOT or offer.max_price is None or price is None:
@@ -382,22 +325,10 @@ class _Quote:
         for offer in self._spec.offers:
             price = self._price[offer.position]
             if offer.position in filling.counts and price is not None:
-                shares.append(Share(offer, filling.counts[offer.position], price))
+                reserved = tuple((id_, n) for (at, id_), n in filling.reserved.items() if at == offer.position)
+                shares.append(Share(offer, filling.counts[offer.position], price, reserved))
         return tuple(shares)
 
 
 def _priority(offer: Offer) -> float:
     return math.inf if offer.priority is None else offer.priority
-
-
-def _not_sold(offer: Offer) -> tuple[str, str]:
-    text = f"The requested configuration is currently not supported: {offer.instance_type} is not sold on this market."
-    return "Unsupported", text
-
-
-def _full_text(market: Lifecycle, instance_type: str, zone: str) -> str:
-    if market is Lifecycle.SPOT:
-        return f"There is no Spot capacity available that matches your request ({instance_type} in {zone})."
-    return (
-        f"We currently do not have sufficient {instance_type} capacity in the Availability Zone you requested ({zone})."
-    )

@@ -9,6 +9,7 @@ The rule, for any type there is:
   without a rate of its own takes the rate of its class letter. A few types have a figure of their own.
 - spot: 30 to 44 % of on-demand, in steps of two, by a checksum of type and zone: zones differ, runs do not.
 - families that EC2 sells on demand only (hpc*, mac*, u-*) have no spot price.
+- a Capacity Block is paid ahead and as a whole; here its instances cost as much an hour as on demand.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Lifecycle(StrEnum):
 
     ON_DEMAND = "on-demand"
     SPOT = "spot"
+    CAPACITY_BLOCK = "capacity-block"
 
 
 @dataclass(frozen=True, order=True)
@@ -102,7 +104,7 @@ def default_price(key: PoolKey) -> Decimal | None:
         family = kind.partition(".")[0]
         rate = _FAMILY_USD.get(family) or _CLASS_USD.get(kind[:1], _OTHER_USD)
         on_demand = Decimal(rate) * units(kind)
-    if key.market is Lifecycle.ON_DEMAND:
+    if key.market is not Lifecycle.SPOT:
         return _tidy(on_demand)
     if kind.startswith(_ON_DEMAND_ONLY):
         return None

@@ -18,10 +18,10 @@ from moto.ec2.models import ec2_backends
 from asbx.lab.emulator.actions import install
 from asbx.lab.emulator.faults import FaultBook
 from asbx.lab.emulator.front import Front
+from asbx.lab.emulator.knobs import Knobs
+from asbx.lab.emulator.machine import LAB_ACCOUNT
 from asbx.lab.emulator.server import Server
-from asbx.lab.emulator.world import Knobs, World
-
-_ACCOUNT = "123456789012"
+from asbx.lab.emulator.world import World
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     servers.append(server)
     # The first use builds the region's VPC and images, a second of work nobody should wait for later.
-    ec2_backends[_ACCOUNT][asked.region]
+    ec2_backends[LAB_ACCOUNT][asked.region]
     for signum in (signal.SIGTERM, signal.SIGINT):
         # shutdown() waits for the loop, which runs in this thread: another one must ask.
         signal.signal(signum, lambda *_: threading.Thread(target=server.shutdown).start())

@@ -7,6 +7,7 @@ model.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,12 +16,24 @@ from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses import EC2Response
 
-from asbx.lab.emulator import fleets, groups, instances, price_calls, run_instances, tagging
-from asbx.lab.emulator.errors import Ec2Error
+from asbx.lab.emulator import (
+    fleets,
+    groups,
+    instances,
+    price_calls,
+    reserving,
+    run_instances,
+    tagging,
+    templates,
+    topology,
+    type_calls,
+)
+from asbx.lab.emulator.errors import Ec2Error, ThrottledError
+from asbx.lab.emulator.instance_xml import error_document
 from asbx.lab.emulator.machine import Owner
-from asbx.lab.emulator.resolve import Store
 from asbx.lab.emulator.world import World
 
+_XML = {"Content-Type": "text/xml;charset=UTF-8"}
 Answer = dict[str, Any] | str | None
 Action = Callable[[World, Owner, Mapping[str, Any]], Answer]
 
@@ -39,7 +52,18 @@ OWN: dict[str, Action] = {
     "create_placement_group": groups.create_placement_group,
     "describe_placement_groups": groups.describe_placement_groups,
     "delete_placement_group": groups.delete_placement_group,
-    "describe_capacity_reservations": groups.describe_capacity_reservations,
+    "create_capacity_reservation": reserving.create_capacity_reservation,
+    "describe_capacity_reservations": reserving.describe_capacity_reservations,
+    "cancel_capacity_reservation": reserving.cancel_capacity_reservation,
+    "describe_instance_topology": topology.describe_instance_topology,
+    "create_launch_template": templates.create_launch_template,
+    "create_launch_template_version": templates.create_launch_template_version,
+    "delete_launch_template": templates.delete_launch_template,
+    "delete_launch_template_versions": templates.delete_launch_template_versions,
+    "describe_launch_templates": templates.describe_launch_templates,
+    "describe_launch_template_versions": templates.describe_launch_template_versions,
+    "describe_instance_types": type_calls.describe_instance_types,
+    "describe_instance_type_offerings": type_calls.describe_instance_type_offerings,
     "describe_spot_price_history": price_calls.describe_spot_price_history,
     "get_spot_placement_scores": price_calls.get_spot_placement_scores,
 }
@@ -61,34 +85,23 @@ def install(world: World) -> None:
         setattr(EC2Response, name, _method(world, action))
     for name in REFUSED:
         setattr(EC2Response, name, _refusal(name))
-    EC2Response.create_launch_template_version = _on_source_version(EC2Response.create_launch_template_version)
     _repair_moto(world)
 
 
 def _method(world: World, action: Action) -> Callable[[Any], Any]:
     def method(response: Any) -> Any:
         owner = Owner(response.current_account, response.region)
-        with world.lock:
-            world.settle()
-            answer = action(world, owner, response.params)
+        try:
+            with world.lock:
+                world.settle()
+                answer = action(world, owner, response.params)
+        except (
+            ThrottledError
+        ) as error:  # moto answers every error with 400, and reads the status of ours in the headers
+            return 503, {**_XML, "status": "503"}, error_document(error.code, error.message, str(uuid.uuid4()))
         if isinstance(answer, str):
-            return 200, {"Content-Type": "text/xml;charset=UTF-8"}, answer
+            return 200, _XML, answer
         return EmptyResult() if answer is None else ActionResult(answer)
-
-    return method
-
-
-def _on_source_version(stock: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make CreateLaunchTemplateVersion begin with the version it names; moto begins with nothing."""
-
-    def method(response: Any) -> Any:
-        params = response.params
-        if params.get("SourceVersion"):
-            spec = {name: params.get(name) for name in ("LaunchTemplateId", "LaunchTemplateName")}
-            store = Store(Owner(response.current_account, response.region))
-            source = store.template({**spec, "Version": params["SourceVersion"]}).data
-            params["LaunchTemplateData"] = {**source, **(params.get("LaunchTemplateData") or {})}
-        return stock(response)
 
     return method
 

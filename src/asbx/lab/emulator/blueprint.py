@@ -10,6 +10,7 @@ from typing import Any
 
 from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value, missing
+from asbx.lab.emulator.interfaces import EFA_ONLY, interface_bar, kind_of
 from asbx.lab.emulator.resolve import Store, Subnet
 from asbx.lab.emulator.world import Group, World
 
@@ -24,7 +25,8 @@ _REPLACEABLE = (
 )
 # EC2 user guide, "Run commands at launch": 16 KB in raw form.
 _LONGEST_USER_DATA = 16384
-_WITH_ADDRESS = ("interface", "efa")
+# EC2 API reference, FleetLaunchTemplateOverridesRequest, Placement: not supported by CreateFleet.
+_NO_PLACEMENT = ("Affinity", "AvailabilityZone", "HostId", "PartitionNumber", "Tenancy")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Blueprint:
     group: Group | None
     barred: tuple[str, str] | None = None
 
+    def group_of(self, strategy: str) -> str:
+        """Return the id of its placement group if that has the strategy, else ""."""
+        return self.group.group_id if self.group and self.group.strategy == strategy else ""
+
     @property
     def interfaces(self) -> list[Mapping[str, Any]]:
         """The interfaces to make, in EC2's shape; one plain interface if the template names none."""
@@ -48,7 +54,7 @@ class Blueprint:
     @property
     def addresses(self) -> int:
         """How many addresses one instance takes: efa-only interfaces have none."""
-        return sum(1 for nic in self.interfaces if nic.get("InterfaceType", "interface") in _WITH_ADDRESS)
+        return sum(1 for nic in self.interfaces if kind_of(nic) != EFA_ONLY)
 
 
 def blueprint(world: World, store: Store, template: Mapping[str, Any], override: Mapping[str, Any]) -> Blueprint:
@@ -66,14 +72,14 @@ def blueprint(world: World, store: Store, template: Mapping[str, Any], override:
         raise Ec2Error("InvalidInstanceType.NotFound", f"The instance type '{kind}' does not exist in this region.")
     data["ImageId"] = store.image(data.get("ImageId", ""))
     subnet = _subnet(store, data, override)
-    placement = {**(data.get("Placement") or {}), **(override.get("Placement") or {})}
+    placement = {**(data.get("Placement") or {}), **_placement(override)}
     group, barred = _group(world, store, placement)
     barred = (
         barred
         or _zone_bar(store, kind, subnet)
-        or _group_bar(world, group, kind, subnet)
-        or _interface_bar(kind, data)
-        or _firewall_bar(store, data)
+        or _group_bar(group, kind)
+        or interface_bar(kind, data.get("NetworkInterfaces") or [])
+        or _firewall_bar(store, data, subnet)
         or _user_data_bar(data)
     )
     return Blueprint(data, kind, subnet, group, barred)
@@ -101,6 +107,14 @@ def _subnet(store: Store, data: Mapping[str, Any], override: Mapping[str, Any]) 
     return subnet
 
 
+def _placement(override: Mapping[str, Any]) -> Mapping[str, Any]:
+    placement: Mapping[str, Any] = override.get("Placement") or {}
+    unsupported = [name for name in _NO_PLACEMENT if placement.get(name)]
+    if unsupported:
+        raise invalid_combination(f"CreateFleet does not support Placement.{unsupported[0]} in an override.")
+    return placement
+
+
 def _group(world: World, store: Store, placement: Mapping[str, Any]) -> tuple[Group | None, tuple[str, str] | None]:
     name, group_id = placement.get("GroupName"), placement.get("GroupId")
     if not name and not group_id:
@@ -121,29 +135,32 @@ def _zone_bar(store: Store, kind: str, subnet: Subnet) -> tuple[str, str] | None
     )
 
 
-def _group_bar(world: World, group: Group | None, kind: str, subnet: Subnet) -> tuple[str, str] | None:
-    """Hold a cluster group to one zone, that of its first instance, and to types that are not burstable."""
-    if group is None or group.strategy != "cluster":
+def _group_bar(group: Group | None, kind: str) -> tuple[str, str] | None:
+    """Code and text as RunInstances answers them (dstack #2872)."""
+    if group is None or group.strategy in catalogue.placement_strategies(kind):
         return None
-    if kind.startswith("t"):
-        text = f"Placement groups with the cluster strategy do not support the instance type {kind}."
-        return "InvalidParameterCombination", text
-    zones = {member.launch.pool.zone for member in world.group_members(group)}
-    if not zones or subnet.zone in zones:
-        return None
-    return (
-        "InsufficientInstanceCapacity",
-        f"The placement group {group.name} is in {', '.join(sorted(zones))}.",
+    text = (
+        f"{group.strategy.title()} placement groups are not supported by the '{kind}' instance type. "
+        "Specify a supported instance type or change the placement group strategy, and try again."
     )
+    return "InvalidParameterCombination", text
 
 
-def _firewall_bar(store: Store, data: Mapping[str, Any]) -> tuple[str, str] | None:
+def _firewall_bar(store: Store, data: Mapping[str, Any], subnet: Subnet) -> tuple[str, str] | None:
+    """Check the security groups of every interface; texts as RunInstances answers them."""
     nics: Sequence[Mapping[str, Any]] = data.get("NetworkInterfaces") or []
-    groups = [g for nic in nics for g in nic.get("Groups") or []] + list(data.get("SecurityGroupIds") or [])
-    try:
-        store.group_names(groups)
-    except Ec2Error as error:
-        return error.code, error.message
+    whole = list(data.get("SecurityGroupIds") or [])
+    if nics and whole:
+        text = "Network interfaces and an instance-level security groups may not be specified on the same request"
+        return "InvalidParameterCombination", text
+    for group in dict.fromkeys([g for nic in nics for g in nic.get("Groups") or []] + whole):
+        try:
+            vpc = store.group_vpc(group)
+        except Ec2Error as error:
+            return error.code, error.message
+        if vpc != subnet.vpc_id:
+            text = f"Security group {group} and subnet {subnet.subnet_id} belong to different networks."
+            return "InvalidParameter", text
     return None
 
 
@@ -155,23 +172,3 @@ def _user_data_bar(data: Mapping[str, Any]) -> tuple[str, str] | None:
     if size <= _LONGEST_USER_DATA:
         return None
     return "InvalidUserData.Malformed", f"User data is limited to {_LONGEST_USER_DATA} bytes"
-
-
-def _interface_bar(kind: str, data: Mapping[str, Any]) -> tuple[str, str] | None:
-    nics: Sequence[Mapping[str, Any]] = data.get("NetworkInterfaces") or []
-    if nics and any("DeviceIndex" not in nic for nic in nics):
-        return "MissingParameter", "Each network interface requires a device index."
-    code, text = "InvalidParameterCombination", ""
-    kinds = [nic.get("InterfaceType", "interface") for nic in nics]
-    first = [
-        k for nic, k in zip(nics, kinds, strict=True) if not nic["DeviceIndex"] and not nic.get("NetworkCardIndex")
-    ]
-    if nics and (len(first) != 1 or first[0] == "efa-only"):
-        text = "Exactly one interface that has an address must be at network card 0, device 0."
-    elif len(nics) > 1 and any(nic.get("AssociatePublicIpAddress") for nic in nics):
-        text = "The associatePublicIPAddress parameter cannot be specified with several network interfaces."
-    elif any(k.startswith("efa") for k in kinds) and not catalogue.takes_efa(kind):
-        text = f"EFA interfaces are not supported on {kind}."
-    elif any(nic.get("NetworkCardIndex", 0) >= catalogue.network_cards(kind) for nic in nics):
-        text = f"{kind} has {catalogue.network_cards(kind)} network card(s)."
-    return (code, text) if text else None

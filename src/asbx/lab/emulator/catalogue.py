@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 
 from moto.ec2.models.instance_types import INSTANCE_TYPE_OFFERINGS, INSTANCE_TYPES
@@ -30,9 +31,31 @@ def takes_efa(instance_type: str) -> bool:
     return bool(INSTANCE_TYPES[instance_type].get("NetworkInfo", {}).get("EfaSupported"))
 
 
-def network_cards(instance_type: str) -> int:
-    """Return how many network cards a known type has."""
-    return int(INSTANCE_TYPES[instance_type].get("NetworkInfo", {}).get("MaximumNetworkCards", 1))
+@dataclass(frozen=True)
+class NetworkCard:
+    """A network card of a type: how many interfaces it takes, and of which kinds."""
+
+    interfaces: int
+    kinds: frozenset[str]
+
+
+@cache
+def network_cards(instance_type: str) -> tuple[NetworkCard, ...]:
+    """Return the network cards of a known type, by index."""
+    info = INSTANCE_TYPES[instance_type]["NetworkInfo"]
+    cards = sorted(info["NetworkCards"], key=lambda card: int(card["NetworkCardIndex"]))
+    return tuple(NetworkCard(int(c["MaximumNetworkInterfaces"]), frozenset(c["InterfaceTypes"])) for c in cards)
+
+
+def most_interfaces(instance_type: str) -> tuple[int, int]:
+    """Return how many interfaces a known type takes at most, and how many of them EFA."""
+    info = INSTANCE_TYPES[instance_type]["NetworkInfo"]
+    return int(info["MaximumNetworkInterfaces"]), int(info.get("EfaInfo", {}).get("MaximumEfaInterfaces", 0))
+
+
+def placement_strategies(instance_type: str) -> frozenset[str]:
+    """Return the placement group strategies a known type can be in."""
+    return frozenset(INSTANCE_TYPES[instance_type].get("PlacementGroupInfo", {}).get("SupportedStrategies", ()))
 
 
 def usage_classes(instance_type: str) -> frozenset[str]:

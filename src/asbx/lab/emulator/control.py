@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from asbx.lab.emulator.control_reservations import add_block, add_reservation, reservation_rows
 from asbx.lab.emulator.faults import FaultBook
 from asbx.lab.emulator.machine import BY_FAILURE, BY_ITSELF, BY_SPOT, Machine, iso
 from asbx.lab.emulator.world import World
@@ -48,6 +49,10 @@ class Control:
             ("GET", "machines"): lambda _: self._machines(),
             ("GET", "bill"): lambda _: self._bill(),
             ("GET", "groups"): lambda _: self._groups(),
+            ("GET", "reservations"): lambda _: reservation_rows(self._world, Lifecycle.ON_DEMAND),
+            ("POST", "reservations"): lambda body: _or_refused(add_reservation, self._world, body),
+            ("GET", "blocks"): lambda _: reservation_rows(self._world, Lifecycle.CAPACITY_BLOCK),
+            ("POST", "blocks"): lambda body: _or_refused(add_block, self._world, body),
         }
 
     def answer(self, method: str, path: str, body: Mapping[str, Any]) -> object:
@@ -83,6 +88,7 @@ class Control:
             "launch_index": machine.index,
             "price": str(launch.price),
             "reservation": launch.reservation_id,
+            "capacity_reservation": machine.capacity_reservation,
             "tags": dict(tags),
             "fleet": launch.fleet_id,
             "hang": machine.hang,
@@ -178,16 +184,22 @@ class Control:
 
     def _pools(self) -> list[dict[str, Any]]:
         return [
-            {**_key_row(row.key), "capacity": row.capacity, "in_use": row.in_use} for row in self._world.market.rows()
+            {**_key_row(row.key), "capacity": row.capacity, "in_use": row.in_use, "in_group": row.in_group}
+            for row in self._world.market.rows()
         ]
 
     def _set_pool(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        key, capacity = _key(body), body.get("capacity")
+        """Set what the body names: capacity, in_group; a body that names neither lifts the bound on capacity."""
+        key, market = _key(body), self._world.market
         try:
-            self._world.market.set_capacity(key, None if capacity is None else int(capacity))
+            if "capacity" in body or "in_group" not in body:
+                market.set_capacity(key, _count(body.get("capacity")))
+            if "in_group" in body:
+                market.set_in_group(key, _count(body["in_group"]))
         except (TypeError, ValueError) as error:
             raise BadRequestError(str(error)) from error
-        return {**_key_row(key), "capacity": capacity, "in_use": self._world.market.in_use(key)}
+        row = {"in_use": market.in_use(key), "in_group": market.in_group(key)}
+        return {**_key_row(key), "capacity": market.capacity(key), **row}
 
     def _prices(self) -> list[dict[str, Any]]:
         """Return the prices set by hand and those of pools in sight."""
@@ -208,10 +220,7 @@ class Control:
     # -- behaviour
 
     def _add_fault(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        try:
-            return dataclasses.asdict(self._faults.add(body))
-        except (TypeError, ValueError) as error:
-            raise BadRequestError(str(error)) from error
+        return _or_refused(lambda _, rule: dataclasses.asdict(self._faults.add(rule)), self._world, body)
 
     def _set_knobs(self, body: Mapping[str, Any]) -> dict[str, Any]:
         knobs = self._world.knobs
@@ -230,13 +239,26 @@ class Control:
         return dataclasses.asdict(knobs)
 
 
+def _or_refused(
+    add: Callable[[World, Mapping[str, Any]], dict[str, Any]], world: World, body: Mapping[str, Any]
+) -> dict[str, Any]:
+    try:
+        return add(world, body)
+    except (TypeError, ValueError) as error:
+        raise BadRequestError(str(error)) from error
+
+
+def _count(value: object) -> int | None:
+    return None if value is None else int(str(value))
+
+
 def _key(body: Mapping[str, Any]) -> PoolKey:
     try:
         return PoolKey(str(body["type"]), str(body["zone"]), Lifecycle(body["market"]))
     except KeyError as error:
         raise BadRequestError(f"{error.args[0]} is missing") from error
     except ValueError as error:
-        raise BadRequestError(f"market must be on-demand or spot, not '{body['market']}'") from error
+        raise BadRequestError(f"market must be on-demand, spot or capacity-block, not '{body['market']}'") from error
 
 
 def _key_row(key: PoolKey) -> dict[str, str]:

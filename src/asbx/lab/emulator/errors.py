@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moto.ec2.exceptions import DryRunClientError, EC2ClientError
 
-__all__ = ["DryRunClientError", "Ec2Error", "invalid_combination", "invalid_value", "missing"]
+__all__ = ["DryRunClientError", "Ec2Error", "ThrottledError", "invalid_combination", "invalid_value", "missing"]
 
 
 class Ec2Error(EC2ClientError):  # type: ignore[misc]  # moto ships no types
@@ -12,6 +12,13 @@ class Ec2Error(EC2ClientError):  # type: ignore[misc]  # moto ships no types
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
+
+
+class ThrottledError(Ec2Error):
+    """EC2 refuses the call for its rate (EC2 API reference, "Request throttling"); answered with HTTP 503."""
+
+    def __init__(self) -> None:
+        super().__init__("RequestLimitExceeded", "Request limit exceeded.")
 
 
 def missing(parameter: str) -> Ec2Error:

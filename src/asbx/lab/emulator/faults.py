@@ -11,8 +11,6 @@ from typing import Any
 
 DROP_ANSWER = "drop-answer"
 REFUSE_OVERRIDES = "refuse-overrides"
-# Code and text that CreateFleet is to put into Errors[] for every override of the call being served.
-OVERRIDE_REFUSAL: ContextVar[tuple[str, str] | None] = ContextVar("override_refusal", default=None)
 # HTTP statuses EC2 sends with a code, as far as known (EC2 API reference, "Error codes"); others are 400.
 _STATUS = {
     "AuthFailure": 401,
@@ -32,7 +30,8 @@ class Fault:
     """One rule. times: how often it still strikes, -1 for ever. latency: seconds.
 
     code "": only the latency. then "drop-answer": do the call, and cut the connection instead of answering;
-    "refuse-overrides": CreateFleet answers 200 with the code in Errors[] for every override.
+    "refuse-overrides": CreateFleet answers 200 with the code in Errors[] for every override, or for those of one
+    instance type or zone that `only` names.
     """
 
     action: str
@@ -42,6 +41,15 @@ class Fault:
     latency: float = 0.0
     message: str = ""
     then: str = ""
+    only: str = ""
+
+    def bars(self, instance_type: str, zone: str) -> bool:
+        """Whether it refuses an override of a type in a zone."""
+        return self.only in ("", instance_type, zone)
+
+
+# What CreateFleet is to put into Errors[] of the call being served.
+OVERRIDE_REFUSALS: ContextVar[tuple[Fault, ...]] = ContextVar("override_refusals", default=())
 
 
 class FaultBook:
@@ -54,7 +62,7 @@ class FaultBook:
 
     def add(self, body: Mapping[str, Any]) -> Fault:
         """Take a rule from JSON. Raises ValueError for one that says nothing or cannot be understood."""
-        unknown = set(body) - {"action", "code", "times", "status", "latency", "message", "then"}
+        unknown = set(body) - {"action", "code", "times", "status", "latency", "message", "then", "only"}
         if unknown:
             raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
         code, then = str(body.get("code") or ""), str(body.get("then") or "")
@@ -64,6 +72,9 @@ class FaultBook:
             raise ValueError(f"then must be '{DROP_ANSWER}' or '{REFUSE_OVERRIDES}', not '{then}'")
         if then == REFUSE_OVERRIDES and not code:
             raise ValueError(f"'{REFUSE_OVERRIDES}' needs a code")
+        only = str(body.get("only") or "")
+        if only and then != REFUSE_OVERRIDES:
+            raise ValueError(f"'only' goes with then '{REFUSE_OVERRIDES}'")
         fault = Fault(
             action=str(body["action"]),
             code=code,
@@ -72,6 +83,7 @@ class FaultBook:
             latency=float(body.get("latency") or 0),
             message=str(body.get("message") or code),
             then=then,
+            only=only,
         )
         if not (fault.code or fault.latency or fault.then):
             raise ValueError("a fault needs a code, a latency or then")
@@ -79,15 +91,21 @@ class FaultBook:
             self._rules.append(fault)
         return fault
 
-    def take(self, action: str) -> Fault | None:
-        """Count a call, and return the fault that strikes it."""
+    def take(self, action: str) -> tuple[Fault | None, tuple[Fault, ...]]:
+        """Count a call; return the fault that strikes it whole, or those that strike inside its answer.
+
+        The first rule that fits decides which. Those inside act together, one for each `only`.
+        """
         with self._lock:
             self._calls[action] += 1
-            for fault in self._rules:
-                if fault.action in (action, "*") and fault.times != 0:
-                    fault.times -= 1 if fault.times > 0 else 0
-                    return fault
-        return None
+            fitting = [f for f in self._rules if f.action in (action, "*") and f.times != 0]
+            if not fitting or fitting[0].then != REFUSE_OVERRIDES:
+                return _spent(fitting[:1])[0] if fitting else None, ()
+            inside: dict[str, Fault] = {}
+            for fault in fitting:
+                if fault.then == REFUSE_OVERRIDES:
+                    inside.setdefault(fault.only, fault)
+            return None, _spent(list(inside.values()))
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rules that can still strike."""
@@ -110,3 +128,9 @@ class FaultBook:
         with self._lock:
             self._calls.clear()
         return self.calls()
+
+
+def _spent(faults: list[Fault]) -> tuple[Fault, ...]:
+    for fault in faults:
+        fault.times -= 1 if fault.times > 0 else 0
+    return tuple(faults)

@@ -8,8 +8,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from asbx.lab.emulator import catalogue
+from asbx.lab.emulator.access import BLOCK, target_of, wants_block, with_reservations
 from asbx.lab.emulator.blueprint import Blueprint, blueprint
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value, missing
+from asbx.lab.emulator.quotas import family_class
 from asbx.lab.emulator.resolve import Store, Template
 from asbx.lab.emulator.tagging import check_metadata_keys, merged, tags_by_resource
 from asbx.lab.emulator.world import World
@@ -23,7 +25,12 @@ _STRATEGIES = {
     Lifecycle.ON_DEMAND: {Strategy.LOWEST_PRICE, Strategy.PRIORITIZED},
     Lifecycle.SPOT: set(Strategy) - {Strategy.PRIORITIZED},
 }
-_OPTIONS = {Lifecycle.ON_DEMAND: "OnDemandOptions", Lifecycle.SPOT: "SpotOptions"}
+_STRATEGIES[Lifecycle.CAPACITY_BLOCK] = _STRATEGIES[Lifecycle.ON_DEMAND]
+_OPTIONS = {
+    Lifecycle.ON_DEMAND: "OnDemandOptions",
+    Lifecycle.SPOT: "SpotOptions",
+    Lifecycle.CAPACITY_BLOCK: "OnDemandOptions",
+}
 # EC2 API reference, TagSpecifications of CreateFleet with type instant.
 _TAGGABLE = {"fleet", "instance", "volume", "network-interface"}
 
@@ -62,14 +69,33 @@ def read_request(world: World, store: Store, params: Mapping[str, Any]) -> Fleet
     for candidate in candidates:
         _check_metadata_tags(candidate, tags)
     capacity = _capacity(params.get("TargetCapacitySpecification") or {})
-    offers = tuple(candidate.offer for candidate in candidates)
-    clustered = any(c.plan.group is not None and c.plan.group.strategy == "cluster" for c in candidates)
-    specs = tuple(
-        _spec(market, target, offers, params.get(_OPTIONS[market]) or {}, clustered=clustered)
-        for market, target in capacity.items()
-        if target or params.get(_OPTIONS[market])
-    )
-    return FleetRequest(candidates, specs, tags)
+    _check_blocks(candidates, capacity, params)
+    specs = []
+    for market, target in capacity.items():
+        options = params.get(_OPTIONS[market]) or {}
+        if target or options:
+            offers = tuple(_for_market(world, store, candidate, market) for candidate in candidates)
+            specs.append(_spec(market, target, offers, options))
+    return FleetRequest(candidates, tuple(specs), tags)
+
+
+def _check_blocks(
+    candidates: tuple[Candidate, ...], capacity: Mapping[Lifecycle, int], params: Mapping[str, Any]
+) -> None:
+    """Hold to EC2 user guide, "Tutorial: Configure your EC2 Fleet to launch instances into Capacity Blocks"."""
+    blocks = BLOCK in capacity
+    for candidate in candidates:
+        if wants_block(candidate.plan.data) != blocks:
+            raise invalid_combination(
+                "DefaultTargetCapacityType capacity-block and the launch template's market type capacity-block need "
+                "each other."
+            )
+    if not blocks:
+        return
+    if (params.get("OnDemandOptions") or {}).get("CapacityReservationOptions"):
+        raise invalid_combination("CapacityReservationOptions cannot be used with capacity-block.")
+    if len({target_of(candidate.plan.data) for candidate in candidates}) > 1:
+        raise invalid_combination("Several Capacity Blocks in one fleet are not supported.")
 
 
 def _check_metadata_tags(candidate: Candidate, tags: Mapping[str, Mapping[str, str]]) -> None:
@@ -113,6 +139,8 @@ def _candidate(world: World, store: Store, template: Template, override: Mapping
         addresses=plan.addresses,
         vcpus=catalogue.vcpus(plan.instance_type),
         barred=plan.barred,
+        cluster=plan.group_of("cluster"),
+        spread=plan.group_of("spread"),
     )
     spec = {"LaunchTemplateId": template.template_id, "Version": str(template.version)}
     return Candidate(template, plan, offer, {"LaunchTemplateSpecification": spec, "Overrides": dict(override)})
@@ -157,6 +185,10 @@ def _capacity(target: Mapping[str, Any]) -> dict[Lifecycle, int]:
     if min(on_demand, spot) < 0 or on_demand + spot > total:
         raise invalid_value("OnDemandTargetCapacity and SpotTargetCapacity must not exceed TotalTargetCapacity.")
     default = target.get("DefaultTargetCapacityType", "on-demand")
+    if default == BLOCK:
+        if on_demand or spot:
+            raise invalid_combination("With capacity-block, only TotalTargetCapacity may be given.")
+        return {BLOCK: total}
     if default not in set(Lifecycle):
         raise Ec2Error("UnsupportedOperation", f"This pretend EC2 has no capacity of type {default}.")
     if default == Lifecycle.SPOT:
@@ -166,9 +198,7 @@ def _capacity(target: Mapping[str, Any]) -> dict[Lifecycle, int]:
     return {Lifecycle.ON_DEMAND: on_demand, Lifecycle.SPOT: spot}
 
 
-def _spec(
-    market: Lifecycle, target: int, offers: tuple[Offer, ...], options: Mapping[str, Any], *, clustered: bool
-) -> FleetSpec:
+def _spec(market: Lifecycle, target: int, offers: tuple[Offer, ...], options: Mapping[str, Any]) -> FleetSpec:
     strategy = options.get("AllocationStrategy") or Strategy.LOWEST_PRICE.value
     if strategy not in set(_STRATEGIES[market]):
         raise invalid_value(f"Invalid AllocationStrategy for {_OPTIONS[market]}: {strategy}")
@@ -184,19 +214,30 @@ def _spec(
     return FleetSpec(
         market=market,
         target=target,
-        offers=tuple(_for_market(offer, market) for offer in offers),
+        offers=offers,
         strategy=Strategy(strategy),
         single_type=single_type,
-        single_zone=single_zone or clustered,
-        minimum=minimum,
+        single_zone=single_zone or any(offer.cluster for offer in offers),
+        # A fleet into a Capacity Block gets as much as there is (the tutorial named above): no minimum holds there.
+        minimum=0 if market is BLOCK else minimum,
         max_total_price=_max_price(options.get("MaxTotalPrice")),
+        reserved_first=_reserved_first(options),
     )
 
 
-def _for_market(offer: Offer, market: Lifecycle) -> Offer:
-    """Bar a type that EC2 does not sell on the market."""
-    if offer.barred or market.value in catalogue.usage_classes(offer.instance_type):
-        return offer
+def _reserved_first(options: Mapping[str, Any]) -> bool:
+    usage = (options.get("CapacityReservationOptions") or {}).get("UsageStrategy")
+    if usage not in (None, "use-capacity-reservations-first"):
+        raise invalid_value(f"Invalid UsageStrategy: {usage}")
+    return usage is not None
+
+
+def _for_market(world: World, store: Store, candidate: Candidate, market: Lifecycle) -> Offer:
+    """Return the override's offer on a market: its quota, its reservations; barred if EC2 does not sell it there."""
+    offer = replace(candidate.offer, quota=family_class(candidate.offer.instance_type, market))
+    # A lab may sell any type in a Capacity Block: there, the reservation that must be named decides.
+    if offer.barred or market is BLOCK or market.value in catalogue.usage_classes(offer.instance_type):
+        return with_reservations(world, store.owner, offer, candidate.plan.data, market)
     text = (
         f"The requested configuration is currently not supported: {offer.instance_type} is not sold as {market.value}."
     )

@@ -9,15 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from asbx.lab.emulator.errors import DryRunClientError, Ec2Error
-from asbx.lab.emulator.faults import OVERRIDE_REFUSAL
+from asbx.lab.emulator.errors import DryRunClientError, Ec2Error, ThrottledError
+from asbx.lab.emulator.faults import OVERRIDE_REFUSALS, Fault
 from asbx.lab.emulator.fleet_request import Candidate, FleetRequest, read_request
 from asbx.lab.emulator.launching import Order, free_addresses, launch
 from asbx.lab.emulator.machine import BY_USER, Machine, Owner
 from asbx.lab.emulator.resolve import Store
 from asbx.lab.emulator.tagging import check_tags, merged
 from asbx.lab.emulator.world import Fleet, World
-from asbx.sim.market import FleetSpec, Lifecycle, Limits, Share
+from asbx.sim.market import FleetSpec, Lifecycle, Limits, Offer, Share
 
 # EC2 API reference: a ClientToken is at most 64 ASCII characters.
 _LONGEST_TOKEN = 64
@@ -39,6 +39,8 @@ def create_fleet(world: World, owner: Owner, params: Mapping[str, Any]) -> dict[
     check_tags(request.tags)
     if params.get("DryRun"):
         raise DryRunClientError
+    if not world.allows_launches(sum(spec.target for spec in request.specs)):
+        raise ThrottledError
     answer = _perform(world, store, request, token, dict(params))
     if token:
         world.tokens[owner, "CreateFleet", token] = (said, answer)
@@ -68,27 +70,32 @@ def _perform(world: World, store: Store, request: FleetRequest, token: str, para
         for share in allocation.shares:
             candidate = request.candidates[share.offer.position]
             order = Order(_tags(candidate, request, fleet_id), fleet_id, token)
-            granted = (spec.market, share.count, share.price)
-            launched = launch(world, store, candidate.plan, order, granted)
+            launched = launch(world, store, candidate.plan, order, (spec.market, share))
             machines.extend(launched)
             instances.append(_item(candidate, spec.market, share, launched))
     answer = {"FleetId": fleet_id, "Instances": instances, "Errors": errors}
     ids = tuple(machine.instance_id for machine in machines)
+    world.spend_launches(len(ids))
     world.fleets[fleet_id] = Fleet(fleet_id, store.owner, world.now(), params, answer, ids)
     world.tags[fleet_id] = dict(request.tags.get("fleet", {}))
     return answer
 
 
 def _as_ordered(spec: FleetSpec) -> FleetSpec:
-    """Return the spec with every offer barred if a fault was ordered for the inside of the answer."""
-    barred = OVERRIDE_REFUSAL.get()
-    return spec if barred is None else replace(spec, offers=tuple(replace(o, barred=barred) for o in spec.offers))
+    """Return the spec with the offers barred that a fault was ordered for, inside the answer."""
+    refusals = OVERRIDE_REFUSALS.get()
+    return replace(spec, offers=tuple(_barred(offer, refusals) for offer in spec.offers)) if refusals else spec
+
+
+def _barred(offer: Offer, refusals: tuple[Fault, ...]) -> Offer:
+    fault = next((f for f in refusals if f.bars(offer.instance_type, offer.zone)), None)
+    return replace(offer, barred=(fault.code, fault.message)) if fault else offer
 
 
 def _limits(world: World, owner: Owner, request: FleetRequest, spec: FleetSpec) -> Limits:
     subnets = {c.plan.subnet.subnet_id: c.plan.subnet for c in request.candidates}
     free = {subnet_id: free_addresses(world, subnet) for subnet_id, subnet in subnets.items()}
-    return Limits(free, world.vcpus_left(owner, spec.market))
+    return Limits(free, quotas=world.quotas_left(owner, spec.market))
 
 
 def _tags(candidate: Candidate, request: FleetRequest, fleet_id: str) -> dict[str, dict[str, str]]:

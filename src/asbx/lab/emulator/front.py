@@ -10,7 +10,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -20,10 +20,11 @@ from moto.ec2.responses import EC2Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 
 from asbx.lab.emulator.control import BadRequestError, Control
-from asbx.lab.emulator.faults import DROP_ANSWER, OVERRIDE_REFUSAL, REFUSE_OVERRIDES, Fault, FaultBook
+from asbx.lab.emulator.faults import DROP_ANSWER, OVERRIDE_REFUSALS, Fault, FaultBook
 from asbx.lab.emulator.imds import MetadataService
 from asbx.lab.emulator.instance_xml import error_document
 from asbx.lab.emulator.price_calls import get_products
+from asbx.lab.emulator.quota_calls import SERVICE, NoSuchResourceError, get_service_quota, list_service_quotas
 from asbx.lab.emulator.world import World
 
 Environ = dict[str, Any]
@@ -32,6 +33,12 @@ StartResponse = Callable[..., Any]
 _log = logging.getLogger(__name__)
 _XML, _JSON = "text/xml;charset=UTF-8", "application/json"
 _AMZ_JSON = "application/x-amz-json-1.1"
+_QUOTA_CALLS = {
+    "GetServiceQuota": get_service_quota,
+    "GetAWSDefaultServiceQuota": get_service_quota,
+    "ListServiceQuotas": list_service_quotas,
+    "ListAWSDefaultServiceQuotas": list_service_quotas,
+}
 
 
 class DropAnswerError(Exception):
@@ -74,7 +81,9 @@ class Front:
         body = _body(environ)
         environ["wsgi.input"] = io.BytesIO(body)
         action = _action(environ, body)
-        fault = self._faults.take(action) if action else None
+        fault, refusals = self._faults.take(action) if action else (None, ())
+        OVERRIDE_REFUSALS.set(refusals)
+        time.sleep(max((refusal.latency for refusal in refusals), default=0.0))
         if fault and fault.then == DROP_ANSWER:
             # The caller must not be able to tell a lost answer from a lost request.
             _drain(self._serve(environ, lambda *_: None, action, body))
@@ -82,15 +91,18 @@ class Front:
             raise DropAnswerError
         if fault and fault.latency:
             time.sleep(fault.latency)
-        inside = bool(fault and fault.then == REFUSE_OVERRIDES)
-        OVERRIDE_REFUSAL.set((fault.code, fault.message) if fault and inside else None)
-        if fault and fault.code and not inside:
+        if fault and fault.code:
             return _strike(environ, start, fault)
         return self._serve(environ, start, action, body)
 
     def _serve(self, environ: Environ, start: StartResponse, action: str, body: bytes) -> Iterable[bytes]:
-        if str(environ.get("HTTP_X_AMZ_TARGET", "")).startswith("AWSPriceListService."):
+        target = str(environ.get("HTTP_X_AMZ_TARGET", ""))
+        if target.startswith("AWSPriceListService."):
             return self._pricing(start, action, body)
+        if target.startswith("ServiceQuotas") and action in _QUOTA_CALLS:
+            asked = json.loads(body or b"{}")
+            if asked.get("ServiceCode") == SERVICE:
+                return self._quotas(start, action, asked)
         if _service(environ) == "ec2" and action and not hasattr(EC2Response, camelcase_to_underscores(action)):
             text = f"The action {action} is not valid for this web service."
             return _send(start, 400, error_document("InvalidAction", text, str(uuid.uuid4())).encode(), _XML)
@@ -111,6 +123,14 @@ class Front:
         with self._world.lock:
             answer = get_products(self._world, json.loads(body or b"{}"))
         return _send(start, 200, json.dumps(answer).encode(), _AMZ_JSON)
+
+    def _quotas(self, start: StartResponse, action: str, asked: Mapping[str, Any]) -> Iterable[bytes]:
+        try:
+            with self._world.lock:
+                answer, status = _QUOTA_CALLS[action](self._world, asked), 200
+        except NoSuchResourceError as error:
+            answer, status = {"__type": "NoSuchResourceException", "Message": str(error)}, 400
+        return _send(start, status, json.dumps(answer).encode(), _AMZ_JSON)
 
 
 def _body(environ: Environ) -> bytes:

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 
 from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.machine import Interface, Launch, Machine, iso_z
+from asbx.sim.market import Lifecycle
 
 _NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15/"
 # The same for every instance here.
@@ -131,6 +132,10 @@ def constant_part(machine: Machine) -> str:
         )
     if launch.is_spot:
         parts.extend((element("instanceLifecycle", "spot"), element("spotInstanceRequestId", machine.spot_request_id)))
+    if launch.pool.market is Lifecycle.CAPACITY_BLOCK:
+        parts.append(element("instanceLifecycle", "capacity-block"))
+    if machine.capacity_reservation:
+        parts.append(element("capacityReservationId", machine.capacity_reservation))
     return "".join(parts)
 
 

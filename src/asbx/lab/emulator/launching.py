@@ -11,10 +11,11 @@ from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.addresses import AddressPool
 from asbx.lab.emulator.blueprint import Blueprint
 from asbx.lab.emulator.instance_xml import constant_part
-from asbx.lab.emulator.machine import Interface, Launch, Machine
+from asbx.lab.emulator.interfaces import EFA_ONLY, kind_of
+from asbx.lab.emulator.machine import BY_BLOCK_END, Interface, Launch, Machine
 from asbx.lab.emulator.resolve import Store, Subnet
 from asbx.lab.emulator.world import World
-from asbx.sim.market import Lifecycle, PoolKey
+from asbx.sim.market import Lifecycle, PoolKey, Share
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,19 @@ def _pool(world: World, subnet: Subnet) -> AddressPool:
 
 
 def launch(
-    world: World, store: Store, plan: Blueprint, order: Order, granted: tuple[Lifecycle, int, Decimal]
+    world: World, store: Store, plan: Blueprint, order: Order, granted: tuple[Lifecycle, Share]
 ) -> list[Machine]:
-    """Make the granted number of instances of one pool, in one reservation; granted: market, count, USD an hour."""
-    market, count, price = granted
-    common = _common(world, store, plan, order, market, price)
-    machines = [_machine(world, plan, common, order, index) for index in range(count)]
+    """Make the granted instances of one pool, in one EC2 reservation; granted: the market and its share."""
+    market, share = granted
+    common = _common(world, store, plan, order, market, share.price)
+    places = [id_ for id_, count in share.reserved for _ in range(count)]
+    places += [""] * (share.count - len(places))
+    machines = [_machine(world, plan, common, order, index, place) for index, place in enumerate(places)]
     for machine in machines:
         world.add(machine)
+        if market is Lifecycle.CAPACITY_BLOCK:
+            ends = world.market.reservations[machine.capacity_reservation].ends
+            world.end(machine, BY_BLOCK_END, at=ends - world.knobs.block_end_notice)
     return machines
 
 
@@ -94,7 +100,7 @@ def _devices(data: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(named) or ("/dev/xvda",)
 
 
-def _machine(world: World, plan: Blueprint, common: Launch, order: Order, index: int) -> Machine:
+def _machine(world: World, plan: Blueprint, common: Launch, order: Order, index: int, place: str) -> Machine:
     started, knobs = common.launched_at, world.knobs
     volumes = tuple(world.new_id("vol") for _ in common.devices)
     machine = Machine(
@@ -109,6 +115,7 @@ def _machine(world: World, plan: Blueprint, common: Launch, order: Order, index:
         known_at=started + knobs.unknown,
         address_at=started + knobs.address,
         spot_request_id=world.new_id("sir", 8) if common.is_spot else "",
+        capacity_reservation=place,
     )
     for volume in volumes:
         world.tags[volume] = dict(order.tags.get("volume", {}))
@@ -119,13 +126,13 @@ def _machine(world: World, plan: Blueprint, common: Launch, order: Order, index:
 
 
 def _interface(world: World, plan: Blueprint, nic: Mapping[str, Any], groups: tuple[str, ...]) -> Interface:
-    kind = nic.get("InterfaceType", "interface")
+    kind = kind_of(nic)
     return Interface(
         interface_id=world.new_id("eni"),
         kind=kind,
         device_index=int(nic.get("DeviceIndex", 0)),
-        card_index=int(nic.get("NetworkCardIndex", 0)),
-        address="" if kind == "efa-only" else _pool(world, plan.subnet).take(),
+        card_index=int(nic.get("NetworkCardIndex") or 0),
+        address="" if kind == EFA_ONLY else _pool(world, plan.subnet).take(),
         mac=world.new_mac(),
         groups=tuple(nic.get("Groups") or groups),
     )

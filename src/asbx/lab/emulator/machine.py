@@ -13,6 +13,9 @@ from asbx.sim.market import Lifecycle, PoolKey
 _CODES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48}
 
 
+LAB_ACCOUNT = "123456789012"
+
+
 class Owner(NamedTuple):
     """Whose it is: ids of one account and region are unknown in another."""
 
@@ -37,6 +40,8 @@ class StateReason(NamedTuple):
 BY_USER = StateReason("Client.UserInitiatedShutdown", "User initiated shutdown")
 BY_ITSELF = StateReason("Client.InstanceInitiatedShutdown", "Instance initiated shutdown")
 BY_SPOT = StateReason("Server.SpotInstanceTermination", "Spot instance termination")
+# EC2 documents no code for the end of a Capacity Block; this is its code for a stop it had scheduled.
+BY_BLOCK_END = StateReason("Server.ScheduledStop", "The Capacity Block is about to end")
 BY_FAILURE = StateReason("Server.InternalError", "Internal error on the host")
 
 
@@ -96,7 +101,9 @@ class Machine:
     runs_at: when `pending` ends. known_at, address_at: when Describe begins to show it, and its address.
     ended_at: when it begins to shut down, which is when AWS stops billing; None while nobody has asked for it.
     ending: seconds between shutting-down and terminated.
-    notice_at: when a Spot reclaim was announced. xml: the part of its description that never changes.
+    notice_at: when a Spot reclaim was announced. capacity_reservation: id of the one it is in.
+    seat: its number among its neighbours in the network, by launch.
+    xml: the part of its description that never changes.
     """
 
     instance_id: str
@@ -110,6 +117,7 @@ class Machine:
     known_at: float
     address_at: float
     spot_request_id: str = ""
+    capacity_reservation: str = ""
     ended_at: float | None = None
     ending: float = 0.0
     reason: StateReason | None = None
@@ -117,6 +125,7 @@ class Machine:
     rebalance_at: float | None = None
     hang: bool = False
     released: bool = False
+    seat: int = 0
     xml: str = ""
 
     @property

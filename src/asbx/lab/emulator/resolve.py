@@ -15,7 +15,6 @@ from asbx.lab.emulator.machine import Owner
 
 _IMAGE_ID = re.compile(r"ami-[0-9a-f]{8}(?:[0-9a-f]{9})?")
 _BY_PARAMETER = "resolve:ssm:"
-_SPECIAL = {"$latest", "$default"}
 
 
 @dataclass(frozen=True)
@@ -46,26 +45,31 @@ class Store:
         self.owner = owner
         self._backend = ec2_backends[owner.account][owner.region]
 
-    def template(self, spec: Mapping[str, Any]) -> Template:
-        """Return the template version a LaunchTemplateSpecification names; without a version, the default one."""
+    def named_template(self, spec: Mapping[str, Any]) -> Any:
+        """Return moto's launch template by LaunchTemplateId or LaunchTemplateName."""
         template_id, name = spec.get("LaunchTemplateId"), spec.get("LaunchTemplateName")
         if template_id and name:
             raise invalid_combination("Specify either a launch template ID or a launch template name, not both.")
         if template_id:
-            found = self._backend.get_launch_template(template_id)
-        elif name:
-            found = self._backend.get_launch_template_by_name(name)
-        else:
-            raise missing("LaunchTemplateId or LaunchTemplateName")
-        wanted = str(spec.get("Version") or "$Default")
-        number = self._version_number(found, wanted)
-        return Template(found.id, found.name, number, found.versions[number - 1].data)
+            return self._backend.get_launch_template(template_id)
+        if name:
+            return self._backend.get_launch_template_by_name(name)
+        raise missing("LaunchTemplateId or LaunchTemplateName")
 
-    def _version_number(self, found: Any, wanted: str) -> int:
-        if wanted.lower() in _SPECIAL:
-            return int(found.latest_version_number if wanted.lower() == "$latest" else found.default_version_number)
-        if wanted.isdigit() and 1 <= int(wanted) <= len(found.versions):
-            return int(wanted)
+    def template(self, spec: Mapping[str, Any]) -> Template:
+        """Return the template version a LaunchTemplateSpecification names; without a version, the default one."""
+        found = self.named_template(spec)
+        version = self._version(found, str(spec.get("Version") or "$Default"))
+        return Template(found.id, found.name, int(version.number), version.data)
+
+    def _version(self, found: Any, wanted: str) -> Any:
+        versions = live_versions(found)
+        if wanted.lower() == "$latest":
+            return versions[-1]
+        number = str(found.default_version_number) if wanted.lower() == "$default" else wanted
+        for version in versions:
+            if str(version.number) == number:
+                return version
         raise Ec2Error(
             "InvalidLaunchTemplateId.VersionNotFound",
             f"Could not find the specified version {wanted} for the launch template with ID {found.id}.",
@@ -120,6 +124,11 @@ class Store:
             names[group_id] = str(group.name)
         return names
 
+    def group_vpc(self, group_id: str) -> str:
+        """Return the VPC of a security group; unknown: InvalidGroup.NotFound."""
+        self.group_names([group_id])
+        return str(self._backend.get_security_group_from_id(group_id).vpc_id)
+
     def default_group(self, vpc_id: str) -> tuple[str, ...]:
         """Return the id of the VPC's default security group."""
         group = self._backend.get_security_group_from_name("default", vpc_id)
@@ -132,3 +141,8 @@ class Store:
 
 def _subnet(found: Any) -> Subnet:
     return Subnet(found.id, found.vpc_id, found.availability_zone, found.availability_zone_id, found.cidr_block)
+
+
+def live_versions(template: Any) -> list[Any]:
+    """Return the versions of moto's launch template that were not deleted; a number is never given twice."""
+    return [version for version in template.versions if not getattr(version, "is_deleted", False)]

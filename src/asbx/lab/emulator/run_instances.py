@@ -8,11 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from asbx.lab.emulator import catalogue
+from asbx.lab.emulator.access import BLOCK, target_of, with_reservations
 from asbx.lab.emulator.blueprint import Blueprint, blueprint
-from asbx.lab.emulator.errors import DryRunClientError, Ec2Error, invalid_combination, invalid_value, missing
+from asbx.lab.emulator.errors import (
+    DryRunClientError,
+    Ec2Error,
+    ThrottledError,
+    invalid_combination,
+    invalid_value,
+    missing,
+)
 from asbx.lab.emulator.instance_xml import document, reservation_members
 from asbx.lab.emulator.launching import Order, free_addresses, launch
 from asbx.lab.emulator.machine import Owner
+from asbx.lab.emulator.quotas import family_class
 from asbx.lab.emulator.resolve import Store
 from asbx.lab.emulator.tagging import check_tags, merged, tags_by_resource
 from asbx.lab.emulator.world import World
@@ -21,6 +30,7 @@ from asbx.sim.market import FleetSpec, Lifecycle, Limits, Offer
 # The members RunInstances and a launch template have in common, and which a call may replace.
 _MEMBERS = (
     "BlockDeviceMappings",
+    "CapacityReservationSpecification",
     "EbsOptimized",
     "IamInstanceProfile",
     "ImageId",
@@ -70,15 +80,29 @@ def _launch(world: World, owner: Owner, params: Mapping[str, Any], token: str) -
     if params.get("DryRun"):
         raise DryRunClientError
     market = Lifecycle((data.get("InstanceMarketOptions") or {}).get("MarketType", Lifecycle.ON_DEMAND))
-    spec = FleetSpec(market, most, (_offer(plan, market),), minimum=least)
-    limits = Limits({plan.subnet.subnet_id: free_addresses(world, plan.subnet)}, world.vcpus_left(owner, market))
+    offer = with_reservations(world, owner, _offer(plan, market), data, market)
+    if market is BLOCK:
+        _check_started(world, target_of(data))
+    spec = FleetSpec(market, most, (offer,), minimum=least)
+    free = {plan.subnet.subnet_id: free_addresses(world, plan.subnet)}
+    limits = Limits(free, quotas=world.quotas_left(owner, market))
+    if not world.allows_launches(most):
+        raise ThrottledError
     allocation = world.market.launch(spec, world.now(), limits)
     if not allocation.shares:
         refusal = allocation.refusals[0]
         raise Ec2Error(refusal.code, refusal.message)
     share = allocation.shares[0]
-    launched = launch(world, store, plan, Order(tags, "", token), (market, share.count, share.price))
+    launched = launch(world, store, plan, Order(tags, "", token), (market, share))
+    world.spend_launches(len(launched))
     return [machine.instance_id for machine in launched]
+
+
+def _check_started(world: World, target: str) -> None:
+    """Refuse a block before its start (EC2 API reference, "Error codes")."""
+    made = world.market.reservations.get(target)
+    if made and world.now() < made.starts:
+        raise Ec2Error("InvalidCapacityReservationState.PendingActivation", "Your Capacity Block is not active yet.")
 
 
 def _counts(params: Mapping[str, Any]) -> tuple[int, int]:
@@ -95,7 +119,7 @@ def _offer(plan: Blueprint, market: Lifecycle) -> Offer:
     barred = plan.barred
     if barred and barred[0] == "InvalidFleetConfiguration":
         barred = ("Unsupported", barred[1])
-    if not barred and market.value not in catalogue.usage_classes(plan.instance_type):
+    if not barred and market is not BLOCK and market.value not in catalogue.usage_classes(plan.instance_type):
         barred = ("Unsupported", f"{plan.instance_type} is not sold as {market.value}.")
     return Offer(
         position=0,
@@ -104,5 +128,8 @@ def _offer(plan: Blueprint, market: Lifecycle) -> Offer:
         subnet_id=plan.subnet.subnet_id,
         addresses=plan.addresses,
         vcpus=catalogue.vcpus(plan.instance_type),
+        quota=family_class(plan.instance_type, market),
         barred=barred,
+        cluster=plan.group_of("cluster"),
+        spread=plan.group_of("spread"),
     )

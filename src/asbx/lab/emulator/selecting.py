@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from asbx.lab.emulator.errors import Ec2Error, invalid_combination, invalid_value
+from asbx.lab.emulator.listing import page, pattern
 from asbx.lab.emulator.machine import Machine, Owner, iso_z
 from asbx.lab.emulator.world import World
+from asbx.sim.market import Lifecycle
 
 _INSTANCE_ID = re.compile(r"i-(?:[0-9a-f]{8}|[0-9a-f]{17})")
 # EC2 API reference, DescribeInstances: MaxResults between 5 and 1000, and not beside ids.
@@ -30,12 +31,13 @@ class View:
 _FILTERS: dict[str, Callable[[View], Sequence[str]]] = {
     "architecture": lambda v: [v.machine.launch.architecture],
     "availability-zone": lambda v: [v.machine.launch.pool.zone],
+    "capacity-reservation-id": lambda v: [v.machine.capacity_reservation] if v.machine.capacity_reservation else [],
     "client-token": lambda v: [v.machine.launch.client_token],
     "iam-instance-profile.arn": lambda v: [v.machine.launch.profile_arn],
     "image-id": lambda v: [v.machine.launch.image_id],
     "instance.group-id": lambda v: v.machine.launch.groups,
     "instance-id": lambda v: [v.machine.instance_id],
-    "instance-lifecycle": lambda v: ["spot"] if v.machine.launch.is_spot else [],
+    "instance-lifecycle": lambda v: _lifecycle(v.machine.launch.pool.market),
     "instance-state-code": lambda v: [str(v.machine.state(v.now).code)],
     "instance-state-name": lambda v: [v.machine.state(v.now).name],
     "instance-type": lambda v: [v.machine.launch.pool.instance_type],
@@ -57,6 +59,10 @@ _FILTERS: dict[str, Callable[[View], Sequence[str]]] = {
     "tag-value": lambda v: list(v.tags.values()),
     "vpc-id": lambda v: [v.machine.launch.vpc_id],
 }
+
+
+def _lifecycle(market: Lifecycle) -> list[str]:
+    return [] if market is Lifecycle.ON_DEMAND else [market.value]
 
 
 def _has_address(view: View) -> bool:
@@ -91,17 +97,17 @@ def select(world: World, owner: Owner, params: Mapping[str, Any]) -> tuple[list[
     now = world.now()
     for wanted in params.get("Filters") or []:
         chosen = _filtered(world, chosen, wanted, now)
-    return _page(chosen, params)
+    return page(chosen, params, least=_SMALLEST_PAGE, most=_LARGEST_PAGE)
 
 
 def _filtered(world: World, machines: Sequence[Machine], wanted: Mapping[str, Any], now: float) -> list[Machine]:
     name, values = str(wanted.get("Name", "")), wanted.get("Values") or []
     attribute = _attribute(name)
-    patterns = [_pattern(str(value)) for value in values]
+    patterns = [pattern(str(value)) for value in values]
     kept = []
     for machine in machines:
         view = View(machine, world.tags.get(machine.instance_id, {}), now)
-        if any(pattern.fullmatch(text) for text in attribute(view) for pattern in patterns):
+        if any(like.fullmatch(text) for text in attribute(view) for like in patterns):
             kept.append(machine)
     return kept
 
@@ -113,37 +119,3 @@ def _attribute(name: str) -> Callable[[View], Sequence[str]]:
     if name not in _FILTERS:
         raise invalid_value(f"The filter '{name}' is invalid")
     return _FILTERS[name]
-
-
-@lru_cache(maxsize=512)
-def _pattern(value: str) -> re.Pattern[str]:
-    """Return EC2's wildcards as an expression: * any number of characters, ? exactly one, backslash escapes."""
-    parts, escaped = [], False
-    for character in value:
-        if escaped or character not in "*?\\":
-            parts.append(re.escape(character))
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        else:
-            parts.append(".*" if character == "*" else ".")
-    return re.compile("".join(parts), re.DOTALL)
-
-
-def _page(machines: Sequence[Machine], params: Mapping[str, Any]) -> tuple[list[Machine], str]:
-    size = params.get("MaxResults")
-    token = params.get("NextToken")
-    start = _offset(str(token)) if token else 0
-    if size is None:
-        return list(machines[start:]), ""
-    if not _SMALLEST_PAGE <= int(size) <= _LARGEST_PAGE:
-        raise invalid_value(f"Value ( {size} ) for parameter maxResults is invalid. Expecting a value of 5 to 1000.")
-    end = start + int(size)
-    return list(machines[start:end]), f"page-{end}" if end < len(machines) else ""
-
-
-def _offset(token: str) -> int:
-    number = token.removeprefix("page-")
-    if not number.isdigit():
-        raise invalid_value(f"Invalid value '{token}' for nextToken")
-    return int(number)

@@ -20,11 +20,13 @@ _METADATA_KEY = re.compile(r"[0-9a-zA-Z\-_+=,.@:]{1,255}")
 _RESERVED = {".", "..", "_index"}
 _NOT_FOUND = {
     "i": ("InvalidInstanceID.NotFound", "The instance ID '{}' does not exist"),
+    "cr": ("InvalidCapacityReservationId.NotFound", "The capacity reservation '{}' does not exist"),
     "fleet": ("InvalidFleetId.NotFound", "The fleet ID '{}' does not exist"),
     "pg": ("InvalidPlacementGroup.Unknown", "The Placement Group '{}' is unknown."),
 }
 _TYPES = {
     "i": "instance",
+    "cr": "capacity-reservation",
     "fleet": "fleet",
     "pg": "placement-group",
     "vol": "volume",

@@ -4,35 +4,20 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 import threading
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from asbx.lab.emulator.addresses import AddressPool
+from asbx.lab.emulator.catalogue import vcpus as vcpus_of
+from asbx.lab.emulator.knobs import Knobs
 from asbx.lab.emulator.machine import Machine, Owner, StateReason
+from asbx.lab.emulator.quotas import QUOTAS, family_class
 from asbx.sim.market import Lifecycle, Market
-
-
-@dataclass
-class Knobs:
-    """How the pretend EC2 behaves; durations in seconds. Changed over POST /_lab/knobs.
-
-    pending: from launch to `running`. boot: from launch until the operating system would be up (the instance
-    runner waits for it). ending: from shutting-down to terminated. unknown: how long nobody knows a new id.
-    address: how long Describe shows no address. visible: how long a terminated instance is still described.
-    vcpus_on_demand, vcpus_spot: the account's quotas; None: none.
-    """
-
-    pending: float = 0.5
-    boot: float = 2.0
-    ending: float = 1.0
-    unknown: float = 0.0
-    address: float = 0.0
-    visible: float = 3600.0
-    vcpus_on_demand: int | None = None
-    vcpus_spot: int | None = None
 
 
 @dataclass
@@ -59,6 +44,18 @@ class Fleet:
 
 
 @dataclass
+class Booking:
+    """A capacity reservation beside its places, which are the market's. group: name of its placement group."""
+
+    reservation_id: str
+    owner: Owner
+    created_at: float
+    platform: str
+    group: str = ""
+    is_cancelled: bool = False
+
+
+@dataclass
 class World:
     """Everything there is. now: seconds since the epoch."""
 
@@ -71,6 +68,7 @@ class World:
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
     groups: dict[tuple[Owner, str], Group] = field(default_factory=dict)
     fleets: dict[str, Fleet] = field(default_factory=dict)
+    bookings: dict[str, Booking] = field(default_factory=dict)
     tokens: dict[tuple[Owner, str, str], tuple[str, Any]] = field(default_factory=dict)
     addresses: dict[str, AddressPool] = field(default_factory=dict)
 
@@ -78,6 +76,8 @@ class World:
         self._random = random.Random()
         self._ending: list[tuple[float, int, Machine]] = []
         self._order = itertools.count()
+        self._seats: Counter[tuple[str, str]] = Counter()
+        self._launch_tokens = (0.0, math.inf)
 
     def new_id(self, prefix: str, digits: int = 17) -> str:
         """Return a fresh id such as i-0123456789abcdef0."""
@@ -105,18 +105,36 @@ class World:
         gone = machine.terminated_at
         return now >= machine.known_at and (gone is None or now < gone + self.knobs.visible)
 
-    def vcpus_left(self, owner: Owner, market: Lifecycle) -> int | None:
-        """Return what the account's quota leaves; None without a quota."""
-        quota = self.knobs.vcpus_spot if market is Lifecycle.SPOT else self.knobs.vcpus_on_demand
-        if quota is None:
-            return None
+    def quotas_left(self, owner: Owner, market: Lifecycle) -> dict[str, int]:
+        """Return what the account's quotas of a market leave, in vCPUs by class; classes without a quota are absent."""
+        left = {
+            quota.family: limit
+            for quota in QUOTAS
+            if quota.market is market and (limit := self.knobs.vcpus(quota)) is not None
+        }
+        if left:
+            for family, vcpus in self._vcpus_used(owner, market):
+                if family in left:
+                    left[family] = max(0, left[family] - vcpus)
+        return left
+
+    def _vcpus_used(self, owner: Owner, market: Lifecycle) -> Iterator[tuple[str, int]]:
+        """Yield class and vCPUs of what counts: live instances, and reserved places whether used or not.
+
+        EC2 API reference, "Error codes", InstanceLimitExceeded: reservations count towards the On-Demand limits.
+        """
         now = self.now()
-        used = sum(
-            m.launch.vcpus
-            for m in self.machines.values()
-            if m.launch.pool.market is market and m.launch.owner == owner and not m.has_ended(now)
-        )
-        return max(0, quota - used)
+        held = {r.reservation_id for r in self.market.reservations.values() if r.is_held}
+        for machine in self.machines.values():
+            launch = machine.launch
+            if launch.pool.market is not market or launch.owner != owner or machine.has_ended(now):
+                continue
+            if machine.capacity_reservation not in held:
+                yield family_class(launch.pool.instance_type, market), launch.vcpus
+        for made in self.market.reservations.values():
+            if made.is_held and made.key.market is market and made.owner == owner.account:
+                kind = made.key.instance_type
+                yield family_class(kind, market), made.total * vcpus_of(kind)
 
     def group_members(self, group: Group) -> list[Machine]:
         """Return the machines in a placement group that are not terminated."""
@@ -129,8 +147,24 @@ class World:
 
     # -- what changes it
 
+    def allows_launches(self, count: int) -> bool:
+        """Whether the bucket of instance launches holds so many; takes none (see `spend_launches`)."""
+        return self.knobs.launch_bucket <= 0 or count <= self._launches_left()
+
+    def spend_launches(self, count: int) -> None:
+        """Take launched instances out of the bucket."""
+        if self.knobs.launch_bucket > 0:
+            self._launch_tokens = (self.now(), self._launches_left() - count)
+
+    def _launches_left(self) -> float:
+        since, left = self._launch_tokens
+        return min(self.knobs.launch_bucket, left + (self.now() - since) * self.knobs.launch_refill)
+
     def add(self, machine: Machine) -> None:
-        """Take in a new machine, with its tags."""
+        """Take in a new machine, with its tags, and give it a seat in the network."""
+        beside = (machine.launch.pool.zone, machine.launch.placement_group_id)
+        machine.seat = self._seats[beside]
+        self._seats[beside] += 1
         self.machines[machine.instance_id] = machine
         self.tags[machine.instance_id] = machine.tags
 
@@ -149,13 +183,16 @@ class World:
     def settle(self) -> None:
         """Give back the capacity and the addresses of machines that became terminated since the last call."""
         now = self.now()
+        self.market.expire(now)
         while self._ending and self._ending[0][0] <= now:
             machine = heapq.heappop(self._ending)[2]
             if machine.released:
                 continue
             machine.released = True
-            self.market.release(machine.launch.pool)
-            pool = self.addresses[machine.launch.subnet_id]
+            launch = machine.launch
+            group, reservation = launch.placement_group_id, machine.capacity_reservation
+            self.market.release(launch.pool, group=group, reservation=reservation)
+            pool = self.addresses[launch.subnet_id]
             for interface in machine.interfaces:
                 if interface.address:
                     pool.give_back(interface.address)
