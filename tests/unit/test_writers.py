@@ -53,9 +53,7 @@ def test_node_and_partition_options_are_carried_over() -> None:
         {**GPU, "slurm.partitions.0.partition_options": {"Default": True, "MaxTime": "24:00:00", "Note": "a b"}}
     )
     text = slurm_conf(config)
-    assert line(text, "NodeName").endswith(
-        "CPUs=8 Gres=gpu:a100:8,nvme:2 Features=a,b,{WORDS} State=CLOUD".format(WORDS=WORDS)
-    )
+    assert line(text, "NodeName").endswith(f"CPUs=8 Gres=gpu:a100:8,nvme:2 Features=a,b,{WORDS} State=CLOUD")
     assert line(text, "PartitionName") == (
         'PartitionName=aws Nodes=aws-cpu-[0-19] State=UP SuspendTime=350 Default=YES MaxTime=24:00:00 Note="a b"'
     )
