@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.contract.emulator import Emulator, Ground, fleet, ids_of, prepare, start
+from tests.contract.emulator import IMAGE, Emulator, Ground, fleet, ids_of, prepare, start
 
 from asbx.aws import answers, lean
 
@@ -40,6 +40,36 @@ def test_both_readers_give_the_same_instances(emulator: Emulator, ground: Ground
     assert list(answers.instances(fast)) == list(answers.instances(slow))
     assert len(list(answers.instances(fast))) == 14
     assert fast["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+def test_both_readers_tell_group_efa_and_end(emulator: Emulator, ground: Ground) -> None:
+    """What a gang's instances say beside the rest."""
+    plain, quick = emulator.client(), emulator.client()
+    lean.install(quick)
+    plain.create_placement_group(GroupName="lean", Strategy="cluster")
+    plain.create_launch_template(
+        LaunchTemplateName="lean",
+        LaunchTemplateData={
+            "ImageId": IMAGE,
+            "NetworkInterfaces": [{"DeviceIndex": 0, "InterfaceType": "efa", "Groups": [ground.group]}],
+        },
+    )
+    asked = fleet(ground, 3, "c6i.32xlarge a")
+    asked["LaunchTemplateConfigs"][0]["LaunchTemplateSpecification"] = {
+        "LaunchTemplateName": "lean",
+        "Version": "1",
+    }
+    asked["LaunchTemplateConfigs"][0]["Overrides"][0]["Placement"] = {"GroupName": "lean"}
+    ids = ids_of(plain.create_fleet(**asked))
+    plain.terminate_instances(InstanceIds=ids[:1])
+    slow = sorted(answers.instances(plain.describe_instances(InstanceIds=ids)), key=lambda one: one.instance_id)
+    fast = sorted(answers.instances(quick.describe_instances(InstanceIds=ids)), key=lambda one: one.instance_id)
+    assert [(one.placement_group, one.efa, one.state_reason) for one in fast] == [
+        (one.placement_group, one.efa, one.state_reason) for one in slow
+    ]
+    assert {one.placement_group for one in fast} == {"lean"}
+    assert max(one.efa for one in fast) == 1
+    assert {one.state_reason for one in fast} == {"", "Client.UserInitiatedShutdown"}
 
 
 def test_pages_go_on(emulator: Emulator, ground: Ground) -> None:

@@ -1,4 +1,4 @@
-"""Gangs over behaving fakes: whole or nothing, in one place, in their order, with few calls, and the job is told why."""
+"""Gangs over behaving fakes: whole or nothing, in one place, in their order, with few calls, and told why."""
 
 from __future__ import annotations
 
@@ -526,7 +526,7 @@ def test_instances_outside_their_group_are_not_served(site: Site) -> None:
     def elsewhere(ids: Sequence[str]) -> Any:
         return tuple(replace(i, placement_group="") for i in describe(ids))
 
-    site.cloud.describe = elsewhere  # type: ignore[method-assign]
+    site.cloud.describe = elsewhere  # type: ignore[method-assign, assignment]
     outcome = site.resume("aws-cpu-[004-007]", (2, "aws-cpu-[004-007]"), request_id="r-2")
     assert outcome.bound == []
     assert "no placement group" in site.scheduler.told[2][0]

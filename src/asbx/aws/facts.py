@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,7 +44,6 @@ _SPOT = {
     "vt": "L-3819A6DF",
     "x": "L-E3A00192",
 } | dict.fromkeys(_STANDARD, "L-34B43A08")
-_EVERYWHERE = "0.0.0.0/0"
 
 
 def quota_code(market: Market, instance_type: str) -> str:
@@ -153,26 +152,18 @@ def has_self_rule(group: Mapping[str, Any]) -> bool:
     """Whether a security group lets all its own traffic in and out, as EFA needs.
 
     EC2 user guide, "Get started with EFA", step "Prepare an EFA-enabled security group": all traffic to and from the
-    group itself. A rule out to everywhere is counted too.
+    group itself. A rule for 0.0.0.0/0 is no such rule: EFA traffic has no IP address, so that only rules that name the
+    group match it (awslabs/awsome-distributed-ai #546, gardener-extension-provider-aws #1832).
     """
-    return _lets_all(group, "IpPermissions", everywhere=False) and _lets_all(
-        group, "IpPermissionsEgress", everywhere=True
-    )
+    return all(_names_itself(group, direction) for direction in ("IpPermissions", "IpPermissionsEgress"))
 
 
-def _lets_all(group: Mapping[str, Any], direction: str, *, everywhere: bool) -> bool:
-    for rule in group.get(direction) or []:
-        if str(rule.get("IpProtocol")) != "-1":
-            continue
-        if any(pair.get("GroupId") == group["GroupId"] for pair in rule.get("UserIdGroupPairs") or []):
-            return True
-        ranges = [one.get("CidrIp") for one in rule.get("IpRanges") or []]
-        if everywhere and _EVERYWHERE in ranges:
-            return True
-    return False
+def _names_itself(group: Mapping[str, Any], direction: str) -> bool:
+    rules = [rule for rule in group.get(direction) or [] if str(rule.get("IpProtocol")) == "-1"]
+    return any(pair.get("GroupId") == group["GroupId"] for rule in rules for pair in rule.get("UserIdGroupPairs") or [])
 
 
-def scores_by_zone(items: list[Mapping[str, Any]], zones: Mapping[str, str]) -> dict[str, int]:
+def scores_by_zone(items: Sequence[Mapping[str, Any]], zones: Mapping[str, str]) -> dict[str, int]:
     """Read GetSpotPlacementScores, which names zones by id. zones: zone id -> name, for those of interest."""
     return {
         zones[item["AvailabilityZoneId"]]: int(item["Score"])

@@ -10,14 +10,14 @@ from typing import Any
 import typer
 
 from asbx.aws import requests
-from asbx.aws.bundled import BundledCatalogue, bundled
+from asbx.aws.bundled import bundled
 from asbx.cli import site
+from asbx.cli.facts import bundled_facts
 from asbx.config.limits import FLEET_MAX_NODES
 from asbx.config.load import LoadedConfig
-from asbx.config.schema import Config, NodeGroup
+from asbx.config.schema import Config
 from asbx.decide.intake import Intake, intake
 from asbx.decide.place import group_name, template_name
-from asbx.decide.preflight import Known
 from asbx.decide.rungs import Choice, Rung, choose
 from asbx.decide.tags import launch_tags
 from asbx.decide.wish import wish
@@ -84,7 +84,7 @@ def _launch(
     assert group is not None, part.group  # the intake refused nodes without a group
     hints = job_hints({job.job_id: job for job in request.jobs}, {}, gang.jobs[:1])
     want = wish(config, group, max(gang.size, len(gang.nodes)) if gang.whole else 1, plan, hints)
-    choice = choose(group, want, plan, _known(group), len(part.nodes), now=datetime.now(UTC))
+    choice = choose(group, want, plan, bundled_facts(group), len(part.nodes), now=datetime.now(UTC))
     intent = Intent(
         "dry-run",
         request.request_id,
@@ -111,12 +111,6 @@ def _launch(
         "types": {name: _facts(catalogue.get(name)) for name in sorted(types)},
         "calls": [requests.create_fleet(order) for order in _orders(config, choice, gang, part, want.whole, tags)],
     }
-
-
-def _known(group: NodeGroup) -> Known:
-    """Return what is known without asking: the bundled facts about types."""
-    kinds = [override.instance_type for override in group.launch_template_overrides]
-    return Known(types=BundledCatalogue(group.region).types(kinds))
 
 
 def _orders(

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from asbx.cli import site
+from asbx.cli.facts import bundled_facts
 from asbx.config.limits import COMPANION_TIMEOUT, PLAN_MAX_BYTES
 from asbx.config.load import LoadedConfig
 from asbx.config.problem import InvalidConfigError
 from asbx.decide.hints import JobHints
-from asbx.decide.preflight import Known
 from asbx.decide.rungs import Choice, choose
 from asbx.decide.wish import wish
 from asbx.errors import AsbxError, PlanError
@@ -157,9 +157,15 @@ def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> 
         name = f"{partition.partition_name}-{group.node_group_name}"
         try:
             size = plan.node_count or (2 if plan.is_gang else 1)
-            choices[name] = choose(group, wish(loaded.config, group, size, plan, JobHints()), plan, Known(), size)
+            want = wish(loaded.config, group, size, plan, JobHints())
+            choice = choose(group, want, plan, bundled_facts(group), size)
         except PlanError as error:
             refusals.append(f"{name}: {error.why or error.what}")
+            continue
+        if choice.rungs:
+            choices[name] = choice
+        else:
+            refusals.append(f"{name}: {'; '.join(str(one) for one in choice.dropped)}")
     if not choices:
         raise PlanError(
             "plan-refused",
@@ -179,7 +185,7 @@ def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> 
 
 def _offer(name: str, choice: Choice) -> str:
     types = dict.fromkeys(pool.instance_type for rung in choice.rungs for pool in rung.pools)
-    markets = ", then ".join(rung.market for rung in choice.rungs)
+    markets = ", then ".join(dict.fromkeys(rung.market for rung in choice.rungs))
     return f"node group {name} can serve it: {', '.join(types)}; {markets}"
 
 

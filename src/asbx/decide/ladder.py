@@ -28,12 +28,16 @@ _GRAVE = (Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_FOUN
 
 @dataclass(frozen=True)
 class Leg:
-    """A part of a gang that one call can launch. count: nodes. extra: instances to ask for beyond them."""
+    """A part of a gang that one call can launch.
+
+    count: nodes. extra: instances to ask for beyond them. group: node group, whose legs are all of one type.
+    """
 
     index: int
     rungs: tuple[Rung, ...]
     count: int
     extra: int = 0
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -349,7 +353,7 @@ def _follows(pool: Pool, aim: Aim | None, leg: Leg, leader: Attempt | None) -> b
     if leader is None or aim is None:
         return True
     first = launched_by(leader)[0]
-    same_group = leg.rungs == aim.legs[0].rungs
+    same_group = leg.group == aim.legs[0].group
     return pool.subnet_id == first.subnet_id and (
         not (aim.one_type and same_group) or pool.instance_type == first.instance_type
     )

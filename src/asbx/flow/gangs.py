@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from asbx.config.limits import FLEET_MAX_NODES, LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.decide.intake import LOOSE
@@ -78,15 +79,11 @@ def _run(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan], 
     plans = sorted(plans, key=lambda plan: -len(plan.part.nodes))
     want = plans[0].want
     slices = [one for plan in plans for one in _slices(doors, request, gang, plan, before)]
+    several = len(slices) > 1  # then no single call can be the generous one
     slices = [
-        Slice(Leg(index, one.leg.rungs, one.leg.count, one.leg.extra), one.nodes, one.intent, one.part, one.tags)
+        replace(one, leg=replace(one.leg, index=index, extra=0 if several else one.leg.extra))
         for index, one in enumerate(slices)
     ]
-    if len(slices) > 1:  # with several calls there is no telling which of them should be the generous one
-        slices = [
-            Slice(Leg(one.leg.index, one.leg.rungs, one.leg.count), one.nodes, one.intent, one.part, one.tags)
-            for one in slices
-        ]
     aim = Aim(tuple(one.leg for one in slices), want.whole, want.together, want.one_type)
     deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
     run = GangRun(gang, aim, slices, deadline)
@@ -105,7 +102,7 @@ def _slices(doors: Doors, request: Request, gang: Gang, plan: PartPlan, before: 
     for start in range(0, len(nodes), size):
         some = nodes[start : start + size]
         extra = min(plan.want.extra, FLEET_MAX_NODES - len(some))
-        yield Slice(Leg(0, plan.choice.rungs, len(some), extra), some, intent, plan, tags)
+        yield Slice(Leg(0, plan.choice.rungs, len(some), extra, str(name)), some, intent, plan, tags)
 
 
 def _intent(doors: Doors, request: Request, gang: Gang, plan: PartPlan) -> Intent:

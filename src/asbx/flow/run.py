@@ -246,7 +246,10 @@ class Climber:
         if not rung.placement or rung.group_name:
             return rung.group_name
         gang = run.gang
-        name = group_name(self._doors.config.cluster.name, gang.gang_id, run.slices[0].intent.request_id)
+        # A group whose instances were given back is tied to their zone while they are ending: then another is made.
+        left = len([a for a in run.attempts if launched_by(a)]) - len(stand(run.aim, run.attempts).kept)
+        turn = run.slices[0].intent.request_id + (f"/{left}" if left else "")
+        name = group_name(self._doors.config.cluster.name, gang.gang_id, turn)
         if name in run.groups:
             return name
         try:
