@@ -10,6 +10,7 @@ from typing import Protocol
 from asbx.errors import AsbxError
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
 from asbx.model.event import Event
+from asbx.model.fence import Fence
 from asbx.model.gang import Gang
 from asbx.model.job import JobFacts, Request
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
@@ -182,6 +183,18 @@ class Scheduler(Protocol):
 
     def hold(self, job_id: int) -> None:
         """Hold a job so that its user can release it (uhold)."""
+
+    def fence(self, name: str, nodes: Sequence[str], starts: datetime, ends: datetime) -> None:
+        """Keep jobs that would run into this time off these nodes; again: change the fence of that name.
+
+        The name begins with FENCE_PREFIX. What runs already goes on, and the nodes are not touched.
+        """
+
+    def unfence(self, name: str) -> None:
+        """Remove a fence; one that is gone is no error."""
+
+    def fences(self) -> tuple[Fence, ...]:
+        """Return our fences, by name."""
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.fakes import samples
 from tests.fakes.scheduler import FakeScheduler
 
-from asbx.errors import SlurmError
+from asbx.errors import AsbxError, SlurmError
+from asbx.model.fence import Fence
 from asbx.model.job import JobFacts
 from asbx.model.node import NodeView
 from asbx.ports import Scheduler
@@ -136,6 +137,25 @@ def test_a_waiting_job_is_postponed_or_held(world: World) -> None:
         scheduler.postpone(999_999, timedelta(minutes=5))
     with pytest.raises(SlurmError):
         scheduler.hold(999_999)
+
+
+def test_fences_are_put_up_moved_and_taken_down(world: World) -> None:
+    """A fence of the same name is changed; one that is gone may be taken down again; names are ours only."""
+    scheduler, starts = world.scheduler, datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    ends = starts + timedelta(hours=2)
+    assert scheduler.fences() == ()
+    for _ in range(2):
+        scheduler.fence("asbx-aws-cpu-end", NODES[1::-1], starts, ends)
+        assert scheduler.fences() == (Fence("asbx-aws-cpu-end", NODES[:2], starts, ends),)
+    scheduler.fence("asbx-aws-cpu-end", NODES[1:3], starts, ends + timedelta(hours=1))
+    assert scheduler.fences() == (Fence("asbx-aws-cpu-end", NODES[1:3], starts, ends + timedelta(hours=1)),)
+    with pytest.raises(AsbxError):
+        scheduler.fence("maintenance", NODES, starts, ends)
+    with pytest.raises(SlurmError):
+        scheduler.fence("asbx-other", ["aws-cpu-999"], starts, ends)
+    for _ in range(2):
+        scheduler.unfence("asbx-aws-cpu-end")
+    assert scheduler.fences() == ()
 
 
 def test_a_running_slurmctld_answers(world: World) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from tests.fakes.faults import Faults
 
 from asbx.config.limits import SCONTROL_BATCH
-from asbx.errors import AsbxError, SlurmError
+from asbx.errors import AsbxError, SlurmError, UsageError
+from asbx.model.fence import FENCE_PREFIX, Fence
+from asbx.model.hostlist import unique_sorted
 from asbx.model.job import JobFacts
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
@@ -51,6 +53,7 @@ class FakeScheduler:
     no_requeue: set[int] = field(default_factory=set)
     job_nodes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     slow_requeue: int = 0
+    _fences: dict[str, Fence] = field(default_factory=dict)
     _completing: dict[int, int] = field(default_factory=dict)
     _table: dict[str, NodeView] = field(default_factory=dict)
     _faults: Faults = field(default_factory=Faults)
@@ -148,6 +151,28 @@ class FakeScheduler:
             self.held.add(job_id)
             if job_id in self.job_table:
                 self.job_table[job_id] = replace(self.job_table[job_id], priority=0)
+
+    def fence(self, name: str, nodes: Sequence[str], starts: datetime, ends: datetime) -> None:
+        """Keep a fence, in the place of one of that name. Nodes slurm.conf does not know are refused."""
+        self._count("fence", 1)
+        with self._faults.call("fence"):
+            if not name.startswith(FENCE_PREFIX):
+                raise UsageError("fence-name", f"{name} cannot be a fence")
+            self._refuse_unknown(nodes)
+            times = (starts.replace(microsecond=0), ends.replace(microsecond=0))
+            self._fences[name] = Fence(name, unique_sorted(nodes), *times)
+
+    def unfence(self, name: str) -> None:
+        """Remove a fence."""
+        self._count("unfence", 1)
+        with self._faults.call("unfence"):
+            self._fences.pop(name, None)
+
+    def fences(self) -> tuple[Fence, ...]:
+        """Return the fences, by name."""
+        self._count("fences", 1)
+        with self._faults.call("fences"):
+            return tuple(self._fences[name] for name in sorted(self._fences))
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""

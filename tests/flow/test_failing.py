@@ -62,7 +62,8 @@ def test_the_job_waits_and_is_told_why_and_until_when(site: Site) -> None:
     assert state(site) == "PENDING"
     told = f"asbx:{EMPTY.code} {EMPTY.reason}; next try {setback.next_at:%H:%M:%S} UTC (1st time)"
     assert site.scheduler.told[12] == [told]
-    assert site.scheduler.notified == [(12, told)]
+    ((job, shown),) = site.scheduler.notified
+    assert (job, shown) == (12, f"asbx:{EMPTY.code} {EMPTY.reason}; Slurm ends this job, ask for it again later")
     assert site.scheduler.begin[12] == setback.next_at - site.clock.now()
     assert site.scheduler.begin[12] != REQUEUE_DELAY
     node = site.scheduler.node("aws-cpu-000")

@@ -17,6 +17,9 @@ from asbx.slurm.writers import gres_conf, slurm_conf
 GPU = {f"{GROUP}.slurm_specifications": {"CPUs": 8, "Gres": "gpu:a100:8,nvme:2", "Features": "a,b"}}
 
 
+WORDS = "efa,efa-preferred,no-efa,pg-cluster,pg-partition,pg-spread,pg-none,gang,greedy,best-effort"
+
+
 def lines(text: str) -> list[str]:
     """Return the lines Slurm reads: no comments, no blanks."""
     return [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -40,7 +43,7 @@ def line(text: str, key: str) -> str:
 def test_node_lines_number_as_configured(numbers: dict[str, int], nodes: str) -> None:
     """NodeName is one folded range with first number and padding as configured."""
     config = changed({f"{GROUP}.{key}": value for key, value in numbers.items()})
-    assert line(slurm_conf(config), "NodeName") == f"NodeName={nodes} State=CLOUD"
+    assert line(slurm_conf(config), "NodeName") == f"NodeName={nodes} Features={WORDS} State=CLOUD"
     assert len(expand(nodes)) == config.slurm.partitions[0].node_groups[0].max_nodes
 
 
@@ -50,11 +53,19 @@ def test_node_and_partition_options_are_carried_over() -> None:
         {**GPU, "slurm.partitions.0.partition_options": {"Default": True, "MaxTime": "24:00:00", "Note": "a b"}}
     )
     text = slurm_conf(config)
-    assert line(text, "NodeName").endswith("CPUs=8 Gres=gpu:a100:8,nvme:2 Features=a,b State=CLOUD")
+    assert line(text, "NodeName").endswith(f"CPUs=8 Gres=gpu:a100:8,nvme:2 Features=a,b,{WORDS} State=CLOUD")
     assert line(text, "PartitionName") == (
         'PartitionName=aws Nodes=aws-cpu-[0-19] State=UP SuspendTime=350 Default=YES MaxTime=24:00:00 Note="a b"'
     )
     assert line(text, "GresTypes") == "GresTypes=gpu,nvme"
+
+
+@pytest.mark.parametrize("key", ["Features", "features", "Feature"])
+def test_words_for_constraints_join_the_site_s_features(key: str) -> None:
+    """No feature stands twice, and the site's own keep their case and come first."""
+    text = slurm_conf(changed({f"{GROUP}.slurm_specifications": {key: "EFA, gang,icelake", "CPUs": 4}}))
+    rest = WORDS.replace("gang,", "")
+    assert line(text, "NodeName") == f"NodeName=aws-cpu-[0-19] CPUs=4 Features=EFA,gang,icelake,{rest} State=CLOUD"
 
 
 def test_only_cloud_partitions_are_powered_down() -> None:

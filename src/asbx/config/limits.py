@@ -63,6 +63,11 @@ SCONTROL_AT_ONCE = 4
 REQUEUE_PATIENCE = timedelta(seconds=10)
 REQUEUE_FIRST_PAUSE = timedelta(milliseconds=100)
 REQUEUE_LONGEST_PAUSE = timedelta(seconds=2)
+# Capacity Blocks -----------------------------------------------------------------------------------------------
+# EC2 begins to end a block's instances 30 minutes before its end; Karpenter drains 10 minutes earlier.
+BLOCK_CLOSES_BEFORE_END = timedelta(minutes=40)
+# A fence without an end, as far away as Slurm takes it (an infinite reservation is one of a year).
+FENCE_FOR_GOOD = timedelta(days=365)
 # Daemon -------------------------------------------------------------------------------------------------------
 # The spool is read on a nudge; this often too, in case a nudge was lost.
 SPOOL_POLL = timedelta(seconds=2)

@@ -30,6 +30,8 @@ from asbx.model.record import Setback
 _OVER = frozenset(
     {"CANCELLED", "COMPLETED", "FAILED", "NODE_FAIL", "BOOT_FAIL", "TIMEOUT", "PREEMPTED", "OUT_OF_MEMORY", "DEADLINE"}
 )
+# Whoever waits at a terminal loses the job: Slurm requeues batch jobs only (seen on 22.05.8).
+_TO_A_TERMINAL = "Slurm ends this job, ask for it again later"
 # scontrol's StartTime=now+0 would be in the past when it arrives.
 _LEAST = timedelta(seconds=1)
 _Answer = TypeVar("_Answer")
@@ -76,7 +78,7 @@ class PutOff:
 
     def _tell_one(self, fate: Fate) -> None:
         self._doors.scheduler.tell_job(fate.job, fate.text)
-        self._doors.scheduler.notify(fate.job, fate.text)
+        self._doors.scheduler.notify(fate.job, f"{fate.said}; {_TO_A_TERMINAL}")
 
     def fail(self, reasons: Sequence[tuple[Sequence[str], str]]) -> None:
         """Take nodes DOWN and off, which requeues the jobs. Tried even if nothing else was heard."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS
 from asbx.errors import SlurmError
+from asbx.model.fence import Fence
 from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import JobFacts
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
+from asbx.slurm import reservation
 from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
 from asbx.slurm.process import SlurmCommands, suppress_refusal
 from asbx.slurm.queue import (
@@ -181,6 +183,18 @@ class Slurm:
             names = ",".join(map(self._label, batch))
             with suppress_refusal(*_GONE):
                 self._commands.run("scontrol", "update", f"jobid={names}", f"requeue={value}")
+
+    def fence(self, name: str, nodes: Sequence[str], starts: datetime, ends: datetime) -> None:
+        """Keep jobs that would run into this time off these nodes."""
+        reservation.put_up(self._commands, name, nodes, starts, ends)
+
+    def unfence(self, name: str) -> None:
+        """Remove a fence."""
+        reservation.take_down(self._commands, name)
+
+    def fences(self) -> tuple[Fence, ...]:
+        """Return our fences."""
+        return reservation.show(self._commands)
 
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the node table; JSON where this Slurm has it (23.02), because text fields can be spoofed."""

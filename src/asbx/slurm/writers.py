@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from asbx.config.schema import Config, NodeGroup, Partition
+from asbx.decide.hints import WORDS
 
 PROGRAMS = {
     "ResumeProgram": "aws-slurm-burst-resume",
@@ -25,6 +26,8 @@ SCHEDULER_WORDS = {
 }
 # Where the hooks look when nothing tells them otherwise (asbx.hooks.handover).
 _USUAL_SPOOL = PurePath("/var/spool/asbx")
+# Slurm reads both spellings on a NodeName line.
+_FEATURES = ("features", "feature")
 _GRES = re.compile(r"(?P<name>[A-Za-z0-9_]+)(?::(?P<type>[A-Za-z][A-Za-z0-9_.-]*))?(?::(?P<count>[0-9]+))?")
 
 
@@ -105,8 +108,19 @@ def _gres_types(config: Config) -> Iterator[str]:
 
 
 def _node_line(partition: Partition, group: NodeGroup) -> str:
-    options = _options(group.slurm_specifications)
-    return " ".join([f"NodeName={partition.node_range(group)}", *options, "State=CLOUD"])
+    options = _options({k: v for k, v in group.slurm_specifications.items() if k.lower() not in _FEATURES})
+    features = ",".join(_features(group))
+    return " ".join([f"NodeName={partition.node_range(group)}", *options, f"Features={features}", "State=CLOUD"])
+
+
+def _features(group: NodeGroup) -> list[str]:
+    """Return the site's features of a group and the words a job may name to say how it wants to be launched.
+
+    Every group has all of them: Slurm would otherwise refuse the job at once, where ASBX can say what is missing.
+    """
+    stated = [option(group.slurm_specifications, key) or "" for key in _FEATURES]
+    own = [word.strip() for text in stated for word in text.split(",")]
+    return list(dict.fromkeys([*filter(None, own), *WORDS]))
 
 
 def _partition_line(config: Config, partition: Partition) -> str:
