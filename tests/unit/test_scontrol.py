@@ -1,0 +1,138 @@
+"""The door to slurmctld over programs that answer as Slurm's do: what is asked, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from asbx.errors import SlurmError
+from asbx.slurm.process import SlurmCommands
+from asbx.slurm.scontrol import Slurm
+
+# Answers `--version`, a queue and the requeue flags; refuses what names a job or node that is in `gone`.
+_PROGRAM = """#!/bin/sh
+cd "$(dirname "$0")"
+for word in "$@"; do printf '%s\\t' "$word"; done >> said
+printf '\\n' >> said
+case "$*" in *--version*) cat version; exit 0;; esac
+for name in $(cat gone); do case "$*" in *$name*) cat refusal >&2; exit 1;; esac; done
+case "$*" in
+*--json*) cat queue.json;;
+*--Format=*) cat flags;;
+*--format=*) format="${*##*--format=}"; mark="${format%%<*}"; sed "s/@/$mark/g" queue;;
+esac
+"""
+
+
+class World:
+    """A folder with scontrol and squeue in it."""
+
+    def __init__(self, folder: Path, version: str = "22.05.8") -> None:
+        self._folder = folder
+        for name in ("scontrol", "squeue"):
+            (folder / name).write_text(_PROGRAM)
+            (folder / name).chmod(0o755)
+        self.write(version=f"slurm-wlm {version}\n", gone="", said="", queue="", flags="")
+        self.write(refusal="Invalid job id specified\n")
+        (folder / "slurm.conf").write_text("")
+        self.door = Slurm(SlurmCommands(folder, folder / "slurm.conf"))
+
+    def write(self, **files: str) -> None:
+        """Set what the programs answer."""
+        for name, text in files.items():
+            (self._folder / name.replace("_", ".")).write_text(text)
+
+    def said(self) -> list[list[str]]:
+        """Return the command lines so far, but for the question for the version."""
+        lines = [line.rstrip("\t").split("\t") for line in (self._folder / "said").read_text().splitlines()]
+        return [line for line in lines if line != ["--version"]]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Return a Slurm 22.05 with tasks 1 and 2 of array 3, the second of which has the array's number."""
+    one = World(tmp_path)
+    rows = [f"@<{n}@|{label}@|ada@|(null)@|PENDING@|7@|(null)@|(null)@|x" for n, label in ((9, "3_1"), (3, "3_2"))]
+    rows += [f"@<{n}@|4+{n - 4}@|ada@|(null)@|PENDING@|7@|(null)@|(null)@|x" for n in (4, 5)]
+    one.write(queue="\n".join(rows) + "\n", flags=" 9 0 1\n 3 0 1\n 4 1 1\n 6 0 0\n")
+    return one
+
+
+def test_each_question_has_its_own_mark(world: World) -> None:
+    """Nobody can know the mark of a question before it is asked."""
+    for _ in range(2):
+        assert [fact.job_id for fact in world.door.jobs([9, 3, 4, 77])] == [9, 3, 4]
+    marks = {line[-1].removeprefix("--format=").partition("<")[0] for line in world.said()}
+    assert len(marks) == 2
+    assert all(len(mark) == 32 for mark in marks)
+    assert world.said()[0][:3] == ["--noheader", "--array", "--jobs=9,3,4,77"]
+
+
+def test_a_task_is_changed_without_its_array(world: World) -> None:
+    """Job 3 is called 3_2, or scontrol would change every task of array 3."""
+    world.door.jobs([9, 3])
+    world.door.tell_job(3, 'one "line"\nonly ' + "x" * 600)
+    world.door.postpone(9, timedelta(seconds=90))
+    world.door.hold(3)
+    told, postponed, held = world.said()[1:]
+    assert told[:2] == ["update", "jobid=3_2"]
+    assert told[2].startswith("admincomment=one 'line' only xxx")
+    assert len(told[2]) == len("admincomment=") + 500
+    assert postponed == ["update", "jobid=3_1", "starttime=now+90"]
+    assert held == ["uhold", "3_2"]
+
+
+def test_a_heterogeneous_job_is_put_off_as_a_whole(world: World) -> None:
+    """Its components start together: the leader's number means all of them."""
+    world.door.jobs([4, 5])
+    world.door.postpone(5, timedelta(seconds=90))
+    world.door.tell_job(5, "why")
+    assert [line[1] for line in world.said()[1:]] == ["jobid=4", "jobid=4+1"]
+
+
+def test_batch_jobs_that_forbid_requeues_are_found(world: World) -> None:
+    """One look and one update; interactive jobs are left out: Slurm requeues none. Only they have a terminal."""
+    assert world.door.make_requeueable([9, 3, 4, 6]) == (9, 3)
+    assert world.said()[1:] == [["update", "jobid=9,3", "requeue=1"]]
+    world.door.notify(9, "a batch job")
+    world.door.notify(6, "at a terminal")
+    assert world.said()[2:] == [["notify", "6", "at a terminal"]]
+    world.door.undo_requeueable([])
+    assert len(world.said()) == 3
+
+
+def test_jobs_that_are_gone_are_no_error(world: World) -> None:
+    """Slurm refuses a question for a single job that is gone; another refusal is one."""
+    world.write(gone="77")
+    assert world.door.jobs([77]) == ()
+    assert world.door.make_requeueable([77]) == ()
+    world.door.undo_requeueable([9, 77])
+    world.door.notify(77, "x")
+    with pytest.raises(SlurmError):
+        world.door.hold(77)
+    world.write(refusal="Access/permission denied\n")
+    with pytest.raises(SlurmError):
+        world.door.jobs([77])
+
+
+def test_what_slurm_refuses_of_one_node_strands_no_other(world: World) -> None:
+    """Every reason is said and everything powered down before the refusal is raised."""
+    world.write(gone="aws-gpu-9", refusal="Invalid node name specified\n")
+    with pytest.raises(SlurmError, match="Invalid node name"):
+        world.door.fail_each([(["aws-gpu-9"], "a"), (["aws-cpu-1", "aws-cpu-2"], "b")])
+    updates = [line[1:] for line in world.said() if line[0] == "update"]
+    parked = "nodeaddr=255.255.255.255,255.255.255.255"
+    assert updates[1] == ["nodename=aws-cpu-[1-2]", parked, "state=down", "reason=b"]
+    assert updates[2] == ["nodename=aws-cpu-[1-2],aws-gpu-9", "state=power_down"]
+
+
+def test_later_versions_are_asked_for_json(tmp_path: Path) -> None:
+    """From 23.02 on the queue is read as JSON, with the extra of a job."""
+    world = World(tmp_path, "23.02.7")
+    world.write(queue_json=json.dumps({"jobs": [{"job_id": 2, "extra": "asbx:market=spot"}, {"job_id": 3}]}))
+    (found,) = world.door.jobs([2])
+    assert found.extra == "asbx:market=spot"
+    assert world.said()[0] == ["--noheader", "--array", "--jobs=2", "--json"]
