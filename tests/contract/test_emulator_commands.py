@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.contract.emulator import Emulator, Ground, fleet, ids_of, prepare, start, until
+from tests.contract.emulator import Emulator, Ground, codes, fleet, ids_of, placed, prepare, start, until
 from typer.testing import CliRunner
 
 from asbx.cli.lab_world import default_state_dir, world
@@ -85,6 +85,44 @@ def test_pools_are_set_listed_and_lifted(lab: Any, ec2: Any, ground: Ground) -> 
     assert len(ids_of(ec2.create_fleet(**fleet(ground, 2, "m6i.large a")))) == 2
 
 
+def test_what_a_group_holds_is_bounded_apart_from_the_pool(lab: Any, ec2: Any, ground: Ground) -> None:
+    """--in-group alone leaves the pool's own bound as it was."""
+    pool = "--type r6i.large --zone us-east-2a --market on-demand"
+    lab(f"pool set {pool} --capacity 5")
+    lab(f"pool set {pool} --in-group 2")
+    ec2.create_placement_group(GroupName="lab-gang", Strategy="cluster")
+    assert len(ids_of(ec2.create_fleet(**placed(fleet(ground, 4, "r6i.large a"), "lab-gang")))) == 2
+    (row,) = [r for r in json.loads(lab("pool list --json")) if r["type"] == "r6i.large"]
+    assert (row["capacity"], row["in_group"], row["in_use"]) == (5, 2, 2)
+    assert "in_group" in lab("pool list")
+    lab(f"pool set {pool} --in-group unlimited --capacity unlimited")
+
+
+def test_reservations_and_blocks_are_made_and_listed(lab: Any, ec2: Any) -> None:
+    """What the commands make, EC2 describes."""
+    row = json.loads(lab("reservation add --type m6i.large --zone us-east-2c --count 3 --match targeted --json"))
+    (found,) = ec2.describe_capacity_reservations(CapacityReservationIds=[row["id"]])["CapacityReservations"]
+    assert (found["InstanceMatchCriteria"], found["AvailableInstanceCount"]) == ("targeted", 3)
+    assert row["id"] in lab("reservation list")
+    said = lab("block add --type p5.48xlarge --zone us-east-2c --count 2 --starts 60 --ends 7200")
+    (block,) = json.loads(lab("block list --json"))
+    assert said.startswith(block["id"])
+    assert (block["state"], block["total"], block["available"]) == ("scheduled", 2, 0)
+    assert "scheduled" in lab("block list")
+    assert [r["id"] for r in json.loads(lab("reservation list --json"))] == [row["id"]]
+
+
+def test_faults_inside_an_answer_can_be_ordered_for_one_type(lab: Any, ec2: Any, ground: Ground) -> None:
+    """--inside for every override, --only for those of a type or zone."""
+    lab("fault add --action CreateFleet --code RequestLimitExceeded --only c6i.large")
+    lab("fault add --action CreateFleet --code VcpuLimitExceeded --only us-east-2b")
+    answer = ec2.create_fleet(**fleet(ground, 2, "c6i.large a", "c7i.large b", "m7i.large c"))
+    assert sorted(codes(answer)) == ["RequestLimitExceeded", "VcpuLimitExceeded"]
+    assert [i["InstanceType"] for i in answer["Instances"]] == ["m7i.large"]
+    lab("fault add --action CreateFleet --code InternalError --inside")
+    assert codes(ec2.create_fleet(**fleet(ground, 1))) == ["InternalError"]
+
+
 def test_prices_are_set_and_charged(lab: Any, ec2: Any, ground: Ground) -> None:
     """An instance launched after the change has the new price."""
     lab("price set --type m6i.large --zone us-east-2b --market on-demand --usd 0.5")
@@ -135,6 +173,11 @@ def test_knobs_are_shown_and_turned(lab: Any) -> None:
     [
         "pool set --type c7i.large --zone us-east-2a --market barter --capacity 1",
         "pool set --type c7i.large --zone us-east-2a --market spot --capacity many",
+        "pool set --type c7i.large --zone us-east-2a --market spot --in-group some",
+        "pool set --type c7i.large --zone us-east-2a --market spot",
+        "reservation add --type c99.large --zone us-east-2a --count 1",
+        "reservation add --type c7i.large --zone us-east-2a --count 1 --match some",
+        "block add --type c7i.large --zone us-east-2a --count 1 --starts 60 --ends 30",
         "price set --type c7i.large --zone us-east-2a --market spot --usd cheap",
         "knobs pending",
         "knobs pending=soon",
@@ -177,7 +220,18 @@ def test_the_state_folder_is_found_where_it_is_promised(environment: dict[str, s
     assert default_state_dir(environment) == expected
 
 
-@pytest.mark.parametrize("words", [[], ["pool"], ["spot", "interrupt"], ["instance", "hang"], ["fault", "add"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["pool"],
+        ["spot", "interrupt"],
+        ["instance", "hang"],
+        ["block", "add"],
+        ["reservation", "add"],
+        ["fault", "add"],
+    ],
+)
 def test_every_command_explains_itself(words: Sequence[str]) -> None:
     """--help works everywhere; commands that do something show an example."""
     result = CliRunner().invoke(world, [*words, "--help"])

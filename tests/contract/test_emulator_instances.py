@@ -270,6 +270,8 @@ def test_scores_and_reservations_answer(ec2: Any) -> None:
     asked = {"InstanceTypes": ["c7i.large", "c6i.large", "c5.large"], "TargetCapacity": 4}
     scores = ec2.get_spot_placement_scores(**asked, SingleAvailabilityZone=True)["SpotPlacementScores"]
     assert {s["AvailabilityZoneId"] for s in scores} == {"use2-az1", "use2-az2", "use2-az3"}
+    one = ec2.get_spot_placement_scores(InstanceTypes=["c7i.large"], TargetCapacity=4, SingleAvailabilityZone=True)
+    assert max(s["Score"] for s in one["SpotPlacementScores"]) < min(s["Score"] for s in scores)
     assert ec2.describe_capacity_reservations()["CapacityReservations"] == []
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asbx.sim.market import Allocation, FleetSpec, Lifecycle, Limits, Market, Offer, PoolKey, Strategy
+from asbx.sim.market import Allocation, FleetSpec, Lifecycle, Limits, Market, Offer, PoolKey, Reservation, Strategy
 
 TYPES = ("c7i.large", "c6i.large", "m7i.xlarge", "hpc7a.96xlarge")
 ZONES = ("a", "b", "c")
@@ -58,6 +60,57 @@ def fleet_specs(draw: st.DrawFn) -> FleetSpec:
         single_zone,
         draw(st.integers(0, target)) if single_type or single_zone else 0,
     )
+
+
+@st.composite
+def reserved_stocks(draw: st.DrawFn) -> Market:
+    """Draw a market where a group holds so many of some pools, with reservations inside and outside of it."""
+    market = draw(stocks())
+    pools = st.builds(PoolKey, st.sampled_from(TYPES), st.sampled_from(ZONES), st.just(Lifecycle.ON_DEMAND))
+    for key, count in draw(st.dictionaries(pools, st.integers(0, 6), max_size=6)).items():
+        market.set_in_group(key, count)
+    for number, key in enumerate(draw(st.lists(pools, max_size=5))):
+        made = Reservation(f"cr-{number}", key, draw(st.integers(1, 6)), group=draw(st.sampled_from(["", "pg"])))
+        with contextlib.suppress(ValueError):
+            market.reserve(made)
+    return market
+
+
+@given(reserved_stocks(), fleet_specs(), st.sampled_from(["", "pg"]), st.booleans(), st.booleans())
+def test_groups_and_reservations_give_no_more_than_they_have_and_get_all_back(
+    market: Market, spec: FleetSpec, group: str, first: bool, gone: bool
+) -> None:
+    """A cluster group keeps its bound and its zone, a reservation its total; what ends leaves everything as before."""
+    keys = {offer.position: PoolKey(offer.instance_type, offer.zone, spec.market) for offer in spec.offers}
+    offers = tuple(
+        replace(o, cluster=group, reservations=market.open_for(keys[o.position], "", group, 0.0)) for o in spec.offers
+    )
+    before, zones = market.rows(), market.group_zones("pg")
+    room = {key: market.cluster_room("pg", key) for key in keys.values()}
+    allocation = market.launch(replace(spec, offers=offers, reserved_first=first), 0.0)
+    for made in market.reservations.values():
+        assert 0 <= made.used <= made.total
+    for key, count in taken(spec, allocation).items():
+        reserved = sum(n for s in allocation.shares for _, n in s.reserved if keys[s.offer.position] == key)
+        left = room[key]
+        assert not group or left is None or count - reserved <= left
+    if group:
+        found = {share.offer.zone for share in allocation.shares}
+        assert len(found) <= 1
+        assert not zones or found <= zones
+    for made in market.reservations.values() if gone else ():
+        market.end_reservation(made.reservation_id)
+    for share in allocation.shares:
+        key = keys[share.offer.position]
+        for reservation, count in share.reserved:
+            market.release(key, count, group=group, reservation=reservation)
+        market.release(key, share.count - sum(n for _, n in share.reserved), group=group)
+    if gone:
+        assert all(row.in_use == 0 for row in market.rows())
+        assert market.group_zones("pg") == frozenset()
+    else:
+        assert [(row.key, row.in_use) for row in market.rows()] == [(row.key, row.in_use) for row in before]
+        assert market.group_zones("pg") == zones
 
 
 LIMITS = st.builds(

@@ -14,6 +14,7 @@ from asbx.sim.market import (
     Offer,
     PoolKey,
     PriceBook,
+    Reservation,
     Strategy,
     default_price,
 )
@@ -213,3 +214,44 @@ def test_default_prices_grow_with_the_size_and_spot_is_cheaper() -> None:
     assert spot is not None
     assert Decimal("0.02") < spot < Decimal("0.04")
     assert default_price(PoolKey("zz9.metal", "a", ON_DEMAND)) == Decimal("5.76")
+
+
+def test_one_cluster_group_has_room_of_its_own() -> None:
+    """The bound is for each group, and the pool's own bound stays."""
+    made = market(od_c6i_large_a=5)
+    made.set_in_group(PoolKey("c6i.large", "a", ON_DEMAND), 2)
+    spec = FleetSpec(ON_DEMAND, 3, offers("c6i.large a", cluster="pg-1"))
+    assert made.launch(spec, NOW).instances == 2
+    assert codes(made, spec) == {"c6i.large a": "InsufficientInstanceCapacity"}
+    assert got(made, FleetSpec(ON_DEMAND, 3, offers("c6i.large a", cluster="pg-2"))) == {"c6i.large a": 2}
+    assert got(made, FleetSpec(ON_DEMAND, 9, offers("c6i.large a"))) == {"c6i.large a": 3}
+
+
+def test_places_reserved_are_used_first_and_not_beyond() -> None:
+    """An open reservation before the pool; a targeted one instead of the pool."""
+    made = market(od_c6i_large_a=4)
+    made.reserve(Reservation("cr-1", PoolKey("c6i.large", "a", ON_DEMAND), 3))
+    assert got(made, FleetSpec(ON_DEMAND, 9, offers("c6i.large a"))) == {"c6i.large a": 1}
+    (share,) = made.quote(FleetSpec(ON_DEMAND, 4, offers("c6i.large a", reservations=("cr-1",))), NOW).shares
+    assert (share.count, share.reserved) == (4, (("cr-1", 3),))
+    strict = FleetSpec(ON_DEMAND, 4, offers("c6i.large a", reservations=("cr-1",), reserved_only=True))
+    assert got(made, strict) == {"c6i.large a": 3}
+    assert codes(made, strict) == {"c6i.large a": "ReservationCapacityExceeded"}
+
+
+def test_a_reservation_serves_only_within_its_time() -> None:
+    """Before its start and from its end on it gives nothing; expired, its free places are the pool's again."""
+    made = market(od_c6i_large_a=2)
+    made.reserve(Reservation("cr-1", PoolKey("c6i.large", "a", ON_DEMAND), 2, starts=NOW, ends=NOW + 10))
+    spec = FleetSpec(ON_DEMAND, 2, offers("c6i.large a", reservations=("cr-1",), reserved_only=True))
+    assert [made.quote(spec, at).instances for at in (NOW - 1, NOW, NOW + 10)] == [0, 2, 0]
+    made.expire(NOW + 10)
+    assert made.free(PoolKey("c6i.large", "a", ON_DEMAND)) == 2
+
+
+def test_reserved_places_need_no_quota() -> None:
+    """They were counted when they were reserved; quotas are by name."""
+    made = market()
+    made.reserve(Reservation("cr-1", PoolKey("c6i.large", "a", ON_DEMAND), 2))
+    spec = FleetSpec(ON_DEMAND, 9, offers("c6i.large a", vcpus=2, quota="standard", reservations=("cr-1",)))
+    assert got(made, spec, Limits(quotas={"standard": 6, "hpc": 0})) == {"c6i.large a": 5}

@@ -107,6 +107,8 @@ class _Quote:
         self._spec = spec
         self._limits = limits
         self._at = at
+        # A cluster placement group is in one zone, so what launches into one is.
+        self._single_zone = spec.single_zone or any(offer.cluster for offer in spec.offers)
         self._price = {o.position: market.prices.price(self._key(o), at) for o in spec.offers}
         self._free = {o.position: self._free_places(o) for o in spec.offers}
 
@@ -154,7 +156,7 @@ class _Quote:
         sets: dict[tuple[str, str], list[Offer]] = {}
         for offer in ordered:
             kind = offer.instance_type if self._spec.single_type else ""
-            zone = offer.zone if self._spec.single_zone else ""
+            zone = offer.zone if self._single_zone else ""
             sets.setdefault((kind, zone), []).append(offer)
         return list(sets.values())
 

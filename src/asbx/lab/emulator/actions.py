@@ -19,6 +19,7 @@ from moto.ec2.responses import EC2Response
 from asbx.lab.emulator import (
     fleets,
     groups,
+    images,
     instances,
     price_calls,
     reserving,
@@ -56,6 +57,7 @@ OWN: dict[str, Action] = {
     "describe_capacity_reservations": reserving.describe_capacity_reservations,
     "cancel_capacity_reservation": reserving.cancel_capacity_reservation,
     "describe_instance_topology": topology.describe_instance_topology,
+    "register_image": images.register_image,
     "create_launch_template": templates.create_launch_template,
     "create_launch_template_version": templates.create_launch_template_version,
     "delete_launch_template": templates.delete_launch_template,

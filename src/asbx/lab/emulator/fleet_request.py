@@ -217,7 +217,7 @@ def _spec(market: Lifecycle, target: int, offers: tuple[Offer, ...], options: Ma
         offers=offers,
         strategy=Strategy(strategy),
         single_type=single_type,
-        single_zone=single_zone or any(offer.cluster for offer in offers),
+        single_zone=single_zone,
         # A fleet into a Capacity Block gets as much as there is (the tutorial named above): no minimum holds there.
         minimum=0 if market is BLOCK else minimum,
         max_total_price=_max_price(options.get("MaxTotalPrice")),
