@@ -6,6 +6,7 @@ import pytest
 from tests.fakes.cloud import cloud_error
 from tests.fakes.site import Site, config
 
+from asbx.errors import ExitCode
 from asbx.flow.making import tidy
 from asbx.flow.reconcile import Sweep
 from asbx.model.market import Verdict
@@ -42,3 +43,15 @@ def test_what_a_refused_call_launched_all_the_same_is_in_the_books() -> None:
     rows = {row.instance_id: row for row in site.ledger.instances()}
     assert set(rows) == {one.instance_id for one in site.cloud.all()}
     assert {row.instance_id for row in rows.values() if row.ended_at is None} == set(site.bound().values())
+
+
+def test_nodes_that_could_not_be_looked_at_are_reported(site: Site) -> None:
+    """Asked for again while EC2 may not be asked: the nodes keep their instances, and nobody hears that all is well."""
+    job = (1, "aws-cpu-[000-001]")
+    site.resume("aws-cpu-[000-001]", job)
+    site.cloud.fail_next("describe", cloud_error("UnauthorizedOperation", Verdict.PERMISSION))
+    outcome = site.resume("aws-cpu-[000-001]", job, request_id="r-2")
+    assert set(outcome.failed) == {"aws-cpu-000", "aws-cpu-001"}
+    assert outcome.exit_code == ExitCode.AWS_ACCESS
+    assert len(site.bound()) == len(site.cloud.alive()) == 2
+    assert "DOWN" not in {site.scheduler.node(node).state for node in site.bound()}
