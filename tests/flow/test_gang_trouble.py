@@ -80,3 +80,17 @@ def test_a_node_slurm_refuses_after_a_crash_is_not_reported_as_served(site: Site
     site.scheduler.fail_next("bind", SlurmError("slurm-refused", "no such node", "Invalid node name"), times=2)
     outcome = site.resume("aws-cpu-[000-001]", job, request_id="r-2")
     assert (outcome.bound, list(outcome.failed)) == (["aws-cpu-001"], ["aws-cpu-000"])
+
+
+def test_what_a_dead_run_launched_is_in_the_books_before_it_is_given_back(site: Site) -> None:
+    """A crash after the launch, and Slurm forgets the node: the instance ends, and its cost is known."""
+    site.ledger.fail_next("answer_attempt", LedgerError("ledger-busy", "as in a crash", "", ""))
+    with pytest.raises(LedgerError):
+        site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    (request,) = site.ledger.open_requests()
+    site.scheduler._table.pop("aws-cpu-001")
+    Resume(site.doors, request).run()
+    rows = {row.instance_id: row.ended_at for row in site.ledger.instances()}
+    assert set(rows) == {one.instance_id for one in site.cloud.all()}
+    assert None not in rows.values()
+    assert site.cloud.alive() == ()
