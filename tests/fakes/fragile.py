@@ -67,7 +67,7 @@ def error_for(door: str, which: int) -> AsbxError | None:
 def _kept_promises() -> Iterator[None]:
     try:
         yield
-    except AssertionError as error:
+    except Exception as error:
         raise BrokenPromiseError(str(error)) from error
 
 

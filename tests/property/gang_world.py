@@ -12,6 +12,7 @@ from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import Site, group
 
 from asbx.config.schema import Config
+from asbx.model.catalogue import ReservationFacts
 from asbx.model.hostlist import expand
 from asbx.model.market import Market, Verdict
 
@@ -31,7 +32,8 @@ class Job:
     """A job to come. cpu, gpu: its nodes of either group that must be launched. up: nodes that are up, if there are.
 
     shared: it has the last node of the job before as well. hetjob: it is a component of the job before.
-    asked: as constraint of the resume file.
+    asked: as constraint of the resume file. extra: instances it asks for beyond its nodes. again: it is the job
+    that has waited longest since it was requeued, where one does.
     """
 
     cpu: int
@@ -40,12 +42,17 @@ class Job:
     shared: bool = False
     hetjob: bool = False
     asked: str = ""
+    extra: int = 0
+    again: bool = False
     priority: int | None = None
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What a site has: fields of its node groups, and of the fake EC2. room: of pools that `rooms` does not name."""
+    """What a site has: fields of its node groups, and of the fake EC2. room: of pools that `rooms` does not name.
+
+    reserved: capacity reservations in zone a: type, places, whether it is a block. largest_call: instances of one call.
+    """
 
     fields: dict[str, Any]
     mpi: dict[str, Any]
@@ -57,11 +64,19 @@ class Setup:
     not_offered: frozenset[tuple[str, str]]
     delays: tuple[int, int, int]
     group_limit: int = 500
+    reserved: tuple[tuple[str, int, bool], ...] = ()
+    largest_call: int = 1000
 
     def config(self) -> Config:
         """Return the site's configuration."""
         overrides = [{"instance_type": kind} for kind in self.kinds]
-        common = self.fields | {"launch_template_overrides": overrides, "subnet_ids": list(SUBNETS)}
+        names = [f"cr-{number}" for number in range(len(self.reserved))]
+        common = self.fields | {
+            "capacity_reservations": names,
+            "most_extra_nodes": 2,
+            "launch_template_overrides": overrides,
+            "subnet_ids": list(SUBNETS),
+        }
         groups = [group("cpu", 60, **common), group("gpu", 12, **common)]
         return Config.model_validate(
             {
@@ -84,6 +99,11 @@ class Setup:
         cloud.refusing |= self.refusing
         cloud.not_offered = self.not_offered
         cloud.group_limit = self.group_limit
+        for number, (kind, places, is_block) in enumerate(self.reserved):
+            name = f"cr-{number}"
+            facts = ReservationFacts(name, kind, "us-east-2a", places, places, is_active=True, is_block=is_block)
+            site.catalogue.reservation_facts[name] = facts
+            cloud.reserved[name] = places
         show, address, boot = (timedelta(seconds=seconds) for seconds in self.delays)
         cloud.show_after, cloud.address_after, cloud.boot_after = show, show + address, show + address + boot
         return site
@@ -94,6 +114,7 @@ _POOLS = st.tuples(
     st.sampled_from([f"us-east-2{subnet[-1]}" for subnet in SUBNETS]),
     st.sampled_from([Market.ON_DEMAND, Market.SPOT]),
 )
+_RESERVED = st.tuples(st.sampled_from(KINDS), st.sampled_from([2, 8, 40]), st.booleans())
 
 
 @st.composite
@@ -124,6 +145,8 @@ def setups(draw: st.DrawFn) -> Setup:
         draw(st.frozensets(_POOLS.map(lambda pool: pool[:2]), max_size=2)),
         (draw(st.sampled_from(_AFTER)), draw(st.sampled_from(_AFTER)), draw(st.sampled_from((0, 20, 90)))),
         draw(st.sampled_from([500, 500, 500, 1, 0])),
+        tuple(draw(st.lists(_RESERVED, max_size=2)) if draw(st.integers(0, 3)) == 3 else ()),
+        draw(st.sampled_from([1000, 1000, 1000, 7])),
     )
 
 
@@ -141,6 +164,8 @@ JOBS = st.builds(
     shared=st.sampled_from((False, False, False, True)),
     hetjob=st.sampled_from((False, False, False, True)),
     asked=st.sampled_from(HINTS),
+    extra=st.sampled_from((0, 0, 0, 2)),
+    again=st.booleans(),
     priority=st.none() | st.integers(0, 3),
 )
 HAPPENINGS = st.builds(

@@ -32,17 +32,19 @@ _TURNS = 30  # a request that is open after so many tries, with nothing going wr
 class Gangs(RuleBasedStateMachine):
     """A site, its jobs, and one program of ours after the other."""
 
-    @initialize(setup=setups(), flows=st.sampled_from([AtOnce, Later]))
-    def begin(self, setup: Setup, flows: type[Later]) -> None:
+    @initialize(setup=setups(), flows=st.sampled_from([AtOnce, Later]), jobs=st.lists(JOBS, max_size=4))
+    def begin(self, setup: Setup, flows: type[Later], jobs: list[Job]) -> None:
         """Open a site in which somebody else's instance runs, with our tags but not of our ledger."""
         self.patch = pytest.MonkeyPatch()
         without_threads(self.patch, flows)
+        self.patch.setattr("asbx.flow.gangs.FLEET_MAX_NODES", setup.largest_call)
         self.site = setup.site()
         self.watch = Watch(self.site, self.happen)
         self.strangers = self._stranger()
         self.number = 0
         self.broken = False
         self.start()
+        self.ask_calmly(jobs)
 
     def _stranger(self) -> set[str]:
         """Run an instance another controller of the same name has launched."""
@@ -78,13 +80,24 @@ class Gangs(RuleBasedStateMachine):
     def ask(self, jobs: list[Job], named: bool, script: list[Happening], faults: list[Fault], now: bool) -> None:
         """Slurm starts jobs on nodes that are off, and some that are up."""
         with self.step():
-            asks = self._place(jobs)
-            nodes = tuple(sorted({node for ask in asks for node in ask.nodes_resume}))
-            if nodes:
-                self.site.scheduler.power_up(nodes)
-                self._request(RequestKind.RESUME, nodes, asks if named else ())
+            self._ask(jobs, named=named)
             if now:
                 self._work(script, faults)
+
+    @rule(jobs=st.lists(JOBS, min_size=1, max_size=3))
+    def ask_calmly(self, jobs: list[Job]) -> None:
+        """Slurm starts jobs, nothing goes wrong, and what has come up reports."""
+        with self.step():
+            self._ask(jobs)
+            self._work([])
+            self._register(len(CPU) + len(GPU))
+
+    def _ask(self, jobs: Sequence[Job], *, named: bool = True) -> None:
+        asks = self._place(jobs)
+        nodes = tuple(sorted({node for ask in asks for node in ask.nodes_resume}))
+        if nodes:
+            self.site.scheduler.power_up(nodes)
+            self._request(RequestKind.RESUME, nodes, asks if named else ())
 
     def _place(self, jobs: Sequence[Job]) -> list[JobAsk]:
         views = {view.name: view for view in self.site.scheduler.nodes()}
@@ -102,16 +115,19 @@ class Gangs(RuleBasedStateMachine):
                 continue
             mine, up = up[: job.up], up[job.up :]
             self.number += 1
+            waiting = [one for one, fact in self.site.scheduler.job_table.items() if fact.state == "PENDING"]
+            number = waiting[0] if job.again and waiting else self.number
             leader = asks[-1].job_id if job.hetjob and asks else 0
-            facts = JobFacts(self.number, "ada", "physics", priority=job.priority, leader=leader)
+            facts = JobFacts(number, "ada", "physics", priority=job.priority, leader=leader)
             if leader and not self.site.scheduler.job_table[leader].leader:
                 first = replace(self.site.scheduler.job_table[leader], leader=leader)
                 self.site.scheduler.job_table[leader] = first
             elif leader:
                 facts = replace(facts, leader=self.site.scheduler.job_table[leader].leader)
-            ask = JobAsk(self.number, (*mine, *fresh), tuple(fresh), features=job.asked, priority=job.priority)
+            extra = f"asbx:extra-nodes={job.extra}" if job.extra else None
+            ask = JobAsk(number, (*mine, *fresh), tuple(fresh), None, job.asked, extra, priority=job.priority)
             self.site.scheduler.add_job(facts, ask.nodes_alloc)
-            self.watch.jobs[self.number] = ask
+            self.watch.jobs[number] = ask
             asks.append(ask)
         return asks
 
@@ -200,12 +216,14 @@ class Gangs(RuleBasedStateMachine):
             self.start()
             self._work(script)
 
-    @rule(script=SCRIPTS)
-    def look(self, script: list[Happening]) -> None:
-        """Let the sweep make a pass."""
+    @rule(script=SCRIPTS, passes=st.integers(1, 4))
+    def look(self, script: list[Happening], passes: int) -> None:
+        """Let the sweep make passes, a minute apart."""
         with self.step():
             self.life.play(script)
-            self._reconcile()
+            for _ in range(passes):
+                self._reconcile()
+                self.site.clock.advance(seconds=65)
             self.life.play([])
 
     def _work(self, script: Sequence[Happening], faults: Sequence[Fault] = ()) -> None:
@@ -309,8 +327,9 @@ class Gangs(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from((1, 5, 30, 61, 125, 310, 700, 3600, 90_000)))
     def pass_time(self, seconds: int) -> None:
-        """Time passes."""
+        """Let time pass, in which nodes boot."""
         self.site.clock.advance(seconds=seconds)
+        self._register(len(CPU) + len(GPU) if seconds > 60 else 0)
 
     # -- the end
 
