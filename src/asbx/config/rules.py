@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from asbx.config.gang_rules import gang_problems, gang_warnings, reservation_warnings
+from asbx.config.gang_rules import gang_problems, gang_warnings, site_warnings, topology_problems
 from asbx.config.problem import Key, Problem
 from asbx.config.schema import Config, LaunchTemplateOverride, NodeGroup, Partition
 
@@ -60,9 +60,9 @@ class Findings:
 
 def check(config: Config) -> Findings:
     """Check every rule; nothing is raised."""
-    problems: list[Problem] = [*_aws_problems(config), *_name_problems(config)]
+    problems: list[Problem] = [*_aws_problems(config), *_name_problems(config), *topology_problems(config)]
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
-    warnings += reservation_warnings(config)
+    warnings += site_warnings(config)
     for p, partition in enumerate(config.slurm.partitions):
         problems += _slurm_lines(
             partition.partition_options, ("slurm", "partitions", p, "partition_options"), _PARTITION_KEYS
