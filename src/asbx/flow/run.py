@@ -239,6 +239,8 @@ class Climber:
                     template = ensure_template(self._doors, rung.template, change, base)
                     made[pool.instance_type] = replace(pool, template=template)
             except CloudError as error:
+                if self._later(run, error):
+                    return ()
                 why = f"no launch template could be made for {pool.instance_type}: {error.code}: {error.why}"
                 run.shut[stand_of(rung, pool)] = Shut(error.code, why, error.verdict)
                 self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
@@ -260,6 +262,8 @@ class Climber:
         try:
             ensure_group(self._doors, name, rung.placement, gang.gang_id)
         except CloudError as error:
+            if self._later(run, error):
+                return None
             why = f"no placement group could be made: {error.code}: {error.why}"
             self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
             for pool in rung.pools:
@@ -267,6 +271,17 @@ class Climber:
             return None
         run.groups.add(name)
         return name
+
+    def _later(self, run: GangRun, error: CloudError) -> bool:
+        """Whether to try a step before the launch again after a pause: throttled or troubled, not refused."""
+        run.silent += 1
+        until = self._doors.clock.now() + pause(run.silent)
+        passing = error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
+        if not passing or run.silent > RETRY_MOST or until >= run.deadline:
+            return False
+        self._say(run, EventKind.LAUNCH_REFUSED, f"{error.code}: {error.why or error.what}; again", "warning")
+        run.until = until
+        return True
 
     # -- the call and its answer
 
