@@ -165,6 +165,44 @@ def test_nodes_join_those_of_their_job_that_are_up(site: Site) -> None:
     assert {i.zone for i in site.cloud.alive()} == {"us-east-2b"}
 
 
+def test_nodes_join_the_placement_group_of_their_job(site: Site) -> None:
+    """The two new nodes are in the group of the two that run; a job that began outside of groups stays outside."""
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    site.resume("aws-cpu-004", (3, "aws-cpu-004"), request_id="r-2")
+    site.resume("aws-cpu-[002-003]", (2, "aws-cpu-[000-003]", "aws-cpu-[002-003]"), request_id="r-3")
+    site.resume("aws-cpu-005", (4, "aws-cpu-[004-005]", "aws-cpu-005"), request_id="r-4")
+    group_of = {i.instance_id: i.placement_group for i in site.cloud.alive()}
+    groups = {node: group_of[instance] for node, instance in site.bound().items()}
+    assert len({groups[f"aws-cpu-00{n}"] for n in range(4)}) == 1
+    assert groups["aws-cpu-000"]
+    assert (groups["aws-cpu-004"], groups["aws-cpu-005"]) == ("", "")
+
+
+def test_single_nodes_that_ask_for_different_things_are_launched_apart() -> None:
+    """One job's market is not another's: the same user's jobs share a launch only where they ask for the same."""
+    site = site_of(purchasing_option="mixed")
+    site.scheduler.add_job(JobFacts(1, "ada", "physics", comment="asbx:market=on-demand"))
+    site.scheduler.add_job(JobFacts(2, "ada", "physics"))
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-000"), (2, "aws-cpu-001"))
+    market = {i.instance_id: i.market for i in site.cloud.alive()}
+    bound = site.bound()
+    assert market[bound["aws-cpu-000"]] is Market.ON_DEMAND
+    assert market[bound["aws-cpu-001"]] is Market.SPOT
+
+
+def test_one_gang_probes_for_all(site: Site) -> None:
+    """After the cool-down a single gang tries the pool; the others of the call wait for its answer and then follow."""
+    room(site, {})
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    site.clock.advance(minutes=3)
+    room(site, {("c7i.large", "us-east-2a"): 40})
+    calls = site.cloud.calls["CreateFleet"]
+    nodes, jobs = gangs([2] * 20, first=100)
+    outcome = site.resume(nodes, *jobs, request_id="r-2")
+    assert len(outcome.bound) == 40
+    assert site.cloud.calls["CreateFleet"] - calls <= 21
+
+
 # -- the order between jobs, and what one teaches the others
 
 

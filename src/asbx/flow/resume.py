@@ -161,7 +161,7 @@ class Resume:
         """
         if not self._runs:
             return
-        memory = Memory(self._doors, self._request.request_id, planner.types)
+        memory = Memory(self._doors, planner.types)
         climber = Climber(self._doors, memory)
         rounds = Rounds(climber, memory, self._runs)
         server = Server(self._doors, self._request, self._jobs_of)
@@ -193,7 +193,9 @@ class Resume:
         self._kept.extend(served.pairs)
         self._outcome.bound.extend(node for node, _ in served.pairs)
         jobs = {job for node, _ in served.pairs for job in self._jobs_of.get(node, ())}
-        self._doors.ledger.clear_setbacks(sorted(jobs))
+        forgotten = self._doors.ledger.setbacks(jobs) if jobs else {}
+        if forgotten:
+            self._doors.ledger.clear_setbacks(sorted(forgotten))
         self._tell(losses)
         if self._request.by_hand:
             self._power_up([node for node, _ in served.pairs])
