@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
-from asbx.config.limits import BLOCK_DRAIN
 from asbx.config.schema import NodeGroup
 from asbx.decide import place
 from asbx.decide.narrow import not_followed, pools_of
@@ -331,7 +330,7 @@ class _Chooser:
         what = f"reservation {wanted}"
         if facts is None:
             return Dropped(what, "EC2 does not tell of it", "reservation-unknown", Verdict.NOT_FOUND, is_hopeless=False)
-        outside = _outside(facts, self._now)
+        outside = _outside(facts, self._now, self._known.block_early)
         if outside:
             return Dropped(what, outside, "reservation-closed", Verdict.CAPACITY, is_hopeless=False)
         if facts.available < self._least:
@@ -340,11 +339,11 @@ class _Chooser:
         return None
 
 
-def _outside(facts: ReservationFacts, now: datetime | None) -> str:
+def _outside(facts: ReservationFacts, now: datetime | None, early: timedelta) -> str:
     """Return why nothing may be launched into a reservation now, "" if it may."""
     if facts.starts is not None and now is not None and now < facts.starts:
         return f"it begins at {facts.starts:%Y-%m-%d %H:%M} UTC"
-    if facts.is_block and facts.ends is not None and now is not None and now >= facts.ends - BLOCK_DRAIN:
+    if facts.is_block and facts.ends is not None and now is not None and now >= facts.ends - early:
         return f"it ends at {facts.ends:%Y-%m-%d %H:%M} UTC, and its nodes are drained before"
     return "" if facts.is_active else "it is not active"
 
