@@ -292,7 +292,7 @@ def into(ec2: Any, ground: Ground, reservation: str) -> Ground:
 
 
 def test_a_block_serves_within_its_window_what_it_holds(emulator: Emulator, ec2: Any, ground: Ground) -> None:
-    """Too early and beyond its places: insufficient capacity; instances say what they are."""
+    """Too early and beyond its places: insufficient capacity; a part is given, whatever the minimum."""
     early = block(emulator, 2, 3600, 7200)
     assert shown(ec2, early)["State"] == "scheduled"
     answer = ec2.create_fleet(**fleet(into(ec2, ground, early), 1, "c5.large a", market="capacity-block"))
@@ -300,7 +300,9 @@ def test_a_block_serves_within_its_window_what_it_holds(emulator: Emulator, ec2:
     now = block(emulator, 2, 0, 7200)
     facts = shown(ec2, now)
     assert (facts["ReservationType"], facts["State"], facts["EndDateType"]) == ("capacity-block", "active", "limited")
-    answer = ec2.create_fleet(**fleet(into(ec2, ground, now), 3, "c5.large a", market="capacity-block"))
+    minimum = {"MinTargetCapacity": 3, "SingleAvailabilityZone": True}
+    asked = fleet(into(ec2, ground, now), 3, "c5.large a", market="capacity-block", OnDemandOptions=minimum)
+    answer = ec2.create_fleet(**asked)
     (item,) = answer["Instances"]
     assert (item["Lifecycle"], len(item["InstanceIds"])) == ("capacity-block", 2)
     assert codes(answer) == ["InsufficientInstanceCapacity"]

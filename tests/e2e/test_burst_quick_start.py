@@ -46,15 +46,17 @@ def test_dry_run_with_the_small_configuration(lab: Cluster) -> None:
 
 
 def test_resume_with_an_execution_plan(lab: Cluster) -> None:
-    """Sixteen nodes come up, and what the plan asks beyond the lab's group is told as a note."""
+    """Sixteen nodes come up as the plan has it: one type with EFA, one placement group; what is not done is told."""
     said = _typed(lab, "aws-slurm-burst-resume aws-hpc-[001-016] --execution-plan=plan.json")
     assert said.status == 0, said
 
     rows = until("launched", lambda: lab.of_nodes(expand("aws-hpc-[001-016]")), 30, lambda rows: len(rows) == 16)
     assert sorted(lab.bound()) == sorted(row["node"] for row in rows)
     assert len(lab.instances()) == 16
+    assert len({(row["type"], row["subnet"], row["placement_group"]) for row in rows}) == 1
+    assert rows[0]["type"] in ("c6in.32xlarge", "c6i.32xlarge")
     notes = [event["text"] for event in lab.events() if event["kind"] == "plan-note"]
-    assert any("c6in.32xlarge" in note and "not allowed for this group" in note for note in notes), notes
+    assert any("cost limits" in note and "not acted on" in note for note in notes), notes
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

@@ -15,11 +15,12 @@ from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.config.schema import Config
 from asbx.errors import ExitCode
 from asbx.flow.making import tidy
+from asbx.flow.reconcile import Sweep
 from asbx.model.catalogue import ReservationFacts
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand, fold
 from asbx.model.job import JobFacts
-from asbx.model.market import Market, Verdict
+from asbx.model.market import InstanceState, Market, Verdict
 from asbx.model.record import ResourceKind
 
 KINDS = ("c7i.large", "m7i.large")
@@ -163,6 +164,44 @@ def test_nodes_join_those_of_their_job_that_are_up(site: Site) -> None:
     site.clock.advance(hours=3)
     assert len(site.resume("aws-cpu-[002-003]", job, request_id="r-3").bound) == 2
     assert {i.zone for i in site.cloud.alive()} == {"us-east-2b"}
+
+
+def test_nodes_join_the_placement_group_of_their_job(site: Site) -> None:
+    """The two new nodes are in the group of the two that run; a job that began outside of groups stays outside."""
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    site.resume("aws-cpu-004", (3, "aws-cpu-004"), request_id="r-2")
+    site.resume("aws-cpu-[002-003]", (2, "aws-cpu-[000-003]", "aws-cpu-[002-003]"), request_id="r-3")
+    site.resume("aws-cpu-005", (4, "aws-cpu-[004-005]", "aws-cpu-005"), request_id="r-4")
+    group_of = {i.instance_id: i.placement_group for i in site.cloud.alive()}
+    groups = {node: group_of[instance] for node, instance in site.bound().items()}
+    assert len({groups[f"aws-cpu-00{n}"] for n in range(4)}) == 1
+    assert groups["aws-cpu-000"]
+    assert (groups["aws-cpu-004"], groups["aws-cpu-005"]) == ("", "")
+
+
+def test_single_nodes_that_ask_for_different_things_are_launched_apart() -> None:
+    """One job's market is not another's: the same user's jobs share a launch only where they ask for the same."""
+    site = site_of(purchasing_option="mixed")
+    site.scheduler.add_job(JobFacts(1, "ada", "physics", comment="asbx:market=on-demand"))
+    site.scheduler.add_job(JobFacts(2, "ada", "physics"))
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-000"), (2, "aws-cpu-001"))
+    market = {i.instance_id: i.market for i in site.cloud.alive()}
+    bound = site.bound()
+    assert market[bound["aws-cpu-000"]] is Market.ON_DEMAND
+    assert market[bound["aws-cpu-001"]] is Market.SPOT
+
+
+def test_one_gang_probes_for_all(site: Site) -> None:
+    """After the cool-down a single gang tries the pool; the others of the call wait for its answer and then follow."""
+    room(site, {})
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    site.clock.advance(minutes=3)
+    room(site, {("c7i.large", "us-east-2a"): 40})
+    calls = site.cloud.calls["CreateFleet"]
+    nodes, jobs = gangs([2] * 20, first=100)
+    outcome = site.resume(nodes, *jobs, request_id="r-2")
+    assert len(outcome.bound) == 40
+    assert site.cloud.calls["CreateFleet"] - calls <= 21
 
 
 # -- the order between jobs, and what one teaches the others
@@ -577,3 +616,61 @@ def test_the_ladder_ends_in_time(site: Site) -> None:
 def site() -> Site:
     """Return a fresh site."""
     return Site()
+
+
+def test_a_slow_gang_holds_up_no_other(site: Site) -> None:
+    """One gang's instances take minutes to run: the other is served long before."""
+    site.cloud.capacity["c7i.large", "us-east-2a", Market.ON_DEMAND] = 2
+    describe = site.cloud.describe
+    began = site.clock.now()
+
+    def slow(ids: Sequence[str]) -> Any:
+        rows = describe(ids)
+        late = site.clock.now() - began < timedelta(minutes=4)
+        return tuple(replace(i, state=InstanceState.PENDING) if late and i.tags["asbx:job"] == "1" else i for i in rows)
+
+    site.cloud.describe = slow  # type: ignore[method-assign, assignment]
+    outcome = site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-001]"), (2, "aws-cpu-[002-003]"))
+    assert len(outcome.bound) == 4
+    at = {binding.node: binding.bound_at for binding in site.ledger.live_bindings()}
+    assert at["aws-cpu-002"] - began < timedelta(minutes=1)
+    assert at["aws-cpu-000"] - began >= timedelta(minutes=4)
+
+
+def test_a_dead_instance_costs_its_own_gang_only(site: Site) -> None:
+    """Two gangs come up together, an instance of one dies: the other is served."""
+    launch = site.cloud.launch
+
+    def dying(order: Any) -> Any:
+        answer = launch(order)
+        if dict(order.tags)["asbx:job"] == "1":
+            site.cloud.kill(answer.launched[0].instance_id)
+        return answer
+
+    site.cloud.launch = dying  # type: ignore[method-assign]
+    outcome = site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-001]"), (2, "aws-cpu-[002-003]"))
+    assert outcome.bound == list(expand("aws-cpu-[002-003]"))
+    assert len(site.cloud.alive()) == 2
+
+
+def test_a_throttled_group_is_made_a_little_later(site: Site) -> None:
+    """Throttling of CreatePlacementGroup is waited out, as that of a launch is."""
+    site.cloud.fail_next("make_group", cloud_error("RequestLimitExceeded", Verdict.THROTTLED), times=2)
+    outcome = site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    assert len(outcome.bound) == 4
+
+
+def test_a_spot_reclaim_is_remembered(site: Site) -> None:
+    """An instance EC2 took back makes its pool short, as a refused launch does."""
+    site = site_of(purchasing_option="spot")
+    site.resume("aws-cpu-000", (1, "aws-cpu-000"))
+    (instance,) = site.cloud.alive()
+    site.ledger.finish_request("r-1", failed=False, note="", at=site.clock.now())
+    site.cloud.kill(instance.instance_id, "Server.SpotInstanceTermination")
+    sweep = Sweep(site.doors)
+    sweep.run()
+    site.clock.advance(minutes=5)
+    sweep.run()
+    (row,) = site.ledger.shortages()
+    assert row.key == f"capacity/spot/{instance.instance_type}/{instance.zone}"
+    assert row.code == "spot-reclaim"

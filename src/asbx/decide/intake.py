@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from asbx.config.schema import Config
+from asbx.decide.hints import JobHints, hints
 from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import unique_sorted
 from asbx.model.job import JobAsk, JobFacts, Request
@@ -67,7 +68,8 @@ def intake(
     return Intake(tuple(gangs), tuple(sorted(refused.items())), jobs_of)
 
 
-Loose = dict[tuple[GroupName, str, str], list[str]]
+# Loose nodes by node group, user, account and what their jobs ask for: all of these are the same for a whole launch.
+Loose = dict[tuple[GroupName, str, str, JobHints], list[str]]
 
 
 class _Sorter:
@@ -117,8 +119,9 @@ class _Sorter:
         fact, rank = self._fact(job), _priority([job], self._facts)
         first = self._gang_priority is None and rank > self._best_gang()
         kept = self._before if first else self._after
+        asked = hints(job.features or fact.features, job.extra or fact.extra, fact.comment)
         for node in mine:
-            kept.setdefault((_group(node), fact.user, fact.account), []).append(node)
+            kept.setdefault((_group(node), fact.user, fact.account, asked), []).append(node)
 
     def _best_gang(self) -> int:
         """Return the priority of the first gang of the request, or less than any where there is none."""
@@ -136,7 +139,7 @@ class _Sorter:
             self._whole.append(Gang(gang_id, (), _parts(nodes), whole=True, size=len(nodes)))
             self._free = set()
         for node in sorted(self._free):
-            self._after.setdefault((_group(node), "", ""), []).append(node)
+            self._after.setdefault((_group(node), "", "", JobHints()), []).append(node)
         before = list(_loose(self._request, self._before, self.jobs_of, 0))
         after = list(_loose(self._request, self._after, self.jobs_of, len(before)))
         return [*before, *self._whole, *after]
@@ -159,7 +162,7 @@ def _in_order(jobs: Sequence[JobAsk], facts: Mapping[int, JobFacts]) -> list[lis
 
 
 def _loose(request: Request, loose: Loose, jobs_of: Mapping[str, list[int]], first: int) -> Iterable[Gang]:
-    for number, ((group, user, account), nodes) in enumerate(loose.items(), first):
+    for number, ((group, user, account, _), nodes) in enumerate(loose.items(), first):
         jobs = sorted({job for node in nodes for job in jobs_of.get(node, ())})
         part = Part(group, unique_sorted(nodes))
         gang_id = f"{LOOSE}{request.request_id}-{number}"

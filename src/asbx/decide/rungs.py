@@ -194,7 +194,8 @@ class _Chooser:
                 single_type=self._want.one_type,
                 placement=self._want.placement if placed else "",
                 group_name=self._want.group_name if placed else "",
-                open_reservations=self._group.open_reservations and market is Market.ON_DEMAND,
+                # A reservation made outside a group leaves launches into one short (aws-parallelcluster #4215).
+                open_reservations=self._group.open_reservations and market is Market.ON_DEMAND and not placed,
                 changes=self._changes(members, efa=efa),
             )
             for number, members in enumerate(sets)

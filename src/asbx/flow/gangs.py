@@ -12,14 +12,14 @@ from asbx.decide.ladder import Aim, Leg
 from asbx.decide.tags import launch_tags
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
-from asbx.flow.plan import PartPlan, Planner
+from asbx.flow.plan import Others, PartPlan, Planner
 from asbx.flow.run import GangRun, Slice
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import fold
 from asbx.model.job import Request
 from asbx.model.names import GroupName
-from asbx.model.record import Intent
+from asbx.model.record import InstanceRow, Intent
 
 
 def prepare(
@@ -38,12 +38,12 @@ def prepare(
     kept = [old for old in before if old.gang_id.startswith(LOOSE) and served.isdisjoint(old.nodes)]
     done = served | {node for old in kept for node in old.nodes}
     runs = [_resumed(doors, request, old, planner) for old in kept]
-    subnets = _Subnets(doors)
+    places = _Places(doors)
     for gang in gangs:
         parts = [Part(part.group, tuple(n for n in part.nodes if n not in done)) for part in gang.parts]
         parts = [part for part in parts if part.nodes]
         if parts:
-            others = subnets.of([*gang.others, *(set(gang.nodes) & served)]) if gang.whole else ""
+            others = places.of([*gang.others, *sorted(set(gang.nodes) & served)]) if gang.whole else None
             runs.append(_run(doors, request, gang, [planner.part(gang, part, others) for part in parts], before))
     return runs
 
@@ -55,23 +55,32 @@ def _resumed(doors: Doors, request: Request, old: Intent, planner: Planner) -> G
     return _run(doors, request, gang, [planner.part(gang, part)], [old])
 
 
-class _Subnets:
+class _Places:
     """Where the nodes of a job are that are up already."""
 
     def __init__(self, doors: Doors) -> None:
         self._doors = doors
-        self._subnet_of: dict[str, str] | None = None
+        self._row_of: dict[str, InstanceRow] | None = None
 
-    def of(self, nodes: Sequence[str]) -> str:
-        """Return the one subnet that all of these are in; "" for none, or for several: then no gang is together."""
+    def of(self, nodes: Sequence[str]) -> Others | None:
+        """Return the one place that all of these are in; None for none, or for several: then no gang is together."""
         if not nodes:
-            return ""
-        if self._subnet_of is None:
-            rows = {row.instance_id: row.subnet_id for row in self._doors.ledger.instances(live_only=True)}
+            return None
+        if self._row_of is None:
+            rows = {row.instance_id: row for row in self._doors.ledger.instances(live_only=True)}
             bound = self._doors.ledger.live_bindings()
-            self._subnet_of = {b.node: rows[b.instance_id] for b in bound if b.instance_id in rows}
-        found = {self._subnet_of[node] for node in nodes if node in self._subnet_of}
-        return found.pop() if len(found) == 1 else ""
+            self._row_of = {b.node: rows[b.instance_id] for b in bound if b.instance_id in rows}
+        rows_there = [self._row_of[node] for node in nodes if node in self._row_of]
+        subnets = {row.subnet_id for row in rows_there}
+        groups = {group for intent in {row.intent_id for row in rows_there} for group in self._groups(intent)}
+        if len(subnets) != 1:
+            return None
+        return Others(subnets.pop(), groups.pop() if len(groups) == 1 else "")
+
+    def _groups(self, intent_id: str) -> set[str]:
+        """Return the placement groups an intent's instances were launched into."""
+        kept = [a for a in self._doors.ledger.attempts(intent_id) if a.answer is not None and a.answer.launched]
+        return {kept[-1].order.placement_group} if kept else {""}
 
 
 def _run(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan], before: Sequence[Intent]) -> GangRun:

@@ -31,25 +31,20 @@ from asbx.model.record import Shortage
 class Memory:
     """What one request sees of the shortages all processes share through the ledger. May be shared between threads.
 
-    facts: by type; a quota is counted in vCPUs.
+    facts: by type; a quota is counted in vCPUs. me, in every method: who asks, one name for each gang of each request.
     """
 
-    def __init__(self, doors: Doors, me: str, facts: Mapping[str, TypeFacts]) -> None:
-        self._doors, self._me, self._facts = doors, me, facts
+    def __init__(self, doors: Doors, facts: Mapping[str, TypeFacts]) -> None:
+        self._doors, self._facts = doors, facts
         self._known: dict[str, Shortage] = {}
 
     def refresh(self) -> None:
         """Read what others have learned. Raises LedgerError."""
         self._known = {row.key: row for row in self._doors.ledger.shortages()}
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing is short, as far as was read."""
-        return not self._known
-
     # -- before a call
 
-    def shut(self, aim: Aim) -> dict[Stand, Shut]:
+    def shut(self, me: str, aim: Aim) -> dict[Stand, Shut]:
         """Return the pools of a gang that are not to be asked now."""
         if not self._known:
             return {}
@@ -57,7 +52,7 @@ class Memory:
         for leg in aim.legs:
             for rung in leg.rungs:
                 for pool in rung.pools:
-                    state = self._state(aim, leg, rung, pool)
+                    state = self._state(me, aim, leg, rung, pool)
                     if isinstance(state, Closed):
                         found[stand_of(rung, pool)] = self._shut(rung.keys(pool), state)
         return found
@@ -69,50 +64,52 @@ class Memory:
         probed = all(phase(row, now) is not Phase.CLOSED for row in rows)
         return Shut(code, state.why, is_probed=probed)
 
-    def _state(self, aim: Aim, leg: Leg, rung: Rung, pool: Pool) -> object:
+    def _state(self, me: str, aim: Aim, leg: Leg, rung: Rung, pool: Pool) -> object:
         count = leg.count if aim.whole and aim.together else 1
         keys = rung.keys(pool)
-        return pool_state(self._known, keys, count, self._doors.clock.now(), self._me, vcpus=self._vcpus(pool))
+        return pool_state(self._known, keys, count, self._doors.clock.now(), me, vcpus=self._vcpus(pool))
 
-    def claim(self, aim: Aim, leg: Leg, rung: Rung, pools: Iterable[Pool]) -> tuple[tuple[Pool, ...], frozenset[str]]:
+    def claim(
+        self, me: str, aim: Aim, leg: Leg, rung: Rung, pools: Iterable[Pool]
+    ) -> tuple[tuple[Pool, ...], frozenset[str]]:
         """Take the probes a call needs; return the pools it may ask and the keys it probes. Raises LedgerError."""
         if not self._known:
             return tuple(pools), frozenset()
         kept, taken = [], set[str]()
         for pool in pools:
-            state = self._state(aim, leg, rung, pool)
-            if isinstance(state, Probe) and not self._take(state.keys, taken):
+            state = self._state(me, aim, leg, rung, pool)
+            if isinstance(state, Probe) and not self._take(me, state.keys, taken):
                 continue
             kept.append(pool)
         return tuple(kept), frozenset(taken)
 
-    def _take(self, keys: Iterable[str], taken: set[str]) -> bool:
+    def _take(self, me: str, keys: Iterable[str], taken: set[str]) -> bool:
         now = self._doors.clock.now()
         won: list[str] = []
         for key in keys:
             if key in taken:
                 continue
-            row = self._change(key, lambda old: claim(old, now, self._me))
-            if not holds(row, now, self._me):
-                self.release(won)
+            row = self._change(key, lambda old: claim(old, now, me))
+            if not holds(row, now, me):
+                self.release(me, won)
                 return False
             won.append(key)
         taken.update(won)
         return True
 
-    def release(self, keys: Iterable[str]) -> None:
+    def release(self, me: str, keys: Iterable[str]) -> None:
         """Give back probes that learned nothing."""
         for key in keys:
-            self._change(key, lambda old: release(old, self._me))
+            self._change(key, lambda old: release(old, me))
 
     # -- after a call
 
-    def learn(self, order: FleetOrder, answer: FleetAnswer, probed: frozenset[str] = frozenset()) -> bool:
+    def learn(self, me: str, order: FleetOrder, answer: FleetAnswer, probed: frozenset[str] = frozenset()) -> bool:
         """Remember what an answer says of its pools; return whether one was short. Raises LedgerError."""
         # In this order: a pool that gave some and refused the rest is short.
-        succeeded = self._succeeded(order, answer)
+        succeeded = self._succeeded(me, order, answer)
         refused = self._refused(order, answer.refusals)
-        self.release(probed - refused - succeeded)
+        self.release(me, probed - refused - succeeded)
         return bool(refused)
 
     def _refused(self, order: FleetOrder, refusals: Iterable[Refusal]) -> frozenset[str]:
@@ -137,7 +134,7 @@ class Memory:
                     self._doors.say(Event(EventKind.POOL_SHORT, text, level="warning", data={"key": key}))
         return frozenset(seen)
 
-    def _succeeded(self, order: FleetOrder, answer: FleetAnswer) -> frozenset[str]:
+    def _succeeded(self, me: str, order: FleetOrder, answer: FleetAnswer) -> frozenset[str]:
         if not self._known:
             return frozenset()
         now, seen = self._doors.clock.now(), set[str]()
@@ -149,7 +146,7 @@ class Memory:
                 if key in self._known:
                     seen.add(key)
                     size = amount(key, count, self._vcpus(pool))
-                    self._change(key, lambda old, size=size: after_success(old, size, now, self._me))  # type: ignore[misc]
+                    self._change(key, lambda old, size=size: after_success(old, size, now, me))  # type: ignore[misc]
         return frozenset(seen)
 
     def _change(self, key: str, change: Callable[[Shortage | None], Shortage | None]) -> Shortage | None:

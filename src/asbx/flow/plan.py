@@ -24,6 +24,14 @@ from asbx.model.record import Shortage
 
 
 @dataclass(frozen=True)
+class Others:
+    """Where the nodes of a job are that are up already. group: their placement group, "" for none."""
+
+    subnet: str
+    group: str = ""
+
+
+@dataclass(frozen=True)
 class PartPlan:
     """What is to be launched for the nodes of one node group."""
 
@@ -44,8 +52,8 @@ class Planner:
         self._known: dict[GroupName, Known] = {}
         self._shortages: dict[str, Shortage] | None = None
 
-    def part(self, gang: Gang, part: Part, others: str = "") -> PartPlan:
-        """Plan one part of a gang. others: the subnet its nodes are in that are up already, "" for none.
+    def part(self, gang: Gang, part: Part, others: Others | None = None) -> PartPlan:
+        """Plan one part of a gang. others: where its nodes are that are up already.
 
         Raises PlanError (`plan-refused`) for a plan that asks for more than the site allows.
         """
@@ -53,7 +61,11 @@ class Planner:
         assert group is not None, part.group  # the intake refused nodes without a group
         size = max(gang.size, len(gang.nodes)) if gang.whole else 1
         want = wish(self._doors.config, group, size, self._plan, self._hints(gang))
-        known = replace(self._known_of(part.group, group), subnet=others if want.together else "")
+        known = self._known_of(part.group, group)
+        if others is not None and want.together:
+            known = replace(known, subnet=others.subnet)
+            # A placed gang is in one group: the one its first nodes are in, or none.
+            want = replace(want, placement=want.placement if others.group else "", group_name=others.group)
         known = self._with_scores(known, group, want, len(part.nodes))
         choice = choose(group, want, self._plan, known, len(part.nodes), now=self._doors.clock.now())
         return PartPlan(part, group, want, choice)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from queue import SimpleQueue
 
 from asbx.config.limits import UNSEEN_GRACE
 from asbx.decide import bind as naming
 from asbx.decide.intake import Intake, intake, refusal
 from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
+from asbx.flow.arrivals import Arrival, Arrivals, come_up
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
 from asbx.flow.gangs import give_back_unused, prepare
@@ -22,7 +23,6 @@ from asbx.flow.pricing import set_prices
 from asbx.flow.rounds import Rounds
 from asbx.flow.run import Climber, GangRun
 from asbx.flow.serve import Server
-from asbx.flow.verify import come_up
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
 from asbx.model.plan import ExecutionPlan, parse_plan
@@ -161,30 +161,54 @@ class Resume:
         """
         if not self._runs:
             return
-        memory = Memory(self._doors, self._request.request_id, planner.types)
+        memory = Memory(self._doors, planner.types)
         climber = Climber(self._doors, memory)
         rounds = Rounds(climber, memory, self._runs)
-        server = Server(self._doors, self._request, self._jobs_of)
-        beside: list[Future[None]] = []
-        with ExitStack() as stack:
-            binder = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="bind"))
-            teller = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="tell"))
-            while not rounds.is_over:
-                until = rounds.next_moment(self._doors.clock.now())
-                if until is not None:
-                    self._doors.clock.sleep(until - self._doors.clock.now())
-                done, failed = rounds.play(self._doors.clock.now())
-                if done:
-                    beside.append(binder.submit(self._bind, server, climber, done))
-                if failed:
-                    losses = [self._lost(run.nodes, run.failure) for run in failed if run.failure is not None]
-                    beside.append(teller.submit(self._tell, losses))
+        launched: SimpleQueue[list[GangRun]] = SimpleQueue()
+        with ThreadPoolExecutor(1, "bind") as binder, ThreadPoolExecutor(1, "tell") as teller:
+            beside: list[Future[None]] = [binder.submit(self._bind_all, launched, climber)]
+            try:
+                while not rounds.is_over:
+                    until = rounds.next_moment(self._doors.clock.now())
+                    if until is not None:
+                        self._doors.clock.sleep(until - self._doors.clock.now())
+                    done, failed = rounds.play(self._doors.clock.now())
+                    if done:
+                        launched.put(done)
+                    if failed:
+                        losses = [self._lost(run.nodes, run.failure) for run in failed]
+                        beside.append(teller.submit(self._tell, losses))
+            finally:
+                launched.put([])
             for future in beside:
                 future.result()
 
-    def _bind(self, server: Server, climber: Climber, runs: Sequence[GangRun]) -> None:
+    def _bind_all(self, launched: SimpleQueue[list[GangRun]], climber: Climber) -> None:
+        """Bind gangs as they come up, until an empty list says that there are no more and all have."""
+        arrivals, server = Arrivals(self._doors, self._request), Server(self._doors, self._jobs_of)
+        more = True
+        with ThreadPoolExecutor(1, "write") as writer:
+            writing: list[Future[None]] = []
+            while more or not arrivals.is_empty:
+                while more and (arrivals.is_empty or not launched.empty()):
+                    runs = launched.get()
+                    more = bool(runs)
+                    # Answers are written while EC2 is asked for addresses.
+                    writing += [writer.submit(run.write_answers, self._doors) for run in runs]
+                    arrivals.add(runs)
+                over = arrivals.look()
+                if over:
+                    for future in writing:
+                        future.result()
+                    writing.clear()
+                    self._bind(server, climber, over)
+                elif not arrivals.is_empty:
+                    arrivals.rest()
+
+    def _bind(self, server: Server, climber: Climber, over: Sequence[Arrival]) -> None:
         """Make nodes of the instances of these gangs; fail what did not come up or could not be told."""
-        served = server.serve(runs)
+        runs = [arrival.run for arrival in over if arrival.run is not None]
+        served = server.serve(over)
         losses = [self._give_up(run, failure, nodes) for run, failure, nodes in served.lost]
         for run in runs:
             run.bound = run.failure is None
@@ -193,7 +217,9 @@ class Resume:
         self._kept.extend(served.pairs)
         self._outcome.bound.extend(node for node, _ in served.pairs)
         jobs = {job for node, _ in served.pairs for job in self._jobs_of.get(node, ())}
-        self._doors.ledger.clear_setbacks(sorted(jobs))
+        forgotten = self._doors.ledger.setbacks(jobs) if jobs else {}
+        if forgotten:
+            self._doors.ledger.clear_setbacks(sorted(forgotten))
         self._tell(losses)
         if self._request.by_hand:
             self._power_up([node for node, _ in served.pairs])

@@ -85,6 +85,11 @@ class GangRun:
     groups: set[str] = field(default_factory=set)
 
     @property
+    def name(self) -> str:
+        """Return what names this try of the gang among all programs that share the ledger."""
+        return f"{self.gang.gang_id} of {self.slices[0].intent.request_id}"
+
+    @property
     def whole(self) -> bool:
         """Whether the gang keeps all of its nodes or none."""
         return self.aim.whole
@@ -145,7 +150,7 @@ class Climber:
     def step(self, run: GangRun) -> None:
         """Make at most one call for a gang, and note on it where it stands. Raises LedgerError, StoppingError."""
         run.until, run.was_short = None, False
-        shut = self._memory.shut(run.aim) | run.shut
+        shut = self._memory.shut(run.name, run.aim) | run.shut
         decision = next_step(run.aim, run.attempts, self._doors.clock.now(), run.deadline, shut)
         self._give_back_surplus(run, decision.kept)
         match decision.step:
@@ -196,13 +201,13 @@ class Climber:
 
     def _ask(self, run: GangRun, ask: Ask) -> None:
         leg = run.aim.legs[ask.leg]
-        pools, probed = self._memory.claim(run.aim, leg, ask.rung, ask.pools)
+        pools, probed = self._memory.claim(run.name, run.aim, leg, ask.rung, ask.pools)
         if not pools:
             return  # others are trying these pools: the memory says so now, and the next step looks elsewhere
         pools = self._with_templates(run, ask.rung, pools)
         group = self._group(run, ask.rung) if pools else None
         if not pools or group is None:
-            self._memory.release(probed)
+            self._memory.release(run.name, probed)
             return
         one = run.slices[ask.leg]
         attempt = Attempt(
@@ -234,6 +239,8 @@ class Climber:
                     template = ensure_template(self._doors, rung.template, change, base)
                     made[pool.instance_type] = replace(pool, template=template)
             except CloudError as error:
+                if self._later(run, error):
+                    return ()
                 why = f"no launch template could be made for {pool.instance_type}: {error.code}: {error.why}"
                 run.shut[stand_of(rung, pool)] = Shut(error.code, why, error.verdict)
                 self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
@@ -255,6 +262,8 @@ class Climber:
         try:
             ensure_group(self._doors, name, rung.placement, gang.gang_id)
         except CloudError as error:
+            if self._later(run, error):
+                return None
             why = f"no placement group could be made: {error.code}: {error.why}"
             self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
             for pool in rung.pools:
@@ -262,6 +271,17 @@ class Climber:
             return None
         run.groups.add(name)
         return name
+
+    def _later(self, run: GangRun, error: CloudError) -> bool:
+        """Whether to try a step before the launch again after a pause: throttled or troubled, not refused."""
+        run.silent += 1
+        until = self._doors.clock.now() + pause(run.silent)
+        passing = error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
+        if not passing or run.silent > RETRY_MOST or until >= run.deadline:
+            return False
+        self._say(run, EventKind.LAUNCH_REFUSED, f"{error.code}: {error.why or error.what}; again", "warning")
+        run.until = until
+        return True
 
     # -- the call and its answer
 
@@ -275,13 +295,13 @@ class Climber:
             answer = self._doors.cloud.launch(order)
         except CloudError as error:
             if error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED):
-                self._memory.release(probed)
+                self._memory.release(run.name, probed)
                 self._unanswered(run, attempt, error)
                 return
             answer = FleetAnswer("", (), (Refusal(error.code, error.why or error.what, error.verdict),))
             self._doubt(order, error)
         run.silent = 0
-        run.was_short = self._memory.learn(order, answer, probed)
+        run.was_short = self._memory.learn(run.name, order, answer, probed)
         self._keep(run, attempt, answer)
 
     def _doubt(self, order: FleetOrder, error: CloudError) -> None:

@@ -17,6 +17,8 @@ from asbx.slurm.userdata import NodeSettings, node_user_data
 CPU_TYPES = ("c7i.large", "c6i.large", "m7i.large")
 # EFA types (EC2 user guide, "Elastic Fabric Adapter: supported instance types").
 EFA_TYPES = ("c7i.48xlarge", "c6i.32xlarge")
+# What the shipped example plan asks for: EFA again, with two network cards on the first.
+HPC_TYPES = ("c6in.32xlarge", "c6i.32xlarge")
 _ZONES = ("a", "b", "c")
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from asbx.config.schema import Config
 from asbx.lab import programs
-from asbx.lab.account import CPU_TYPES, EFA_TYPES, Account
+from asbx.lab.account import CPU_TYPES, EFA_TYPES, HPC_TYPES, Account
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
 
@@ -71,6 +71,7 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
 def _partitions(record: Record, account: Account) -> list[dict[str, Any]]:
     cpu = _group(record, account, "cpu", record.wishes.nodes, 0, 0)
     hpc = _group(record, account, "hpc", HPC_NODES, 1, record.wishes.nodes)
+    hpc |= {"launch_template_overrides": [{"instance_type": one} for one in HPC_TYPES]}
     efa = _group(record, account, "efa", EFA_NODES, 0, record.wishes.nodes + HPC_NODES)
     efa |= {
         "purchasing_option": "on-demand",

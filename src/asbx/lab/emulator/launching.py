@@ -44,10 +44,11 @@ def launch(
     """Make the granted instances of one pool, in one EC2 reservation; granted: the market and its share."""
     market, share = granted
     common = _common(world, store, plan, order, market, share.price)
-    places = [id_ for id_, count in share.reserved for _ in range(count)]
+    places = [id_ for id_, reserved in share.reserved for _ in range(reserved)]
     places += [""] * (share.count - len(places))
     machines = [_machine(world, plan, common, order, index, place) for index, place in enumerate(places)]
-    for machine in machines:
+    for seat, machine in enumerate(machines, world.take_seats(common, share.count)):
+        machine.seat = seat
         world.add(machine)
         if market is Lifecycle.CAPACITY_BLOCK:
             ends = world.market.reservations[machine.capacity_reservation].ends

@@ -79,7 +79,7 @@ def _launch(world: World, owner: Owner, params: Mapping[str, Any], token: str) -
     check_tags(tags)
     if params.get("DryRun"):
         raise DryRunClientError
-    market = Lifecycle((data.get("InstanceMarketOptions") or {}).get("MarketType", Lifecycle.ON_DEMAND))
+    market = _market(data)
     offer = with_reservations(world, owner, _offer(plan, market), data, market)
     if market is BLOCK:
         _check_started(world, target_of(data))
@@ -96,6 +96,13 @@ def _launch(world: World, owner: Owner, params: Mapping[str, Any], token: str) -
     launched = launch(world, store, plan, Order(tags, "", token), (market, share))
     world.spend_launches(len(launched))
     return [machine.instance_id for machine in launched]
+
+
+def _market(data: Mapping[str, Any]) -> Lifecycle:
+    asked = (data.get("InstanceMarketOptions") or {}).get("MarketType") or Lifecycle.ON_DEMAND.value
+    if asked not in set(Lifecycle):
+        raise Ec2Error("UnsupportedOperation", f"This pretend EC2 has no market of type {asked}.")
+    return Lifecycle(asked)
 
 
 def _check_started(world: World, target: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from asbx.lab.emulator.addresses import AddressPool
 from asbx.lab.emulator.catalogue import vcpus as vcpus_of
 from asbx.lab.emulator.knobs import Knobs
-from asbx.lab.emulator.machine import Machine, Owner, StateReason
+from asbx.lab.emulator.machine import Launch, Machine, Owner, StateReason
 from asbx.lab.emulator.quotas import QUOTAS, family_class
 from asbx.sim.market import Lifecycle, Market
 
@@ -160,11 +160,15 @@ class World:
         since, left = self._launch_tokens
         return min(self.knobs.launch_bucket, left + (self.now() - since) * self.knobs.launch_refill)
 
+    def take_seats(self, launch: Launch, count: int) -> int:
+        """Return the first of so many seats in the network, in order beside the group's or the zone's others."""
+        beside = (launch.pool.zone, launch.placement_group_id)
+        first = self._seats[beside]
+        self._seats[beside] += count
+        return first
+
     def add(self, machine: Machine) -> None:
-        """Take in a new machine, with its tags, and give it a seat in the network."""
-        beside = (machine.launch.pool.zone, machine.launch.placement_group_id)
-        machine.seat = self._seats[beside]
-        self._seats[beside] += 1
+        """Take in a new machine, with its tags."""
         self.machines[machine.instance_id] = machine
         self.tags[machine.instance_id] = machine.tags
 
