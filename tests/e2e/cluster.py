@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,21 @@ class Cluster:
             assert count, f"{key} is not in slurm.conf"
         path.write_text(text, encoding="utf-8")
         self.slurm("scontrol", "reconfigure")
+
+    def with_topology_tree(self) -> None:
+        """Let slurmctld use topology.conf: a plugin is chosen when it starts, so it is ended and started as it was."""
+        path = self.root / "slurm.conf"
+        path.write_text(f"TopologyPlugin=topology/tree\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+        lab = json.loads((self.root / "lab.json").read_text(encoding="utf-8"))
+        (pid,) = [one["pid"] for one in lab["processes"] if one["name"] == "slurmctld"]
+        proc = Path(f"/proc/{pid}")
+        command = (proc / "cmdline").read_text(encoding="utf-8").split("\0")[:-1]
+        environ = dict(one.split("=", 1) for one in (proc / "environ").read_text(encoding="utf-8").split("\0") if one)
+        os.kill(pid, signal.SIGTERM)
+        until("slurmctld has ended", lambda: run(["scontrol", "ping"], self.environ).status, 15)
+        # `lab down` ends it by the mark in its environment.
+        run(["/bin/sh", "-c", 'setsid "$@" >>"$0" 2>&1 &', self.root / "log" / "slurmctld.out", *command], environ)
+        until("slurmctld is up", lambda: "is UP" in run(["scontrol", "ping"], self.environ).out, 15)
 
     def configure(self, change: Callable[[Row], None]) -> None:
         """Change the product's configuration, and have its daemon read it."""

@@ -16,11 +16,11 @@ from tests.e2e.cluster import Cluster, Row, cluster, group_in, until
 
 pytestmark = pytest.mark.slurm
 
-EFA, ENDING, SHORT, ODCR = "c7i.48xlarge", "c7i.large", "c6i.large", "m7i.large"
+EFA, ENDING, SHORT, ODCR = "c7i.48xlarge", "c6i.32xlarge", "c6i.large", "c6in.32xlarge"
 # Seconds: EC2 ends a block's instances so long before its end, and the nodes are drained so long before.
 NOTICE, EARLY = 4, 16
 # From when the block of group efa runs, until when that of group hpc does.
-STARTS, ENDS = 25, 46
+STARTS, ENDS = 28, 49
 
 
 @dataclass
@@ -56,7 +56,7 @@ def world() -> Iterator[World]:
     """Keep a lab up: group efa has a block that is to come, cpu one that is open, hpc one that ends soon."""
     with cluster("--nodes", "4", "--boot", "1.5") as lab:
         lab.shorten(SuspendTime="4", SuspendTimeout="3", SlurmdTimeout="6")
-        lab.ask("POST", "knobs", {"block_end_notice": NOTICE})
+        lab.ask("POST", "knobs", {"block_end_notice": NOTICE, "topology_all": 1, "topology_leaf": 1})
         targeted: Row = lab.ask(
             "POST", "reservations", {"type": ODCR, "zone": "us-east-2a", "count": 2, "match": "targeted"}
         )
@@ -65,6 +65,7 @@ def world() -> Iterator[World]:
         now_open = block(lab, SHORT, ends=60 + EARLY + 45)
 
         def change(config: Row) -> None:
+            config["slurm"]["topology"] = "conf"
             config["reservations"] = {"drain_before_end_seconds": EARLY}
             config["reconcile"] = {"interval_seconds": 1, "orphan_grace_seconds": 2}
             group_in(config, "efa").update(capacity_reservations=[coming["id"]], reservations_only=True)
@@ -72,6 +73,8 @@ def world() -> Iterator[World]:
             group_in(config, "hpc").update(capacity_reservations=[ending["id"], targeted["id"]])
 
         lab.configure(change)
+        until("a topology is there", (lab.root / "topology.conf").exists, 10)
+        lab.with_topology_tree()
         until("the fences stand", lambda: lab.asbx("status")["fences"], 10, lambda rows: len(rows) == 3)
         jobs = {
             "waits": lab.submit("-phpc", "-N2", "--exclusive", "-t5", script="srun hostname"),
@@ -97,6 +100,16 @@ def reason(lab: Cluster, job: int) -> str:
     return f"{fields['JobState']} {fields['Reason']}"
 
 
+def places(lab: Cluster) -> dict[str, list[str]]:
+    """Return switch -> its nodes, from what slurmctld says, for switches right above nodes."""
+    lines = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lab.slurm("scontrol", "show", "topology").splitlines()]
+    return {
+        one["SwitchName"]: lab.slurm("scontrol", "show", "hostnames", one["Nodes"]).split()
+        for one in lines
+        if one.get("Level") == "0"
+    }
+
+
 def test_a_job_waits_for_its_block(world: World) -> None:
     """Before the block begins its nodes are reserved; nothing is launched for the job."""
     assert re.fullmatch("PENDING .*[Rr]eserv.*", reason(world.lab, world.jobs["waits"]))
@@ -119,6 +132,19 @@ def test_a_gang_runs_in_a_targeted_reservation(world: World) -> None:
     assert [(row["type"], row["market"]) for row in rows] == [(ODCR, "on-demand")] * 2
     assert world.left(world.targeted) == 0
     assert world.left(world.ending) == 0
+
+
+def test_slurm_knows_where_its_nodes_are(world: World) -> None:
+    """The first nodes that came up are below EC2's network nodes, each in its own; all others share a switch."""
+    lab = world.lab
+    found = until("slurmctld has read it", lambda: places(lab), 20, lambda rows: len(rows) > 1)
+    assert all("asbx-l" in name for name in found.keys() - {"asbx-rest"})
+    near = [node for name, nodes in found.items() if name != "asbx-rest" for node in nodes]
+    assert near
+    assert set(near) <= lab.bound().keys()
+    everything = [node for nodes in found.values() for node in nodes]
+    assert sorted(everything) == sorted(lab.nodes("aws-cpu-[000-003],aws-hpc-[001-016],hpc-efa-[000-015]"))
+    assert len([one for one in lab.events() if one["kind"] == "topology-written"]) == 2
 
 
 def test_the_job_starts_when_its_block_begins(world: World) -> None:
