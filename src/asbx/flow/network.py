@@ -49,7 +49,7 @@ class Network:
         if not self._is_news(live) or (self._changed_at is not None and now - self._changed_at < TOPOLOGY_EVERY):
             return
         all_nodes = [n for partition, group in self.doors.config.groups() for n in expand(partition.node_range(group))]
-        paths = {node: live.get(node, ()) for node in all_nodes}
+        paths = dict.fromkeys(all_nodes, ()) | live
         if self.doors.scheduler.write_topology(paths):
             # A file without any place, as on a first start, must not keep the first places waiting.
             self._changed_at = now if live else None
