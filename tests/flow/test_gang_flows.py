@@ -674,3 +674,16 @@ def test_a_spot_reclaim_is_remembered(site: Site) -> None:
     (row,) = site.ledger.shortages()
     assert row.key == f"capacity/spot/{instance.instance_type}/{instance.zone}"
     assert row.code == "spot-reclaim"
+
+
+def test_a_job_is_not_tried_again_before_a_pool_may_be_asked(site: Site) -> None:
+    """The memory closes every pool for a minute: the job waits longer than its own pause, so no try is in vain."""
+    settings = site.config.backoff.model_copy(update={"first_seconds": 5, "longest_seconds": 10})
+    site.config = site.config.model_copy(update={"backoff": settings})
+    site.scheduler.add_job(JobFacts(1, "ada", "physics"))
+    room(site, {})
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    opens = max(row.closed_until for row in site.ledger.shortages())
+    next_at = site.ledger.setbacks([1])[1].next_at
+    assert next_at is not None
+    assert opens <= next_at <= opens + timedelta(seconds=15)
