@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import yaml
+
 _BIN = Path(sys.executable).parent
 _POLL_S = 0.15
 _LIVE = ("pending", "running")
@@ -39,6 +41,14 @@ def until(what: str, look: Callable[[], _Seen], seconds: float, good: Callable[[
         if time.monotonic() > ends:
             raise AssertionError(f"not within {seconds:g} s: {what}; last seen: {seen}")
         time.sleep(_POLL_S)
+
+
+def group_in(config: Row, name: str) -> Row:
+    """Return a node group of a configuration, by name."""
+    groups = [group for partition in config["slurm"]["partitions"] for group in partition["node_groups"]]
+    (found,) = [group for group in groups if group["node_group_name"] == name]
+    assert isinstance(found, dict)
+    return found
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,15 @@ class Cluster:
             assert count, f"{key} is not in slurm.conf"
         path.write_text(text, encoding="utf-8")
         self.slurm("scontrol", "reconfigure")
+
+    def configure(self, change: Callable[[Row], None]) -> None:
+        """Change the product's configuration, and have its daemon read it."""
+        path = self.root / "aws-burst.yaml"
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        change(config)
+        self.lab("daemon", "stop")
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        self.lab("daemon", "start")
 
     # -- the product
 
