@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
 from tests.fakes.cloud import cloud_error
-from tests.fakes.site import Site, config
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.scheduler import FakeScheduler
+from tests.fakes.site import NODES, Site, config
 
 from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.config.schema import Config
@@ -21,7 +24,7 @@ from asbx.model.event import EventKind
 from asbx.model.hostlist import expand, fold
 from asbx.model.job import JobFacts
 from asbx.model.market import InstanceState, Market, Verdict
-from asbx.model.record import ResourceKind
+from asbx.model.record import Binding, ResourceKind
 
 KINDS = ("c7i.large", "m7i.large")
 ZONES = ("us-east-2a", "us-east-2b")
@@ -269,6 +272,41 @@ def test_250_gangs_on_nothing_make_few_calls() -> None:
     assert site.cloud.calls["CreateFleet"] <= 5
     assert len(outcome.failed) == 500
     assert all(ICE in site.scheduler.told[job][0] for job, _ in jobs)
+
+
+class SlowToTell(FakeScheduler):
+    """Takes as long to fail the first nodes as the other gangs take to come to nothing."""
+
+    def fail_each(self, reasons: Sequence[tuple[Sequence[str], str]]) -> None:
+        """Wait for the others, the first time."""
+        if not self.calls["fail_each"]:
+            assert self.others.wait(20), "the other gangs wait to be told"
+        super().fail_each(reasons)
+
+    others = Event()
+
+
+class Watched(FakeLedger):
+    """Says when somebody has looked for the instances of the last gang: it has come to nothing, then."""
+
+    def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]:
+        """Look, and say so."""
+        if nodes is not None and "aws-cpu-199" in nodes and len(nodes) == 2:
+            SlowToTell.others.set()
+        return super().live_bindings(nodes)
+
+
+def test_gangs_that_fail_while_others_are_told_are_told_together() -> None:
+    """A hundred gangs come to nothing one after another: three batches of Slurm's commands, not a hundred."""
+    site = Site(ledger=Watched(), scheduler=SlowToTell(NODES))
+    room(site, {})
+    nodes, jobs = gangs([2] * 100)
+    for job, _ in jobs:
+        site.scheduler.add_job(JobFacts(job))
+    outcome = site.resume(nodes, *jobs)
+    assert len(outcome.failed) == 200
+    assert set(site.scheduler.told) == {job for job, _ in jobs}
+    assert site.scheduler.calls["fail_each"] <= 3
 
 
 def test_the_next_request_knows_it_too() -> None:
