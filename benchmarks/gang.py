@@ -111,7 +111,13 @@ class GangBench(Bench):
         subprocess.run([BIN / "aws-slurm-burst-suspend", fold(nodes)], env=self.hook, check=True)
         self.calm(lambda: not self.ledger.live_bindings() and not self.ledger.open_requests())
         self.powered_down()
+        self.without_groups()
+
+    def without_groups(self) -> None:
+        """Remove the placement groups once they are empty: the account may have 500, and the daemon takes its time."""
         self.until(lambda: not any(one["members"] for one in self.control("GET", "groups")))
+        for one in self.control("GET", "groups"):
+            self.ec2.delete_placement_group(GroupName=one["name"])
 
     def powered_down(self) -> None:
         """Wait until Slurm would start every node again."""
@@ -167,7 +173,7 @@ class GangBench(Bench):
         answer = json.loads(self.fleets.stdout.readline())
         assert len(answer["ids"]) == sum(order.count for order in orders), "the floor was not given all"
         self.ec2.terminate_instances(InstanceIds=answer["ids"])
-        self.until(lambda: not any(one["members"] for one in self.control("GET", "groups")))
+        self.without_groups()
         return float(answer["seconds"])
 
     def cpu(self) -> float:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from threading import Event
 from typing import Any
 
 import pytest
 from tests.fakes.cloud import cloud_error
-from tests.fakes.site import Site, config
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.scheduler import FakeScheduler
+from tests.fakes.site import NODES, Site, config
 
 from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.config.schema import Config
@@ -21,7 +24,7 @@ from asbx.model.event import EventKind
 from asbx.model.hostlist import expand, fold
 from asbx.model.job import JobFacts
 from asbx.model.market import InstanceState, Market, Verdict
-from asbx.model.record import ResourceKind
+from asbx.model.record import Binding, ResourceKind
 
 KINDS = ("c7i.large", "m7i.large")
 ZONES = ("us-east-2a", "us-east-2b")
@@ -269,6 +272,41 @@ def test_250_gangs_on_nothing_make_few_calls() -> None:
     assert site.cloud.calls["CreateFleet"] <= 5
     assert len(outcome.failed) == 500
     assert all(ICE in site.scheduler.told[job][0] for job, _ in jobs)
+
+
+class SlowToTell(FakeScheduler):
+    """Takes as long to fail the first nodes as the other gangs take to come to nothing."""
+
+    def fail_each(self, reasons: Sequence[tuple[Sequence[str], str]]) -> None:
+        """Wait for the others, the first time."""
+        if not self.calls["fail_each"]:
+            assert self.others.wait(20), "the other gangs wait to be told"
+        super().fail_each(reasons)
+
+    others = Event()
+
+
+class Watched(FakeLedger):
+    """Says when somebody has looked for the instances of the last gang: it has come to nothing, then."""
+
+    def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]:
+        """Look, and say so."""
+        if nodes is not None and "aws-cpu-199" in nodes and len(nodes) == 2:
+            SlowToTell.others.set()
+        return super().live_bindings(nodes)
+
+
+def test_gangs_that_fail_while_others_are_told_are_told_together() -> None:
+    """A hundred gangs come to nothing one after another: three batches of Slurm's commands, not a hundred."""
+    site = Site(ledger=Watched(), scheduler=SlowToTell(NODES))
+    room(site, {})
+    nodes, jobs = gangs([2] * 100)
+    for job, _ in jobs:
+        site.scheduler.add_job(JobFacts(job))
+    outcome = site.resume(nodes, *jobs)
+    assert len(outcome.failed) == 200
+    assert set(site.scheduler.told) == {job for job, _ in jobs}
+    assert site.scheduler.calls["fail_each"] <= 3
 
 
 def test_the_next_request_knows_it_too() -> None:
@@ -674,3 +712,16 @@ def test_a_spot_reclaim_is_remembered(site: Site) -> None:
     (row,) = site.ledger.shortages()
     assert row.key == f"capacity/spot/{instance.instance_type}/{instance.zone}"
     assert row.code == "spot-reclaim"
+
+
+def test_a_job_is_not_tried_again_before_a_pool_may_be_asked(site: Site) -> None:
+    """The memory closes every pool for a minute: the job waits longer than its own pause, so no try is in vain."""
+    settings = site.config.backoff.model_copy(update={"first_seconds": 5, "longest_seconds": 10})
+    site.config = site.config.model_copy(update={"backoff": settings})
+    site.scheduler.add_job(JobFacts(1, "ada", "physics"))
+    room(site, {})
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    opens = max(row.closed_until for row in site.ledger.shortages())
+    next_at = site.ledger.setbacks([1])[1].next_at
+    assert next_at is not None
+    assert opens <= next_at <= opens + timedelta(seconds=15)

@@ -7,6 +7,7 @@ of failures in a row, and the spread comes from job id and count, so that the sa
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -56,12 +57,24 @@ def hold(job_id: int) -> Next:
     return Next(None, held=True, text=f"held until its plan is changed: scontrol release {job_id}")
 
 
-def again(settings: Backoff, job_id: int, count: int, now: datetime, *, patient: bool = False) -> Next:
+def again(
+    settings: Backoff,
+    job_id: int,
+    count: int,
+    now: datetime,
+    *,
+    patient: bool = False,
+    not_before: datetime | None = None,
+) -> Next:
     """Return what becomes of a job after its count-th failure in a row.
 
-    patient: an administrator must act first, so the pause is the longest from the beginning.
+    patient: an administrator must act first, so the pause is the longest from the beginning. not_before: no pool of the
+    job is asked again sooner, so trying would be in vain; a little later, because many jobs wait for that moment.
     """
     delay = pause(settings, job_id, count + _MOST_DOUBLINGS if patient else count)
+    if not_before is not None and not_before > now:
+        spread = 1 + BACKOFF_JITTER / 2 * _share(job_id, count)
+        delay = max(delay, timedelta(seconds=math.ceil((not_before - now).total_seconds() * spread)))
     return Next(delay, held=False, text=f"next try {now + delay:%H:%M:%S} UTC ({_nth(count)} time)")
 
 

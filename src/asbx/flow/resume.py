@@ -165,6 +165,7 @@ class Resume:
         climber = Climber(self._doors, memory)
         rounds = Rounds(climber, memory, self._runs)
         launched: SimpleQueue[list[GangRun]] = SimpleQueue()
+        lost: SimpleQueue[Lost] = SimpleQueue()
         with ThreadPoolExecutor(1, "bind") as binder, ThreadPoolExecutor(1, "tell") as teller:
             beside: list[Future[None]] = [binder.submit(self._bind_all, launched, climber)]
             try:
@@ -175,13 +176,20 @@ class Resume:
                     done, failed = rounds.play(self._doors.clock.now())
                     if done:
                         launched.put(done)
-                    if failed:
-                        losses = [self._lost(run.nodes, run.failure) for run in failed]
-                        beside.append(teller.submit(self._tell, losses))
+                    for run in failed:
+                        lost.put(self._lost(run.nodes, run.failure))
+                        beside.append(teller.submit(self._tell_all, lost))
             finally:
                 launched.put([])
             for future in beside:
                 future.result()
+
+    def _tell_all(self, lost: SimpleQueue[Lost]) -> None:
+        """Tell of all that is lost by now: telling takes processes, and while some are told others come to nothing."""
+        losses = []
+        while not lost.empty():  # nobody else takes from it
+            losses.append(lost.get())
+        self._tell(losses)
 
     def _bind_all(self, launched: SimpleQueue[list[GangRun]], climber: Climber) -> None:
         """Bind gangs as they come up, until an empty list says that there are no more and all have."""
