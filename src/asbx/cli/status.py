@@ -45,7 +45,7 @@ def status(
     if as_json:
         site.show(facts | {"shortages": [short.facts(each, now) for each in lately]})
         return
-    _tell(facts)
+    tell(facts)
     typer.echo(f"shortages  {short.line(lately, now)}")
 
 
@@ -55,7 +55,7 @@ def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "daemon": daemon,
         "nodes": _nodes(doors.scheduler.nodes),
-        "fences": _fences(doors.scheduler.fences),
+        "fences": fences(doors.scheduler.fences),
         "instances": len(live),
         "gangs": [
             {"gang": i.gang_id, "nodes": len(i.nodes), "jobs": list(i.jobs)}
@@ -68,7 +68,8 @@ def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _tell(facts: dict[str, Any]) -> None:
+def tell(facts: dict[str, Any]) -> None:
+    """Print it for people."""
     daemon, nodes = facts["daemon"], facts["nodes"]
     typer.echo(f"daemon     {'pid ' + str(daemon.get('pid')) if daemon else 'not running; the hooks do the work'}")
     shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
@@ -88,7 +89,7 @@ def _nodes(ask_slurm: Any) -> dict[str, int] | None:
         return None
 
 
-def _fences(ask_slurm: Any) -> list[dict[str, Any]] | None:
+def fences(ask_slurm: Any) -> list[dict[str, Any]] | None:
     """Return the times in which nodes of Capacity Blocks get no job."""
     try:
         return [
