@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from threading import Event
 from typing import Any
 
@@ -103,6 +104,30 @@ def test_spot_is_left_for_on_demand_within_one_resume() -> None:
     assert outcome.exit_code == ExitCode.DONE
     assert {i.market for i in site.cloud.alive()} == {Market.ON_DEMAND}
     assert [order.market for order in site.cloud.orders] == [Market.SPOT, Market.ON_DEMAND]
+
+
+def test_a_second_group_may_buy_elsewhere_before_the_place_is_left() -> None:
+    """Four on demand for one group; the other finds no more of that there, but spot: the gang is whole in that zone."""
+    site = site_of(purchasing_option="mixed")
+    room(site, {("c7i.large", "us-east-2a"): 4})
+    room(site, {("c7i.large", "us-east-2a"): 2}, Market.SPOT)
+    nodes = "aws-cpu-[000-001],aws-gpu-[0-3]"
+    outcome = site.resume(nodes, (1, nodes))
+    assert outcome.exit_code == ExitCode.DONE
+    assert len({(i.subnet_id, i.placement_group) for i in site.cloud.alive()}) == 1
+    assert len(site.cloud.all()) == 6, "nothing was given back"
+
+
+def test_a_second_group_does_not_leave_the_placement_group() -> None:
+    """Where it could come only outside of the group its gang is in, all go elsewhere, or come to nothing."""
+    site = site_of(placement_fallback=True)
+    room(site, {("c7i.large", "us-east-2a"): 6})
+    for kind, zone in product(KINDS, ZONES):
+        site.cloud.group_capacity[kind, zone, Market.ON_DEMAND] = 4
+    nodes = "aws-cpu-[000-001],aws-gpu-[0-3]"
+    outcome = site.resume(nodes, (1, nodes))
+    assert outcome.bound == []
+    assert site.cloud.alive() == ()
 
 
 def test_fifteen_hundred_are_one_gang_in_one_place() -> None:
