@@ -6,9 +6,11 @@ import pytest
 from tests.fakes.cloud import cloud_error
 from tests.fakes.site import Site, config
 
-from asbx.errors import ExitCode
+from asbx.decide.bind import name_of
+from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.making import tidy
 from asbx.flow.reconcile import Sweep
+from asbx.flow.resume import Resume
 from asbx.model.market import Verdict
 
 ICE = "InsufficientInstanceCapacity"
@@ -55,3 +57,40 @@ def test_nodes_that_could_not_be_looked_at_are_reported(site: Site) -> None:
     assert outcome.exit_code == ExitCode.AWS_ACCESS
     assert len(site.bound()) == len(site.cloud.alive()) == 2
     assert "DOWN" not in {site.scheduler.node(node).state for node in site.bound()}
+
+
+def test_a_node_that_cannot_be_told_its_name_after_a_crash_is_launched_again(site: Site) -> None:
+    """Bound before the crash and nameless after it, an instance never becomes a node: it is replaced, not reported."""
+    job = (1, "aws-cpu-[000-001]")
+    site.ledger.fail_next("bind", LedgerError("ledger-busy", "as in a crash", "", ""), after=True)
+    with pytest.raises(LedgerError):
+        site.resume("aws-cpu-[000-001]", job)
+    site.cloud.fail_next("tag", cloud_error("UnauthorizedOperation", Verdict.PERMISSION))
+    (request,) = site.ledger.open_requests()
+    assert set(Resume(site.doors, request).run().bound) == {"aws-cpu-000", "aws-cpu-001"}
+    names = {one.instance_id: name_of(one) for one in site.cloud.alive()}
+    assert {node: names[one] for node, one in site.bound().items()} == {node: node for node in site.bound()}
+    assert len(names) == 2
+
+
+def test_a_node_slurm_refuses_after_a_crash_is_not_reported_as_served(site: Site) -> None:
+    """Slurm does not take the address of a node that was bound before: that is said."""
+    job = (1, "aws-cpu-[000-001]")
+    site.resume("aws-cpu-[000-001]", job)
+    site.scheduler.fail_next("bind", SlurmError("slurm-refused", "no such node", "Invalid node name"), times=2)
+    outcome = site.resume("aws-cpu-[000-001]", job, request_id="r-2")
+    assert (outcome.bound, list(outcome.failed)) == (["aws-cpu-001"], ["aws-cpu-000"])
+
+
+def test_what_a_dead_run_launched_is_in_the_books_before_it_is_given_back(site: Site) -> None:
+    """A crash after the launch, and Slurm forgets the node: the instance ends, and its cost is known."""
+    site.ledger.fail_next("answer_attempt", LedgerError("ledger-busy", "as in a crash", "", ""))
+    with pytest.raises(LedgerError):
+        site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    (request,) = site.ledger.open_requests()
+    site.scheduler._table.pop("aws-cpu-001")
+    Resume(site.doors, request).run()
+    rows = {row.instance_id: row.ended_at for row in site.ledger.instances()}
+    assert set(rows) == {one.instance_id for one in site.cloud.all()}
+    assert None not in rows.values()
+    assert site.cloud.alive() == ()

@@ -10,6 +10,7 @@ from asbx.config.limits import FLEET_MAX_NODES, LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.decide.intake import LOOSE
 from asbx.decide.ladder import Aim, Leg
 from asbx.decide.tags import launch_tags
+from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
 from asbx.flow.plan import Others, PartPlan, Planner
@@ -174,5 +175,7 @@ def give_back_unused(doors: Doors, before: Sequence[Intent], runs: Sequence[Gang
         bound = {binding.instance_id for binding in doors.ledger.live_bindings(old.nodes)}
         ids = {row.instance_id for row in doors.ledger.instances(live_only=True, intent_id=old.intent_id)}
         if any(attempt.answered_at is None for attempt in doors.ledger.attempts(old.intent_id)):
-            ids |= {instance.instance_id for instance in doors.cloud.launched_for(old.intent_id)}
+            found = doors.cloud.launched_for(old.intent_id)
+            adopt(doors, found)  # their cost is counted from here on
+            ids |= {instance.instance_id for instance in found}
         give_back(doors, sorted(ids - bound), "its launch was not gone on with after a restart", old.gang_id)

@@ -121,7 +121,8 @@ class Resume:
         """Return nodes that have an instance already, after telling Slurm its address again.
 
         An instance counts as gone when EC2 says so, or does not list it long after its launch: a fresh id may be
-        unknown to EC2 for a while. One that is merely unseen keeps its node, and the sweep decides.
+        unknown to EC2 for a while. One that is merely unseen keeps its node, and the sweep decides. One that cannot be
+        told its name never becomes a node, and is given back.
         """
         if not bindings:
             return frozenset()
@@ -130,18 +131,28 @@ class Resume:
         young = [b.instance_id for b in bindings if b.instance_id not in seen and now - b.bound_at < UNSEEN_GRACE]
         seen |= come_up(self._doors, young)
         alive = {one: i for one, i in seen.items() if i.state.is_alive and i.private_ip}
+        rows = [(b.node, alive[b.instance_id]) for b in bindings if b.instance_id in alive]
+        deaf, refused = self._tell_again(rows)
         dead = [b for b in bindings if b.instance_id not in alive and b.instance_id not in young]
+        dead += [b for b in bindings if b.instance_id in deaf]
         if dead:
             self._bury(dead)
-        rows = [(b.node, alive[b.instance_id]) for b in bindings if b.instance_id in alive]
-        if rows:
-            bind.into_slurm(self._doors, rows)
-            bind.name_them(self._doors, naming.one_by_one([r for r in rows if naming.name_of(r[1]) != r[0]]))
         unseen = [b.node for b in bindings if b.instance_id in young and b.instance_id not in alive]
-        self._outcome.bound.extend(node for node, _ in rows)
+        served = [node for node, instance in rows if instance.instance_id not in deaf]
+        self._outcome.bound.extend(node for node in served if node not in refused)
+        for node, why in refused.items():
+            self._outcome.fail([node], Failure("slurm-refused", why, ExitCode.SLURM))
         if unseen:
             self._outcome.fail(unseen, Failure("instance-unseen", "EC2 does not show its instance yet"))
-        return frozenset([*(node for node, _ in rows), *unseen])
+        return frozenset([*served, *unseen])
+
+    def _tell_again(self, rows: Sequence[naming.Pair]) -> tuple[set[str], dict[str, str]]:
+        """Tell Slurm the addresses and nodes their names; return (ids that do not hear, nodes Slurm refuses: why)."""
+        if not rows:
+            return set(), {}
+        refused = bind.into_slurm(self._doors, rows)
+        nameless = [row for row in rows if naming.name_of(row[1]) != row[0]]
+        return set(bind.name_them(self._doors, naming.one_by_one(nameless))), refused
 
     def _bury(self, dead: Sequence[Binding]) -> None:
         why = "gone when its node was resumed again"
