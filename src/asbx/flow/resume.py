@@ -55,7 +55,13 @@ class Resume:
         """Give back what was launched for nodes that are neither bound nor failed by now, and fail those nodes."""
         losses = [self._give_up(run, failure) for run in self._runs if run.failure is None and not run.bound]
         settled = {*self._outcome.bound, *self._outcome.failed}
-        self._tell([*losses, self._lost([n for n in self._request.nodes if n not in settled], failure)])
+        left = [node for node in self._request.nodes if node not in settled]
+        lost = self._lost(left, failure)
+        # Those that have an instance from before keep it: Slurm is not told that they are lost.
+        held = [node for node in left if node not in lost.nodes]
+        if held:
+            self._outcome.fail(held, failure)
+        self._tell([*losses, lost])
 
     def tidy(self) -> None:
         """Do what nobody waits for: prices, and the tags that please the eye, one call for each instance."""
