@@ -57,36 +57,46 @@ def world() -> Iterator[World]:
     with cluster("--nodes", "4", "--boot", "1.5") as lab:
         lab.shorten(SuspendTime="4", SuspendTimeout="3", SlurmdTimeout="6")
         lab.ask("POST", "knobs", {"block_end_notice": NOTICE, "topology_all": 1, "topology_leaf": 1})
-        targeted: Row = lab.ask(
-            "POST", "reservations", {"type": ODCR, "zone": "us-east-2a", "count": 2, "match": "targeted"}
-        )
-        coming = block(lab, EFA, starts=STARTS, ends=7200)
-        ending = block(lab, ENDING, ends=ENDS)
-        now_open = block(lab, SHORT, ends=60 + EARLY + 45)
-
-        def change(config: Row) -> None:
-            config["slurm"]["topology"] = "conf"
-            config["reservations"] = {"drain_before_end_seconds": EARLY}
-            config["reconcile"] = {"interval_seconds": 1, "orphan_grace_seconds": 2}
-            group_in(config, "efa").update(capacity_reservations=[coming["id"]], reservations_only=True)
-            group_in(config, "cpu").update(capacity_reservations=[now_open["id"]], reservations_only=True)
-            group_in(config, "hpc").update(capacity_reservations=[ending["id"], targeted["id"]])
-
-        lab.configure(change)
-        until("a topology is there", (lab.root / "topology.conf").exists, 10)
+        lab.configure(hasten)
+        until("a topology is there", (lab.root / "topology.conf").exists, 20)
         lab.with_topology_tree()
-        until("the fences stand", lambda: lab.asbx("status")["fences"], 10, lambda rows: len(rows) == 3)
-        jobs = {
-            "waits": lab.submit("-phpc", "-N2", "--exclusive", "-t5", script="srun hostname"),
-            "ends": lab.submit("-N2", "--exclusive", "-waws-hpc-[001-002]", "-t60", script="sleep 600"),
-            "long": lab.submit("-N1", "-waws-cpu-003", "-t5", script="true"),
-            "short": lab.submit("-N2", "--exclusive", "-waws-cpu-[000-001]", "-t1", script="srun hostname"),
-        }
-        world = World(lab, coming, ending, now_open, targeted, jobs)
-        until("the block is full", lambda: world.left(ending), 15, lambda left: left == 0)
-        gang = ("-N2", "--exclusive", "-waws-hpc-[003-004]", "-t60")
-        jobs["gang"] = lab.submit(*gang, script="srun hostname")
-        yield world
+        # From here on the clock runs.
+        yield fill(lab)
+
+
+def hasten(config: Row) -> None:
+    """Let the daemon look every second, and write where nodes are."""
+    config["slurm"]["topology"] = "conf"
+    config["reservations"] = {"drain_before_end_seconds": EARLY}
+    config["reconcile"] = {"interval_seconds": 1, "orphan_grace_seconds": 2}
+
+
+def fill(lab: Cluster) -> World:
+    """Buy the blocks and submit the jobs."""
+    coming = block(lab, EFA, starts=STARTS, ends=7200)
+    ending = block(lab, ENDING, ends=ENDS)
+    now_open = block(lab, SHORT, ends=60 + EARLY + 45)
+    body = {"type": ODCR, "zone": "us-east-2a", "count": 2, "match": "targeted"}
+    targeted: Row = lab.ask("POST", "reservations", body)
+
+    def change(config: Row) -> None:
+        group_in(config, "efa").update(capacity_reservations=[coming["id"]], reservations_only=True)
+        group_in(config, "cpu").update(capacity_reservations=[now_open["id"]], reservations_only=True)
+        group_in(config, "hpc").update(capacity_reservations=[ending["id"], targeted["id"]])
+
+    lab.configure(change)
+    until("the fences stand", lambda: lab.asbx("status")["fences"], 10, lambda rows: len(rows) == 3)
+    jobs = {
+        "waits": lab.submit("-phpc", "-N2", "--exclusive", "-t5", script="srun hostname"),
+        "ends": lab.submit("-N2", "--exclusive", "-waws-hpc-[001-002]", "-t60", script="sleep 600"),
+        "long": lab.submit("-N1", "-waws-cpu-003", "-t5", script="true"),
+        "short": lab.submit("-N2", "--exclusive", "-waws-cpu-[000-001]", "-t1", script="srun hostname"),
+    }
+    world = World(lab, coming, ending, now_open, targeted, jobs)
+    until("the block is full", lambda: world.left(ending), 15, lambda left: left == 0)
+    gang = ("-N2", "--exclusive", "-waws-hpc-[003-004]", "-t60")
+    jobs["gang"] = lab.submit(*gang, script="srun hostname")
+    return world
 
 
 def moment(text: str) -> datetime:

@@ -602,6 +602,17 @@ def test_a_block_is_used_only_in_its_window() -> None:
         assert {i.market for i in site.cloud.alive()} <= {Market.CAPACITY_BLOCK}
 
 
+def test_a_block_that_has_just_begun_is_asked() -> None:
+    """EC2's answer from a moment before says `scheduled`: the launch finds out. A minute later its word counts."""
+    for late, bound in ((1, 4), (61, 0)):
+        site = site_of(capacity_reservations=["cr-1"], reservations_only=True)
+        now = site.clock.now()
+        window = {"starts": now - timedelta(seconds=late), "ends": now + timedelta(hours=9)}
+        reserve(site, is_block=True, is_active=False, available=0, **window)
+        site.cloud.reserved["cr-1"] = 4
+        assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == bound, late
+
+
 # -- after the call
 
 
