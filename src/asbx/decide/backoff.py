@@ -54,7 +54,8 @@ def _share(job_id: int, count: int) -> float:
 
 def hold(job_id: int) -> Next:
     """Return what becomes of a job that cannot be launched as it is."""
-    return Next(None, held=True, text=f"held until its plan is changed: scontrol release {job_id}")
+    text = f"held, waiting does not help: change what is wrong, then scontrol release {job_id}"
+    return Next(None, held=True, text=text)
 
 
 def again(
@@ -75,10 +76,9 @@ def again(
     if not_before is not None and not_before > now:
         spread = 1 + BACKOFF_JITTER / 2 * _share(job_id, count)
         delay = max(delay, timedelta(seconds=math.ceil((not_before - now).total_seconds() * spread)))
-    return Next(delay, held=False, text=f"next try {now + delay:%H:%M:%S} UTC ({_nth(count)} time)")
+    return Next(delay, held=False, text=f"next try {now + delay:%H:%M:%S} UTC ({_failed(count)})")
 
 
-def _nth(number: int) -> str:
-    """Return 2 as `2nd`."""
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{'th' if 10 < number % 100 < 14 else ending}"
+def _failed(count: int) -> str:
+    """Return how often a job failed, in words."""
+    return "failed once" if count <= 1 else f"failed {count} times in a row"

@@ -75,7 +75,8 @@ class Rung:
         zones = ", ".join(dict.fromkeys(pool.zone or pool.subnet_id for pool in self.pools))
         where = f" in a {self.placement} placement group" if self.placement else ""
         source = f"reservation {self.reservation}" if self.reservation else self.market.value
-        efa = " with EFA" if any(place.efa_devices(change.interfaces) for _, change in self.changes) else ""
+        is_made = any(place.efa_devices(change.interfaces) for _, change in self.changes)
+        efa = " with EFA" if is_made or "+efa" in self.key else ""
         return f"{source}: {kinds}{efa} in {zones}{where}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from queue import SimpleQueue
 
 from asbx.config.limits import UNSEEN_GRACE
@@ -25,7 +26,7 @@ from asbx.flow.run import Climber, GangRun
 from asbx.flow.serve import Server
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
-from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.model.plan import parse_plan
 from asbx.model.record import Binding
 
 
@@ -88,7 +89,7 @@ class Resume:
         planner = Planner(self._doors, self._request, plan, facts)
         self._runs = prepare(self._doors, self._request, sorted_out.gangs, served, before, planner)
         give_back_unused(self._doors, before, self._runs)
-        self._note_wishes(plan)
+        self._note_wishes()
         self._work_through(planner)
 
     # -- before the launch
@@ -162,12 +163,15 @@ class Resume:
         self._doors.ledger.release(nodes, now)
         self._unknown |= bind.park(self._doors, nodes)
 
-    def _note_wishes(self, plan: ExecutionPlan | None) -> None:
-        """Say once what jobs and plan asked for and did not get."""
-        del plan
-        notes = [note for run in self._runs for one in run.slices for note in one.part.choice.notes]
-        for note in dict.fromkeys(notes):
-            self._say(Event(EventKind.PLAN_NOTE, note, level="warning"))
+    def _note_wishes(self) -> None:
+        """Say once what jobs and plan asked for and did not get; of a single job where only that one asked."""
+        jobs_of: dict[str, set[int]] = {}
+        for run in self._runs:
+            for note in (note for one in run.slices for note in one.part.choice.notes):
+                jobs_of.setdefault(note, set()).update(run.gang.jobs)
+        for note, jobs in jobs_of.items():
+            job = min(jobs) if len(jobs) == 1 else None
+            self._say(Event(EventKind.PLAN_NOTE, note, job_id=job, level="warning"))
 
     # -- the launch
 
@@ -295,4 +299,4 @@ class Resume:
         return tuple(job.job_id for job in self._request.jobs if node in job.nodes_alloc)
 
     def _say(self, event: Event) -> None:
-        self._doors.say(Event(event.kind, event.text, self._request.request_id, level=event.level))
+        self._doors.say(replace(event, request_id=self._request.request_id))
