@@ -282,6 +282,6 @@ def test_hundreds_at_once(ec2: Any, ground: Ground) -> None:
     ec2.create_tags(Resources=ids, Tags=[{"Key": "k", "Value": "v"}])
     rows = described(ec2, ids)
     assert len(rows) == 500
-    assert len({row["PrivateIpAddress"] for row in rows}) == 500
+    assert len({row["PrivateIpAddress"] for row in rows.values()}) == 500
     ended = ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
     assert {row["InstanceId"] for row in ended} == set(ids)
