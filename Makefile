@@ -32,7 +32,8 @@ docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check
 	$(bin)/mkdocs build --strict
 
-nightly: test bench docs  ## everything, and the demo with accounting
+nightly: test bench docs  ## everything, a long search by the property tests, and the demo with accounting
+	HYPOTHESIS_PROFILE=nightly $(bin)/pytest -n 2 tests/property --hypothesis-show-statistics
 	$(bin)/asbx lab demo --accounting
 
 clean:  ## remove what was built here: .venv, .uv, caches, site

@@ -53,16 +53,18 @@ class FakeCloud:
 
     capacity: room by (type, zone, market); pools not named have no limit. not_offered: (type, zone).
     group_capacity: of that, how much can be placed in one placement group. reserved: room by capacity reservation.
+    refusing: pools that refuse with another code and verdict.
     groups: strategy by name of placement group. group_limit: how many there may be.
     templates: base and change by name of derived launch template.
     networks: network nodes by instance, for those whose topology EC2 tells.
-    show_after, address_after, boot_after, end_after: time from the launch (the end) until describe shows the
-    instance, its address, `running` (`terminated`).
+    show_after, address_after, boot_after, end_after, forget_after: time from the launch (the end) until EC2 knows the
+    instance, its address, `running` (`terminated`, nothing of it any more).
     """
 
     clock: Clock
     capacity: dict[PoolKey, int] = field(default_factory=dict)
     not_offered: frozenset[tuple[str, str]] = frozenset()
+    refusing: dict[PoolKey, tuple[str, Verdict]] = field(default_factory=dict)
     group_capacity: dict[PoolKey, int] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
@@ -73,6 +75,7 @@ class FakeCloud:
     address_after: timedelta = timedelta(0)
     boot_after: timedelta = timedelta(seconds=20)
     end_after: timedelta = timedelta(seconds=30)
+    forget_after: timedelta = timedelta(hours=1)
     calls: Counter[str] = field(default_factory=Counter)
     orders: list[FleetOrder] = field(default_factory=list)
     _answers: dict[str, tuple[FleetOrder, FleetAnswer]] = field(default_factory=dict)
@@ -127,15 +130,16 @@ class FakeCloud:
         """End instances; return those EC2 knows, which are ending or ended now."""
         self._count("TerminateInstances", len(instance_ids), TERMINATE_BATCH)
         with self._faults.call("terminate"):
-            for instance_id in instance_ids:
+            known = tuple(key for key in dict.fromkeys(instance_ids) if self._knows(key))
+            for instance_id in known:
                 self.kill(instance_id)
-            return tuple(key for key in dict.fromkeys(instance_ids) if key in self._machines)
+            return known
 
     def tag(self, instance_ids: Sequence[str], tags: Mapping[str, str]) -> None:
         """Put tags on all of these. One unknown id fails the call, as in EC2."""
         self._count("CreateTags", len(instance_ids), TAG_BATCH)
         with self._faults.call("tag"):
-            unknown = [key for key in instance_ids if key not in self._machines]
+            unknown = [key for key in instance_ids if not self._knows(key)]
             if unknown:
                 raise cloud_error("InvalidInstanceID.NotFound", Verdict.NOT_FOUND, ",".join(unknown))
             for instance_id in instance_ids:
@@ -192,6 +196,10 @@ class FakeCloud:
     def fail_next(self, method: str, error: AsbxError, *, times: int = 1, after: bool = False) -> None:
         """Let the next calls of a method fail; after: EC2 has done it, the answer is lost."""
         self._faults.add(method, error, times=times, after=after)
+
+    def add(self, instance: Instance) -> None:
+        """Run an instance that somebody else has launched."""
+        self._machines[instance.instance_id] = Machine(instance, self.clock.now())
 
     def kill(self, instance_id: str, reason: str = "Client.UserInitiatedShutdown") -> None:
         """End an instance, if it is there and alive; its room is free again. reason: EC2's StateReason code."""
@@ -262,6 +270,10 @@ class FakeCloud:
             if (pool.instance_type, _zone(pool)) in self.not_offered:
                 refusals.append(_refusal(pool, "Unsupported", Verdict.NOT_OFFERED))
                 continue
+            refused = self.refusing.get((pool.instance_type, _zone(pool), order.market))
+            if refused is not None:
+                refusals.append(_refusal(pool, *refused))
+                continue
             if order.placement_group and order.placement_group not in self.groups:
                 refusals.append(_refusal(pool, "InvalidPlacementGroup.Unknown", Verdict.NOT_FOUND))
                 continue
@@ -331,8 +343,14 @@ class FakeCloud:
     # -- how an instance looks as time goes by
 
     def _shown(self, machines: Iterable[Machine]) -> tuple[Instance, ...]:
-        now = self.clock.now()
-        return tuple(self._now(machine) for machine in machines if now - machine.launched_at >= self.show_after)
+        return tuple(self._now(machine) for machine in list(machines) if self._knows(machine.instance.instance_id))
+
+    def _knows(self, instance_id: str) -> bool:
+        """Whether EC2 knows an id: a fresh one not yet, one that ended long ago not any more."""
+        machine, now = self._machines.get(instance_id), self.clock.now()
+        if machine is None or now - machine.launched_at < self.show_after:
+            return False
+        return machine.ended_at is None or now - machine.ended_at < self.forget_after
 
     def _now(self, machine: Machine) -> Instance:
         now = self.clock.now()

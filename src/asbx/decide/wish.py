@@ -53,6 +53,13 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
     placement, stated = _placement(config, group, size, plan, hints)
     if strategy != "gang" and not stated:
         placement = ""
+    # The site's rule stands above what a job or a plan asks for; only the group itself is an exception to it.
+    forced = config.mpi.force_cluster_placement_group and group.placement in ("auto", "cluster")
+    placed_only = forced and size > 1 and strategy == "gang"
+    if placed_only and placement != "cluster":
+        asked = f"a {placement} placement group" if placement else "no placement group"
+        notes.append(f"the job or its plan asks for {asked}; this site launches such jobs in cluster groups only")
+        placement = "cluster"
     is_named = bool(group.placement_group_name or (plan is not None and plan.placement_group))
     return Wish(
         whole=strategy != "best-effort",
@@ -62,7 +69,7 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
         efa=_efa(config, group, size, plan, hints),
         placement=placement,
         group_name=_group_name(group, plan, notes) if placement and is_named else "",
-        placed_only=config.mpi.force_cluster_placement_group and size > 1 and strategy == "gang",
+        placed_only=placed_only,
         placement_fallback=group.placement_fallback,
         extra=_extra(group, size, hints, notes) if strategy == "gang" else 0,
         notes=tuple(notes),
