@@ -52,6 +52,18 @@ def test_a_suspend_does_not_overtake_its_resume(site: Site) -> None:
     assert len(site.cloud.all()) == 4
 
 
+def test_nothing_overtakes_a_request_that_rests(site: Site) -> None:
+    """The ledger fails a resume for a moment: who asks for the same nodes meanwhile launches nothing again."""
+    put(site, "resume", "aws-cpu-[000-003]", resume_file=RESUME_FILE)
+    put(site, "resume", "aws-cpu-[000-003]", resume_file=RESUME_FILE)
+    put(site, "suspend", "aws-cpu-[000-003]")
+    site.ledger.fail_next("answer_attempt", LedgerError("ledger-busy", "busy"))
+    Engine(site.doors).drain(PATIENCE)
+    assert site.bound() == {}
+    assert len(site.cloud.all()) == 4
+    assert site.cloud.alive() == ()
+
+
 def test_what_nobody_can_read_is_put_aside(site: Site) -> None:
     """It is kept and reported, and the requests around it are served."""
     put(site, "resume", "aws-cpu-000")

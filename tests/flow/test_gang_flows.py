@@ -602,6 +602,17 @@ def test_a_block_is_used_only_in_its_window() -> None:
         assert {i.market for i in site.cloud.alive()} <= {Market.CAPACITY_BLOCK}
 
 
+def test_a_block_that_has_just_begun_is_asked() -> None:
+    """EC2's answer from a moment before says `scheduled`: the launch finds out. A minute later its word counts."""
+    for late, bound in ((1, 4), (61, 0)):
+        site = site_of(capacity_reservations=["cr-1"], reservations_only=True)
+        now = site.clock.now()
+        window = {"starts": now - timedelta(seconds=late), "ends": now + timedelta(hours=9)}
+        reserve(site, is_block=True, is_active=False, available=0, **window)
+        site.cloud.reserved["cr-1"] = 4
+        assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == bound, late
+
+
 # -- after the call
 
 
@@ -737,3 +748,16 @@ def test_a_spot_reclaim_is_remembered(site: Site) -> None:
     (row,) = site.ledger.shortages()
     assert row.key == f"capacity/spot/{instance.instance_type}/{instance.zone}"
     assert row.code == "spot-reclaim"
+
+
+def test_a_job_is_not_tried_again_before_a_pool_may_be_asked(site: Site) -> None:
+    """The memory closes every pool for a minute: the job waits longer than its own pause, so no try is in vain."""
+    settings = site.config.backoff.model_copy(update={"first_seconds": 5, "longest_seconds": 10})
+    site.config = site.config.model_copy(update={"backoff": settings})
+    site.scheduler.add_job(JobFacts(1, "ada", "physics"))
+    room(site, {})
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    opens = max(row.closed_until for row in site.ledger.shortages())
+    next_at = site.ledger.setbacks([1])[1].next_at
+    assert next_at is not None
+    assert opens <= next_at <= opens + timedelta(seconds=15)

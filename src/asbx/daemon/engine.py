@@ -112,9 +112,11 @@ class Engine:
         with self._lock:
             now = self.doors.clock.now()
             self._resting = {one: until for one, until in self._resting.items() if until > now}
-            held = {*self._running, *self._resting}
-            waiting = [r for r in self.doors.ledger.open_requests() if r.request_id not in held]
-            for request in runnable(waiting, [r for r, _ in self._running.values()]):
+            still_open = [r for r in self.doors.ledger.open_requests() if r.request_id not in self._running]
+            waiting = [r for r in still_open if r.request_id not in self._resting]
+            # A request that rests is at its nodes still: no later one may overtake it.
+            at_work = [r for r, _ in self._running.values()] + [r for r in still_open if r.request_id in self._resting]
+            for request in runnable(waiting, at_work):
                 self._running[request.request_id] = (request, self._pool.submit(self._work, request))
             return len(self._running)
 

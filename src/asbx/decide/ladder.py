@@ -396,7 +396,8 @@ def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
         more = f" and {len(pools) - 4} more" if len(pools) > 4 else ""
         others = f" (also {'; '.join(also)}{more})" if also else ""
         useless = all(refusal.verdict in _HOPELESS for refusal in ranked)
-        return GiveUp(codes[0], ranked[0].message + others, ranked[0].verdict, useless)
+        said = ranked[0].message.rstrip(".") + others if others else ranked[0].message
+        return GiveUp(codes[0], said, ranked[0].verdict, useless)
     if attempts:
         last = attempts[-1]
         got = len(launched_by(last))

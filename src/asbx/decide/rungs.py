@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from asbx.config.limits import RESERVATION_LIFE
 from asbx.config.schema import NodeGroup
 from asbx.decide import place
 from asbx.decide.narrow import not_followed, pools_of
@@ -74,7 +75,8 @@ class Rung:
         zones = ", ".join(dict.fromkeys(pool.zone or pool.subnet_id for pool in self.pools))
         where = f" in a {self.placement} placement group" if self.placement else ""
         source = f"reservation {self.reservation}" if self.reservation else self.market.value
-        efa = " with EFA" if any(place.efa_devices(change.interfaces) for _, change in self.changes) else ""
+        is_made = any(place.efa_devices(change.interfaces) for _, change in self.changes)
+        efa = " with EFA" if is_made or "+efa" in self.key else ""
         return f"{source}: {kinds}{efa} in {zones}{where}"
 
 
@@ -333,8 +335,9 @@ class _Chooser:
         outside = _outside(facts, self._now, self._known.block_early)
         if outside:
             return Dropped(what, outside, "reservation-closed", Verdict.CAPACITY, is_hopeless=False)
-        if facts.available < self._least:
-            why = f"{facts.available} of its {facts.total} places are free and {self._least} are needed"
+        available = facts.total if _has_just_begun(facts, self._now) else facts.available
+        if available < self._least:
+            why = f"{available} of its {facts.total} places are free and {self._least} are needed"
             return Dropped(what, why, "reservation-full", Verdict.CAPACITY, self._least > facts.total)
         return None
 
@@ -345,7 +348,17 @@ def _outside(facts: ReservationFacts, now: datetime | None, early: timedelta) ->
         return f"it begins at {facts.starts:%Y-%m-%d %H:%M} UTC"
     if facts.is_block and facts.ends is not None and now is not None and now >= facts.ends - early:
         return f"it ends at {facts.ends:%Y-%m-%d %H:%M} UTC, and its nodes are drained before"
-    return "" if facts.is_active else "it is not active"
+    return "" if facts.is_active or _has_just_begun(facts, now) else "it is not active"
+
+
+def _has_just_begun(facts: ReservationFacts, now: datetime | None) -> bool:
+    """Whether what EC2 tells may be from before a block's beginning, so that only a launch can find out.
+
+    A job that waited for the beginning starts with it, and would lose its turn over an answer that is seconds old.
+    """
+    if facts.is_active or not facts.is_block or facts.starts is None or now is None:
+        return False
+    return timedelta(0) <= now - facts.starts < RESERVATION_LIFE
 
 
 def _shape(specs: Sequence[object]) -> list[tuple[int, int, str]]:

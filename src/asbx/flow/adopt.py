@@ -12,18 +12,22 @@ from asbx.model.record import InstanceRow
 
 
 def adopt(doors: Doors, instances: Sequence[Instance]) -> None:
-    """Answer the unanswered calls behind these instances from what EC2 shows. Raises LedgerError."""
+    """Answer the unanswered calls behind these instances from what EC2 shows. Raises LedgerError.
+
+    Where all calls were answered, and none of the answers names an instance, it is added to the last one's.
+    """
     by_intent: dict[str, list[Instance]] = {}
     for instance in instances:
         by_intent.setdefault(instance.tags.get("asbx:intent", ""), []).append(instance)
     for intent_id, members in by_intent.items():
         known = {row.instance_id for row in doors.ledger.instances(intent_id=intent_id)}
         strays = [instance for instance in members if instance.instance_id not in known]
-        open_calls = [attempt for attempt in doors.ledger.attempts(intent_id) if attempt.answered_at is None]
-        if strays and open_calls:
+        calls = sorted(doors.ledger.attempts(intent_id), key=lambda one: (one.answered_at is None, one.number))
+        if strays and calls:
             launched = tuple(Launched(i.instance_id, i.instance_type, i.zone, i.subnet_id, i.market) for i in strays)
-            answer = FleetAnswer("", launched)
-            attempt = replace(open_calls[-1], answered_at=doors.clock.now(), answer=answer)
+            said = calls[-1].answer or FleetAnswer("")
+            answer = replace(said, launched=(*said.launched, *launched))
+            attempt = replace(calls[-1], answered_at=calls[-1].answered_at or doors.clock.now(), answer=answer)
             doors.ledger.answer_attempt(attempt, [_row(doors, instance) for instance in strays])
 
 

@@ -10,6 +10,7 @@ from asbx.config.limits import FLEET_MAX_NODES, LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.decide.intake import LOOSE
 from asbx.decide.ladder import Aim, Leg
 from asbx.decide.tags import launch_tags
+from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
 from asbx.flow.plan import Others, PartPlan, Planner
@@ -20,6 +21,9 @@ from asbx.model.hostlist import fold
 from asbx.model.job import Request
 from asbx.model.names import GroupName
 from asbx.model.record import InstanceRow, Intent
+
+# Dropped pools named in an event's text; all are in its data and in the intent.
+_SHOWN = 3
 
 
 def prepare(
@@ -151,9 +155,11 @@ def _recall(doors: Doors, run: GangRun, before: Sequence[Intent]) -> None:
 def _explain(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan]) -> None:
     """Say what was considered, one event for a gang."""
     considered = [line for plan in plans for line in plan.choice.considered]
-    dropped = sum(len(plan.choice.dropped) for plan in plans)
-    rungs = sum(len(plan.choice.rungs) for plan in plans)
-    text = f"{rungs} rung(s) to try" + (f", {dropped} pool(s) dropped before" if dropped else "")
+    dropped = list(dict.fromkeys(str(one) for plan in plans for one in plan.choice.dropped))
+    rungs = [str(rung) for plan in plans for rung in plan.choice.rungs]
+    more = f" and {len(dropped) - _SHOWN} more" if len(dropped) > _SHOWN else ""
+    left = f" (not asked: {'; '.join(dropped[:_SHOWN])}{more})" if dropped else ""
+    text = f"to try: {'; then '.join(rungs) or 'nothing'}{left}"
     job = gang.jobs[0] if len(gang.jobs) == 1 else None
     data: dict[str, object] = {"considered": considered}
     level = "info" if rungs else "warning"
@@ -169,5 +175,7 @@ def give_back_unused(doors: Doors, before: Sequence[Intent], runs: Sequence[Gang
         bound = {binding.instance_id for binding in doors.ledger.live_bindings(old.nodes)}
         ids = {row.instance_id for row in doors.ledger.instances(live_only=True, intent_id=old.intent_id)}
         if any(attempt.answered_at is None for attempt in doors.ledger.attempts(old.intent_id)):
-            ids |= {instance.instance_id for instance in doors.cloud.launched_for(old.intent_id)}
+            found = doors.cloud.launched_for(old.intent_id)
+            adopt(doors, found)  # their cost is counted from here on
+            ids |= {instance.instance_id for instance in found}
         give_back(doors, sorted(ids - bound), "its launch was not gone on with after a restart", old.gang_id)

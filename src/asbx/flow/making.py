@@ -71,21 +71,32 @@ def remove_group(doors: Doors, name: str, gang_id: str = "") -> bool:
 
 
 def tidy(doors: Doors, now: datetime) -> None:
-    """Remove placement groups whose gang has no live instance, and templates nobody has used for long.
+    """Remove placement groups no live instance was launched into, and templates nobody has used for long.
 
     Groups are read before requests: one that is being launched into belongs to a request that is open then.
     Raises LedgerError.
     """
     groups = doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)
     if groups:
-        alive = {row.gang_id for row in doors.ledger.instances(live_only=True)}
-        used = alive | _launching(doors)
-        idle = [row for row in groups if row.gang_id not in used]
+        used, busy = _used_groups(doors), _launching(doors)
+        idle = [row for row in groups if row.name not in used and row.gang_id not in busy]
         for row in idle[:GROUPS_AT_ONCE]:
             remove_group(doors, row.name, row.gang_id)
     for row in doors.ledger.resources(ResourceKind.TEMPLATE):
         if now - row.used_at >= TEMPLATE_UNUSED:
             _remove_template(doors, row, now)
+
+
+def _used_groups(doors: Doors) -> set[str]:
+    """Return the placement groups of live instances; a gang may have left one, or have come up outside of its own."""
+    live = doors.ledger.instances(live_only=True)
+    ids = {row.instance_id for row in live}
+    attempts = [a for intent in {row.intent_id for row in live} for a in doors.ledger.attempts(intent)]
+    return {
+        attempt.order.placement_group
+        for attempt in attempts
+        if attempt.answer is not None and any(one.instance_id in ids for one in attempt.answer.launched)
+    }
 
 
 def _launching(doors: Doors) -> set[str]:

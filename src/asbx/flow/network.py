@@ -49,9 +49,10 @@ class Network:
         if not self._is_news(live) or (self._changed_at is not None and now - self._changed_at < TOPOLOGY_EVERY):
             return
         all_nodes = [n for partition, group in self.doors.config.groups() for n in expand(partition.node_range(group))]
-        paths = {node: live.get(node, ()) for node in all_nodes}
+        paths = dict.fromkeys(all_nodes, ()) | live
         if self.doors.scheduler.write_topology(paths):
-            self._changed_at = now
+            # A file without any place, as on a first start, must not keep the first places waiting.
+            self._changed_at = now if live else None
             text = f"Slurm was told the place of {len(live)} node(s) in EC2's network"
             self.doors.say(Event(EventKind.TOPOLOGY_WRITTEN, text))
         self._told = paths

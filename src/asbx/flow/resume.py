@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from queue import SimpleQueue
 
 from asbx.config.limits import UNSEEN_GRACE
@@ -25,7 +26,7 @@ from asbx.flow.run import Climber, GangRun
 from asbx.flow.serve import Server
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
-from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.model.plan import parse_plan
 from asbx.model.record import Binding
 
 
@@ -55,7 +56,13 @@ class Resume:
         """Give back what was launched for nodes that are neither bound nor failed by now, and fail those nodes."""
         losses = [self._give_up(run, failure) for run in self._runs if run.failure is None and not run.bound]
         settled = {*self._outcome.bound, *self._outcome.failed}
-        self._tell([*losses, self._lost([n for n in self._request.nodes if n not in settled], failure)])
+        left = [node for node in self._request.nodes if node not in settled]
+        lost = self._lost(left, failure)
+        # Those that have an instance from before keep it: Slurm is not told that they are lost.
+        held = [node for node in left if node not in lost.nodes]
+        if held:
+            self._outcome.fail(held, failure)
+        self._tell([*losses, lost])
 
     def tidy(self) -> None:
         """Do what nobody waits for: prices, and the tags that please the eye, one call for each instance."""
@@ -82,7 +89,7 @@ class Resume:
         planner = Planner(self._doors, self._request, plan, facts)
         self._runs = prepare(self._doors, self._request, sorted_out.gangs, served, before, planner)
         give_back_unused(self._doors, before, self._runs)
-        self._note_wishes(plan)
+        self._note_wishes()
         self._work_through(planner)
 
     # -- before the launch
@@ -115,7 +122,8 @@ class Resume:
         """Return nodes that have an instance already, after telling Slurm its address again.
 
         An instance counts as gone when EC2 says so, or does not list it long after its launch: a fresh id may be
-        unknown to EC2 for a while. One that is merely unseen keeps its node, and the sweep decides.
+        unknown to EC2 for a while. One that is merely unseen keeps its node, and the sweep decides. One that cannot be
+        told its name never becomes a node, and is given back.
         """
         if not bindings:
             return frozenset()
@@ -124,18 +132,28 @@ class Resume:
         young = [b.instance_id for b in bindings if b.instance_id not in seen and now - b.bound_at < UNSEEN_GRACE]
         seen |= come_up(self._doors, young)
         alive = {one: i for one, i in seen.items() if i.state.is_alive and i.private_ip}
+        rows = [(b.node, alive[b.instance_id]) for b in bindings if b.instance_id in alive]
+        deaf, refused = self._tell_again(rows)
         dead = [b for b in bindings if b.instance_id not in alive and b.instance_id not in young]
+        dead += [b for b in bindings if b.instance_id in deaf]
         if dead:
             self._bury(dead)
-        rows = [(b.node, alive[b.instance_id]) for b in bindings if b.instance_id in alive]
-        if rows:
-            bind.into_slurm(self._doors, rows)
-            bind.name_them(self._doors, naming.one_by_one([r for r in rows if naming.name_of(r[1]) != r[0]]))
         unseen = [b.node for b in bindings if b.instance_id in young and b.instance_id not in alive]
-        self._outcome.bound.extend(node for node, _ in rows)
+        served = [node for node, instance in rows if instance.instance_id not in deaf]
+        self._outcome.bound.extend(node for node in served if node not in refused)
+        for node, why in refused.items():
+            self._outcome.fail([node], Failure("slurm-refused", why, ExitCode.SLURM))
         if unseen:
             self._outcome.fail(unseen, Failure("instance-unseen", "EC2 does not show its instance yet"))
-        return frozenset([*(node for node, _ in rows), *unseen])
+        return frozenset([*served, *unseen])
+
+    def _tell_again(self, rows: Sequence[naming.Pair]) -> tuple[set[str], dict[str, str]]:
+        """Tell Slurm the addresses and nodes their names; return (ids that do not hear, nodes Slurm refuses: why)."""
+        if not rows:
+            return set(), {}
+        refused = bind.into_slurm(self._doors, rows)
+        nameless = [row for row in rows if naming.name_of(row[1]) != row[0]]
+        return set(bind.name_them(self._doors, naming.one_by_one(nameless))), refused
 
     def _bury(self, dead: Sequence[Binding]) -> None:
         why = "gone when its node was resumed again"
@@ -145,12 +163,15 @@ class Resume:
         self._doors.ledger.release(nodes, now)
         self._unknown |= bind.park(self._doors, nodes)
 
-    def _note_wishes(self, plan: ExecutionPlan | None) -> None:
-        """Say once what jobs and plan asked for and did not get."""
-        del plan
-        notes = [note for run in self._runs for one in run.slices for note in one.part.choice.notes]
-        for note in dict.fromkeys(notes):
-            self._say(Event(EventKind.PLAN_NOTE, note, level="warning"))
+    def _note_wishes(self) -> None:
+        """Say once what jobs and plan asked for and did not get; of a single job where only that one asked."""
+        jobs_of: dict[str, set[int]] = {}
+        for run in self._runs:
+            for note in (note for one in run.slices for note in one.part.choice.notes):
+                jobs_of.setdefault(note, set()).update(run.gang.jobs)
+        for note, jobs in jobs_of.items():
+            job = min(jobs) if len(jobs) == 1 else None
+            self._say(Event(EventKind.PLAN_NOTE, note, job_id=job, level="warning"))
 
     # -- the launch
 
@@ -278,4 +299,4 @@ class Resume:
         return tuple(job.job_id for job in self._request.jobs if node in job.nodes_alloc)
 
     def _say(self, event: Event) -> None:
-        self._doors.say(Event(event.kind, event.text, self._request.request_id, level=event.level))
+        self._doors.say(replace(event, request_id=self._request.request_id))

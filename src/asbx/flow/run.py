@@ -181,7 +181,7 @@ class Climber:
             run.done = True
             return
         self._give_back_surplus(run, frozenset())
-        run.failure = _failure(run, end)
+        run.failure = replace(_failure(run, end), not_before=self._memory.opens_at(run.name, run.aim))
         for intent in {one.intent.intent_id: one.intent for one in run.slices}.values():
             strays(self._doors, intent, run.attempts, end.reason)
         self.remove_groups(run)

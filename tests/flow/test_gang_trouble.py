@@ -1,0 +1,96 @@
+"""Gangs that met trouble on their way: each test is a story the random ones have found (tests/property)."""
+
+from __future__ import annotations
+
+import pytest
+from tests.fakes.cloud import cloud_error
+from tests.fakes.site import Site, config
+
+from asbx.decide.bind import name_of
+from asbx.errors import ExitCode, LedgerError, SlurmError
+from asbx.flow.making import tidy
+from asbx.flow.reconcile import Sweep
+from asbx.flow.resume import Resume
+from asbx.model.market import Verdict
+
+ICE = "InsufficientInstanceCapacity"
+
+
+@pytest.fixture
+def site() -> Site:
+    """Return a fresh site."""
+    return Site()
+
+
+def test_a_group_that_a_living_gang_has_left_is_removed() -> None:
+    """Refused in its group, a gang runs outside: the empty group goes, though the gang lives."""
+    site = Site(config=config(placement_fallback=True))
+    site.cloud.fail_next("launch", cloud_error(ICE, Verdict.CAPACITY))
+    assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == 4
+    site.ledger.finish_request("r-1", failed=False, note="", at=site.clock.now())
+    tidy(site.doors, site.clock.now())
+    assert site.cloud.groups == {}
+
+
+def test_what_a_refused_call_launched_all_the_same_is_in_the_books() -> None:
+    """EC2 refuses a spot call and launches for it: on demand serves, the sweep ends the rest, and its cost is known."""
+    site = Site(config=config(purchasing_option="mixed"))
+    site.cloud.fail_next("launch", cloud_error(ICE, Verdict.CAPACITY), after=True)
+    assert len(site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]")).bound) == 2
+    site.ledger.finish_request("r-1", failed=False, note="", at=site.clock.now())
+    sweep = Sweep(site.doors)
+    for _ in range(2):
+        sweep.run()
+        site.clock.advance(minutes=5)
+    rows = {row.instance_id: row for row in site.ledger.instances()}
+    assert set(rows) == {one.instance_id for one in site.cloud.all()}
+    assert {row.instance_id for row in rows.values() if row.ended_at is None} == set(site.bound().values())
+
+
+def test_nodes_that_could_not_be_looked_at_are_reported(site: Site) -> None:
+    """Asked for again while EC2 may not be asked: the nodes keep their instances, and nobody hears that all is well."""
+    job = (1, "aws-cpu-[000-001]")
+    site.resume("aws-cpu-[000-001]", job)
+    site.cloud.fail_next("describe", cloud_error("UnauthorizedOperation", Verdict.PERMISSION))
+    outcome = site.resume("aws-cpu-[000-001]", job, request_id="r-2")
+    assert set(outcome.failed) == {"aws-cpu-000", "aws-cpu-001"}
+    assert outcome.exit_code == ExitCode.AWS_ACCESS
+    assert len(site.bound()) == len(site.cloud.alive()) == 2
+    assert "DOWN" not in {site.scheduler.node(node).state for node in site.bound()}
+
+
+def test_a_node_that_cannot_be_told_its_name_after_a_crash_is_launched_again(site: Site) -> None:
+    """Bound before the crash and nameless after it, an instance never becomes a node: it is replaced, not reported."""
+    job = (1, "aws-cpu-[000-001]")
+    site.ledger.fail_next("bind", LedgerError("ledger-busy", "as in a crash", "", ""), after=True)
+    with pytest.raises(LedgerError):
+        site.resume("aws-cpu-[000-001]", job)
+    site.cloud.fail_next("tag", cloud_error("UnauthorizedOperation", Verdict.PERMISSION))
+    (request,) = site.ledger.open_requests()
+    assert set(Resume(site.doors, request).run().bound) == {"aws-cpu-000", "aws-cpu-001"}
+    names = {one.instance_id: name_of(one) for one in site.cloud.alive()}
+    assert {node: names[one] for node, one in site.bound().items()} == {node: node for node in site.bound()}
+    assert len(names) == 2
+
+
+def test_a_node_slurm_refuses_after_a_crash_is_not_reported_as_served(site: Site) -> None:
+    """Slurm does not take the address of a node that was bound before: that is said."""
+    job = (1, "aws-cpu-[000-001]")
+    site.resume("aws-cpu-[000-001]", job)
+    site.scheduler.fail_next("bind", SlurmError("slurm-refused", "no such node", "Invalid node name"), times=2)
+    outcome = site.resume("aws-cpu-[000-001]", job, request_id="r-2")
+    assert (outcome.bound, list(outcome.failed)) == (["aws-cpu-001"], ["aws-cpu-000"])
+
+
+def test_what_a_dead_run_launched_is_in_the_books_before_it_is_given_back(site: Site) -> None:
+    """A crash after the launch, and Slurm forgets the node: the instance ends, and its cost is known."""
+    site.ledger.fail_next("answer_attempt", LedgerError("ledger-busy", "as in a crash", "", ""))
+    with pytest.raises(LedgerError):
+        site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    (request,) = site.ledger.open_requests()
+    site.scheduler._table.pop("aws-cpu-001")
+    Resume(site.doors, request).run()
+    rows = {row.instance_id: row.ended_at for row in site.ledger.instances()}
+    assert set(rows) == {one.instance_id for one in site.cloud.all()}
+    assert None not in rows.values()
+    assert site.cloud.alive() == ()
