@@ -107,7 +107,11 @@ class GangBench(Bench):
         return [(at, event) for at, event in events if event.request_id in ("", mine)]
 
     def free(self, nodes: Sequence[str]) -> None:
-        """Power nodes off as slurmctld does, and wait until nothing of them is left."""
+        """Power nodes off as slurmctld does, and wait until nothing of them is left.
+
+        Not before the Name tags are set, a call for each instance that nobody waits for: they would be in the next run.
+        """
+        self.until_still(lambda: self.calls().get("CreateTags", 0))
         subprocess.run([BIN / "aws-slurm-burst-suspend", fold(nodes)], env=self.hook, check=True)
         self.calm(lambda: not self.ledger.live_bindings() and not self.ledger.open_requests())
         self.powered_down()
