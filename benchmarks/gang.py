@@ -272,8 +272,8 @@ def all_refused(bench: GangBench, jobs: Sequence[Job], types: Sequence[str]) -> 
 
 def planned(events: Sequence[tuple[float, Event]]) -> list[int]:
     """Return how many rungs each gang's ladder had."""
-    said = [event.text for _, event in events if event.kind is EventKind.LADDER_PLANNED]
-    return [int(text.split()[0]) for text in said]
+    said = [event.data["considered"] for _, event in events if event.kind is EventKind.LADDER_PLANNED]
+    return [sum(str(line).startswith("rung ") for line in lines) for lines in said if isinstance(lines, list)]
 
 
 # -- many gangs (d, e)
