@@ -63,14 +63,19 @@ def lab(big: Cluster) -> Iterator[Cluster]:
     names = big.slurm("sinfo", "-h", "-o", "%N", "-t", "powering_up,alloc,mix,comp")
     if names:
         big.slurm("scontrol", "update", f"nodename={names}", "state=power_down_force")
-    until("nothing runs", big.alive, 30, lambda rows: not rows)
-    until("all nodes can be started again", lambda: states(big), 30, lambda seen: seen <= {"idle~"})
+    ready(big)
 
 
 def forget(lab: Cluster) -> None:
     """Have nothing remembered of EC2's empty pools: they would be left alone for a minute."""
     with sqlite3.connect(lab.root / "state" / "ledger.db", timeout=10) as ledger:
         ledger.execute("DELETE FROM shortages")
+
+
+def ready(lab: Cluster) -> None:
+    """Wait until every node can be started again, and every instance is gone: one that is ending keeps its place."""
+    until("all nodes can be started again", lambda: states(lab), 30, lambda seen: seen <= {"idle~"})
+    until("all is gone", lambda: {row["state"] for row in lab.instances()}, 30, lambda seen: seen <= {"terminated"})
 
 
 def states(lab: Cluster) -> set[str]:
@@ -97,7 +102,7 @@ def release(lab: Cluster, *jobs: int) -> None:
 def again(lab: Cluster, job: int) -> None:
     """Take back a job that was refused, and be ready for the next."""
     lab.slurm("scancel", str(job))
-    until("all nodes can be started again", lambda: states(lab), 30, lambda seen: seen <= {"idle~"})
+    ready(lab)
     forget(lab)
 
 
