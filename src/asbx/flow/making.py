@@ -15,6 +15,7 @@ from asbx.model.catalogue import TemplateChange
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Template
 from asbx.model.record import Resource, ResourceKind
+from asbx.ports import CloudError
 
 
 def _tags(doors: Doors, gang_id: str = "") -> dict[str, str]:
@@ -42,7 +43,12 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
     row = known.get(name)
     if row is None or now - row.used_at >= TEMPLATE_USED:
         doors.ledger.add_resource(Resource(ResourceKind.TEMPLATE, name, "", row.created_at if row else now, now))
-        made = doors.cloud.make_template(name, base, change, _tags(doors))
+        try:
+            made = doors.cloud.make_template(name, base, change, _tags(doors))
+        except CloudError:
+            # Not made, as far as anybody knows: the next launch must not take it for there.
+            doors.ledger.end_resource(ResourceKind.TEMPLATE, name, now)
+            raise
         if row is None:
             doors.say(
                 Event(EventKind.RESOURCE_MADE, f"launch template {name} made from {base.template_id or base.name}")
