@@ -13,6 +13,7 @@ from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.model.catalogue import TemplateChange
 from asbx.model.event import Event, EventKind
+from asbx.model.gang import job_of
 from asbx.model.market import Template
 from asbx.model.record import Resource, ResourceKind
 from asbx.ports import CloudError
@@ -28,7 +29,8 @@ def ensure_group(doors: Doors, name: str, strategy: str, gang_id: str) -> None:
     now = doors.clock.now()
     doors.ledger.add_resource(Resource(ResourceKind.PLACEMENT_GROUP, name, gang_id, now, now))
     doors.cloud.make_group(name, strategy, _tags(doors, gang_id))
-    doors.say(Event(EventKind.RESOURCE_MADE, f"placement group {name} ({strategy}) made", gang_id=gang_id))
+    text = f"placement group {name} ({strategy}) made"
+    doors.say(Event(EventKind.RESOURCE_MADE, text, gang_id=gang_id, job_id=job_of(gang_id)))
 
 
 def ensure_template(doors: Doors, base: Template, change: TemplateChange, fingerprint: str) -> Template:
@@ -72,7 +74,8 @@ def remove_group(doors: Doors, name: str, gang_id: str = "") -> bool:
         return False
     if gone:
         doors.ledger.end_resource(ResourceKind.PLACEMENT_GROUP, name, doors.clock.now())
-        doors.say(Event(EventKind.RESOURCE_REMOVED, f"placement group {name} removed", gang_id=gang_id))
+        text = f"placement group {name} removed"
+        doors.say(Event(EventKind.RESOURCE_REMOVED, text, gang_id=gang_id, job_id=job_of(gang_id)))
     return gone
 
 
