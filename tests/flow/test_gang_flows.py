@@ -520,6 +520,28 @@ def test_required_efa_is_never_done_without() -> None:
     assert "sg-1 must allow all traffic to and from itself" in site.scheduler.told[1][0]
 
 
+def test_efa_that_nothing_is_known_of_holds_no_job() -> None:
+    """EC2 does not say what the types have: the job is told so and tried again, for the answer may come."""
+    site = site_of(efa="required", launch_template_overrides=EFA_KINDS)
+    site.scheduler.add_job(JobFacts(1, "ada", "physics"))
+    site.catalogue.is_silent = True
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    assert site.cloud.all() == ()
+    assert "efa-unknown" in site.scheduler.told[1][0]
+    assert site.ledger.setbacks([1])[1].next_at is not None
+
+
+def test_a_template_that_could_not_be_made_is_not_launched_from() -> None:
+    """EC2 refuses to make it: the gang hears that, and neither this try nor the next takes it for made."""
+    site = site_of(efa="required", launch_template_overrides=EFA_KINDS[1:], purchasing_option="mixed")
+    for request in "r-1", "r-2":
+        refusal = cloud_error("UnauthorizedOperation", Verdict.PERMISSION, "not allowed")
+        site.cloud.fail_next("make_template", refusal, times=9)
+        site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"), request_id=request)
+        assert site.cloud.calls["CreateFleet"] == 0
+        assert "no launch template could be made" in site.scheduler.told[1][-1]
+
+
 def test_a_job_may_do_without_efa() -> None:
     """`--constraint=no-efa`: the base template as it is."""
     site = site_of(launch_template_overrides=EFA_KINDS[1:])

@@ -219,14 +219,21 @@ class _Chooser:
         has_efa = bool(facts and facts.efa) and not self._known.unruly
         if efa is True and not has_efa:
             if self._want.efa == "required":
-                groups = ", ".join(self._known.unruly)
-                rule = f"security group {groups} must allow all traffic to and from itself" if groups else ""
-                why = rule if facts and facts.efa else "the type has no EFA, which the job requires"
-                self._drop(Dropped(pool.instance_type, why, "efa-impossible", Verdict.INVALID))
+                self._drop(self._refusal_of_efa(pool.instance_type, facts))
             return False
         if efa is None or efa or self._want.efa != "preferred":
             return True
         return not has_efa  # those with EFA have had their turn on a rung before
+
+    def _refusal_of_efa(self, name: str, facts: TypeFacts | None) -> Dropped:
+        """Return why a type cannot launch with EFA. What EC2 does not tell it may tell later: no hold."""
+        if facts is None:
+            why = "EC2 does not tell whether the type has EFA, which is required"
+            return Dropped(name, why, "efa-unknown", is_hopeless=False)
+        groups = ", ".join(self._known.unruly)
+        rule = f"security group {groups} must allow all traffic to and from itself, which EFA needs"
+        why = rule if facts.efa else "the type has no EFA, which is required"
+        return Dropped(name, why, "efa-impossible", Verdict.INVALID)
 
     def _fits_group(self, pool: Pool, facts: TypeFacts | None, *, placed: bool) -> bool:
         """Whether a pool may launch into the placement group (placed), or belongs outside of it."""

@@ -99,7 +99,8 @@ class Server:
         kept = naming.best_connected(list(good.values()), wanted, network(self._doors, good))
         best = {instance.instance_id: instance for instance in kept}
         spare = [one for one in good if one not in best]
-        give_back(self._doors, spare, "over-provisioned: others are connected better", run.gang.gang_id)
+        why = "extra ones the job asked for; the others are connected better"
+        give_back(self._doors, spare, why, run.gang.gang_id, level="info")
         run.gone.update(spare)
         return best
 
