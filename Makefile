@@ -25,8 +25,9 @@ check: setup  ## format, lint, types, import rules
 	$(bin)/mypy
 	$(bin)/lint-imports
 
-bench: setup  ## measure hook, resume and API calls; writes JSON and a table
+bench: setup  ## measure hook, resume, gangs and API calls; writes JSON and tables
 	$(bin)/python benchmarks/burst.py $(BENCH)
+	$(bin)/python -m benchmarks.gang
 
 docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check

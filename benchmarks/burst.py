@@ -7,6 +7,9 @@
 (c) EC2 calls by action and Slurm processes behind each burst; (d) peak memory of the daemon.
 
 Everything runs in one lab whose instances never boot. Floor and burst take turns, so that a noisy machine hits both.
+The emulator's instances run at once (knob `pending` 0): the nodes of a job are a gang, of which Slurm hears only when
+all of it runs, while the floor tells addresses as soon as there are some. What EC2 takes to start instances is in
+neither.
 Usage: python benchmarks/burst.py [--runs 5] [--sizes 1,16,100,500] [--output build/bench]
 """
 
@@ -130,11 +133,16 @@ class Bench:
                              capture_output=True, text=True, check=True)  # fmt: skip
         return int(out.stdout.strip())
 
+    def control(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask the emulator's control door."""
+        data = None if body is None else json.dumps(body).encode()
+        url = f"{self.environ['AWS_ENDPOINT_URL']}/_lab/{path}"
+        with urllib.request.urlopen(urllib.request.Request(url, data=data, method=method)) as answer:
+            return json.load(answer)
+
     def calls(self, *, reset: bool = False) -> dict[str, int]:
         """Return (or forget) the emulator's calls by action."""
-        url = self.environ["AWS_ENDPOINT_URL"] + "/_lab/calls"
-        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE" if reset else "GET")) as answer:
-            return dict(json.loads(answer.read()))
+        return dict(self.control("DELETE" if reset else "GET", "calls"))
 
     def processes(self) -> dict[str, int]:
         """Return how many of each of Slurm's commands the daemon has started."""
@@ -301,6 +309,7 @@ def main() -> None:
         try:
             as_a_site(Path(folder))
             bench = Bench(Path(folder))
+            bench.control("POST", "knobs", {"pending": 0})
             figures = measure(bench, sizes, options.runs)
             bench.script.stdin.close()
             bench.script.wait()

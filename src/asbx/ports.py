@@ -120,6 +120,9 @@ class Catalogue(Protocol):
     def reservations(self, ids: Iterable[str]) -> dict[str, ReservationFacts]:
         """Return facts by id of capacity reservation."""
 
+    def missing_reservation(self, reservation: str) -> bool:
+        """Whether EC2 said that it does not exist (not: that it could not be asked)."""
+
     def without_self_rule(self, groups: Iterable[str]) -> tuple[str, ...]:
         """Return which security groups lack a rule that lets all their own traffic in and out, as EFA needs."""
 
@@ -183,6 +186,19 @@ class Scheduler(Protocol):
 
     def hold(self, job_id: int) -> None:
         """Hold a job so that its user can release it (uhold)."""
+
+    def drain(self, nodes: Sequence[str], reason: str) -> None:
+        """Let no new job onto nodes; those that run go on."""
+
+    def undrain(self, nodes: Sequence[str]) -> None:
+        """Take that back."""
+
+    def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
+        """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
+
+        paths: node -> its network nodes from the top layer down, () where nothing is known; all nodes of our groups.
+        Raises ConfigError (`file-write`, `topology-foreign`) for a file that cannot or must not be written.
+        """
 
     def fence(self, name: str, nodes: Sequence[str], starts: datetime, ends: datetime) -> None:
         """Keep jobs that would run into this time off these nodes; again: change the fence of that name.

@@ -123,6 +123,7 @@ def test_a_template_that_is_gone_is_missing(world: World) -> None:
 def test_unknown_reservations_are_left_out(world: World) -> None:
     """It is no error to ask for one."""
     assert world.catalogue.reservations(["cr-00000000000000000"]) == {}
+    assert world.catalogue.missing_reservation("cr-00000000000000000")
 
 
 def test_a_group_without_a_rule_for_itself_is_named(world: World) -> None:

@@ -275,24 +275,13 @@ def test_scores_and_reservations_answer(ec2: Any) -> None:
     assert ec2.describe_capacity_reservations()["CapacityReservations"] == []
 
 
-def test_hundreds_at_once_are_quick(ec2: Any, ground: Ground) -> None:
-    """A thousand in one /20 subnet; launching, tagging and describing 500 stays far from a second each."""
+def test_hundreds_at_once(ec2: Any, ground: Ground) -> None:
+    """A thousand in one /20 subnet; five hundred more are launched, tagged, described and ended in one call each."""
     assert len(launched(ec2, ground, 1000)) == 1000
-    took = {}
-    begin = time.monotonic()
     ids = launched(ec2, ground, 500, "c7i.large b")
-    took["create"] = time.monotonic() - begin
-    begin = time.monotonic()
-    assert len(described(ec2, ids)) == 500
-    took["describe"] = time.monotonic() - begin
-    begin = time.monotonic()
     ec2.create_tags(Resources=ids, Tags=[{"Key": "k", "Value": "v"}])
-    took["tag"] = time.monotonic() - begin
-    begin = time.monotonic()
-    ec2.terminate_instances(InstanceIds=ids)
-    took["terminate"] = time.monotonic() - begin
-    # Several times what an idle machine needs, and still below what a burst would notice.
-    assert took["create"] < 1.0, took
-    assert took["describe"] < 2.0, took
-    assert took["tag"] < 0.5, took
-    assert took["terminate"] < 1.0, took
+    rows = described(ec2, ids)
+    assert len(rows) == 500
+    assert len({row["PrivateIpAddress"] for row in rows.values()}) == 500
+    ended = ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
+    assert {row["InstanceId"] for row in ended} == set(ids)

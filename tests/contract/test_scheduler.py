@@ -158,6 +158,31 @@ def test_fences_are_put_up_moved_and_taken_down(world: World) -> None:
     assert scheduler.fences() == ()
 
 
+def test_nodes_are_drained_and_taken_back(world: World) -> None:
+    """A drained node says why and keeps its state; taken back it is as before, and twice is once."""
+    world.power_up(NODES[:2])
+    before = world.node(NODES[0])
+    for _ in range(2):
+        world.scheduler.drain(NODES[:1], "asbx:block-ends cr-1 ends at noon")
+    view = world.node(NODES[0])
+    assert (view.state, view.flags) == (before.state, before.flags | {"DRAIN"})
+    assert view.reason.startswith("asbx:block-ends cr-1")
+    assert "DRAIN" not in world.node(NODES[1]).flags
+    for _ in range(2):
+        world.scheduler.undrain(NODES[:1])
+    assert world.node(NODES[0]).flags == before.flags
+    with pytest.raises(SlurmError):
+        world.scheduler.drain(["aws-cpu-999"], "nobody")
+
+
+def test_a_topology_is_news_once(world: World) -> None:
+    """The same places told again change nothing."""
+    paths = dict.fromkeys(NODES, ()) | {NODES[0]: ("nn-1", "nn-2")}
+    assert world.scheduler.write_topology(paths)
+    assert not world.scheduler.write_topology(paths)
+    assert world.scheduler.write_topology(dict.fromkeys(NODES, ()))
+
+
 def test_a_running_slurmctld_answers(world: World) -> None:
     """Ping says nothing when all is well."""
     world.scheduler.ping()

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
+
+import yaml
 
 _BIN = Path(sys.executable).parent
 _POLL_S = 0.15
@@ -39,6 +42,14 @@ def until(what: str, look: Callable[[], _Seen], seconds: float, good: Callable[[
         if time.monotonic() > ends:
             raise AssertionError(f"not within {seconds:g} s: {what}; last seen: {seen}")
         time.sleep(_POLL_S)
+
+
+def group_in(config: Row, name: str) -> Row:
+    """Return a node group of a configuration, by name."""
+    groups = [group for partition in config["slurm"]["partitions"] for group in partition["node_groups"]]
+    (found,) = [group for group in groups if group["node_group_name"] == name]
+    assert isinstance(found, dict)
+    return found
 
 
 @dataclass(frozen=True)
@@ -107,6 +118,30 @@ class Cluster:
             assert count, f"{key} is not in slurm.conf"
         path.write_text(text, encoding="utf-8")
         self.slurm("scontrol", "reconfigure")
+
+    def with_topology_tree(self) -> None:
+        """Let slurmctld use topology.conf: a plugin is chosen when it starts, so it is ended and started as it was."""
+        path = self.root / "slurm.conf"
+        path.write_text(f"TopologyPlugin=topology/tree\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+        lab = json.loads((self.root / "lab.json").read_text(encoding="utf-8"))
+        (pid,) = [one["pid"] for one in lab["processes"] if one["name"] == "slurmctld"]
+        proc = Path(f"/proc/{pid}")
+        command = (proc / "cmdline").read_text(encoding="utf-8").split("\0")[:-1]
+        environ = dict(one.split("=", 1) for one in (proc / "environ").read_text(encoding="utf-8").split("\0") if one)
+        os.kill(pid, signal.SIGTERM)
+        until("slurmctld has ended", lambda: run(["scontrol", "ping"], self.environ).status, 15)
+        # `lab down` ends it by the mark in its environment.
+        run(["/bin/sh", "-c", 'setsid "$@" >>"$0" 2>&1 &', self.root / "log" / "slurmctld.out", *command], environ)
+        until("slurmctld is up", lambda: "is UP" in run(["scontrol", "ping"], self.environ).out, 15)
+
+    def configure(self, change: Callable[[Row], None]) -> None:
+        """Change the product's configuration, and have its daemon read it."""
+        path = self.root / "aws-burst.yaml"
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        change(config)
+        self.lab("daemon", "stop")
+        path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+        self.lab("daemon", "start")
 
     # -- the product
 

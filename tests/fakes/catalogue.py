@@ -71,6 +71,10 @@ class FakeCatalogue:
         heard = self._heard("reservations", ids)
         return {name: self.reservation_facts[name] for name in heard if name in self.reservation_facts}
 
+    def missing_reservation(self, reservation: str) -> bool:
+        """Whether it was said to be missing: no silent EC2 says that."""
+        return bool(self._heard("missing_reservation", [reservation])) and reservation not in self.reservation_facts
+
     def without_self_rule(self, groups: Iterable[str]) -> tuple[str, ...]:
         """Return those that are closed."""
         return tuple(name for name in self._heard("without_self_rule", groups) if name in self.closed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -39,7 +39,7 @@ class FakeScheduler:
     names: the nodes slurm.conf knows, all powered down at first. power_up, register, power_down, time_out and
     settle are what slurmctld and slurmd do by themselves. slow_requeue: how often a job is still COMPLETING when asked
     for, before it is PENDING. begin: job -> how long from its last update until Slurm may start it. notified: what was
-    written to terminals. no_requeue: jobs that are lost with a node.
+    written to terminals. no_requeue: jobs that are lost with a node. topology: what was last told of it.
     """
 
     names: Sequence[str] = ()
@@ -53,6 +53,7 @@ class FakeScheduler:
     no_requeue: set[int] = field(default_factory=set)
     job_nodes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     slow_requeue: int = 0
+    topology: dict[str, tuple[str, ...]] | None = None
     _fences: dict[str, Fence] = field(default_factory=dict)
     _completing: dict[int, int] = field(default_factory=dict)
     _table: dict[str, NodeView] = field(default_factory=dict)
@@ -151,6 +152,30 @@ class FakeScheduler:
             self.held.add(job_id)
             if job_id in self.job_table:
                 self.job_table[job_id] = replace(self.job_table[job_id], priority=0)
+
+    def drain(self, nodes: Sequence[str], reason: str) -> None:
+        """Set DRAIN with the reason. Nodes slurm.conf does not know are refused."""
+        self._count("drain", len(nodes))
+        with self._faults.call("drain"):
+            for node in self._known(nodes):
+                self._change(node, flags=self._table[node].flags | {"DRAIN"}, reason=reason)
+            self._refuse_unknown(nodes)
+
+    def undrain(self, nodes: Sequence[str]) -> None:
+        """Take DRAIN off; the reason goes with it."""
+        self._count("undrain", len(nodes))
+        with self._faults.call("undrain"):
+            for node in self._known(nodes):
+                self._change(node, flags=self._table[node].flags - {"DRAIN"}, reason="")
+            self._refuse_unknown(nodes)
+
+    def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
+        """Keep where nodes are; return whether that is news."""
+        self._count("write_topology", 1)
+        with self._faults.call("write_topology"):
+            fresh = {node: tuple(path) for node, path in paths.items()}
+            is_news, self.topology = fresh != self.topology, fresh
+            return is_news
 
     def fence(self, name: str, nodes: Sequence[str], starts: datetime, ends: datetime) -> None:
         """Keep a fence, in the place of one of that name. Nodes slurm.conf does not know are refused."""

@@ -38,7 +38,11 @@ def group(name: str, count: int, **fields: Any) -> dict[str, Any]:
 
 def config(tmp: Path = Path("/nonexistent"), **cpu: Any) -> Config:
     """Return a site with groups cpu, gpu and big; `cpu` overrides fields of the first."""
-    groups = [group("cpu", 1000, **cpu), group("gpu", 10), group("big", 3000)]
+    groups = [
+        group("cpu", 1000, **({"number_width": 3} | cpu)),
+        group("gpu", 10),
+        group("big", 3000, number_width=4),
+    ]
     return Config.model_validate(
         {
             "aws": {"region": "us-east-2"},

@@ -60,7 +60,7 @@ def test_the_job_waits_and_is_told_why_and_until_when(site: Site) -> None:
     assert setback.next_at is not None
     assert (setback.count, setback.code, setback.reason) == (1, EMPTY.code, EMPTY.reason)
     assert state(site) == "PENDING"
-    told = f"asbx:{EMPTY.code} {EMPTY.reason}; next try {setback.next_at:%H:%M:%S} UTC (1st time)"
+    told = f"asbx:{EMPTY.code} {EMPTY.reason}; next try {setback.next_at:%H:%M:%S} UTC (failed once)"
     assert site.scheduler.told[12] == [told]
     ((job, shown),) = site.scheduler.notified
     assert (job, shown) == (12, f"asbx:{EMPTY.code} {EMPTY.reason}; Slurm ends this job, ask for it again later")
@@ -74,15 +74,15 @@ def test_the_job_waits_and_is_told_why_and_until_when(site: Site) -> None:
 
 
 def test_pauses_grow_with_each_failure_in_a_row(site: Site) -> None:
-    """The second time the pause is about twice as long, and the text says which time it is."""
+    """The second time the pause is about twice as long, and the text says how often it failed."""
     fail(site)
     first = site.scheduler.begin[12]
     again(site, request_id="r-2")
     assert site.scheduler.begin[12] > 1.3 * first
-    assert site.scheduler.told[12][-1].endswith("(2nd time)")
+    assert site.scheduler.told[12][-1].endswith("(failed 2 times in a row)")
     site.ledger.clear_setbacks([12])
     again(site, request_id="r-3")
-    assert site.scheduler.told[12][-1].endswith("(1st time)")
+    assert site.scheduler.told[12][-1].endswith("(failed once)")
 
 
 def test_running_it_again_counts_once(site: Site) -> None:
@@ -99,7 +99,9 @@ def test_a_hopeless_job_is_held(site: Site) -> None:
     """It is not tried again; its owner is told how to release it."""
     fail(site, INVALID)
     assert 12 in site.scheduler.held
-    assert site.scheduler.told[12][-1].endswith("; held until its plan is changed: scontrol release 12")
+    assert site.scheduler.told[12][-1].endswith(
+        "; held, waiting does not help: change what is wrong, then scontrol release 12"
+    )
     assert site.ledger.setbacks([12])[12].next_at is None
 
 
@@ -233,4 +235,4 @@ def test_a_long_reason_leaves_room_for_what_comes_next(site: Site) -> None:
     fail(site, Failure("X", "y " * 1000))
     (told,) = site.scheduler.told[12]
     assert len(told) <= 500
-    assert told.endswith("(1st time)")
+    assert told.endswith("(failed once)")

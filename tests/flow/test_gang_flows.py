@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
+from threading import Event
 from typing import Any
 
 import pytest
 from tests.fakes.cloud import cloud_error
-from tests.fakes.site import Site, config
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.scheduler import FakeScheduler
+from tests.fakes.site import NODES, Site, config
 
 from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.config.schema import Config
 from asbx.errors import ExitCode
 from asbx.flow.making import tidy
+from asbx.flow.reconcile import Sweep
 from asbx.model.catalogue import ReservationFacts
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand, fold
 from asbx.model.job import JobFacts
-from asbx.model.market import Market, Verdict
-from asbx.model.record import ResourceKind
+from asbx.model.market import InstanceState, Market, Verdict
+from asbx.model.record import Binding, ResourceKind
 
 KINDS = ("c7i.large", "m7i.large")
 ZONES = ("us-east-2a", "us-east-2b")
@@ -99,6 +104,30 @@ def test_spot_is_left_for_on_demand_within_one_resume() -> None:
     assert outcome.exit_code == ExitCode.DONE
     assert {i.market for i in site.cloud.alive()} == {Market.ON_DEMAND}
     assert [order.market for order in site.cloud.orders] == [Market.SPOT, Market.ON_DEMAND]
+
+
+def test_a_second_group_may_buy_elsewhere_before_the_place_is_left() -> None:
+    """Four on demand for one group; the other finds no more of that there, but spot: the gang is whole in that zone."""
+    site = site_of(purchasing_option="mixed")
+    room(site, {("c7i.large", "us-east-2a"): 4})
+    room(site, {("c7i.large", "us-east-2a"): 2}, Market.SPOT)
+    nodes = "aws-cpu-[000-001],aws-gpu-[0-3]"
+    outcome = site.resume(nodes, (1, nodes))
+    assert outcome.exit_code == ExitCode.DONE
+    assert len({(i.subnet_id, i.placement_group) for i in site.cloud.alive()}) == 1
+    assert len(site.cloud.all()) == 6, "nothing was given back"
+
+
+def test_a_second_group_does_not_leave_the_placement_group() -> None:
+    """Where it could come only outside of the group its gang is in, all go elsewhere, or come to nothing."""
+    site = site_of(placement_fallback=True)
+    room(site, {("c7i.large", "us-east-2a"): 6})
+    for kind, zone in product(KINDS, ZONES):
+        site.cloud.group_capacity[kind, zone, Market.ON_DEMAND] = 4
+    nodes = "aws-cpu-[000-001],aws-gpu-[0-3]"
+    outcome = site.resume(nodes, (1, nodes))
+    assert outcome.bound == []
+    assert site.cloud.alive() == ()
 
 
 def test_fifteen_hundred_are_one_gang_in_one_place() -> None:
@@ -268,6 +297,41 @@ def test_250_gangs_on_nothing_make_few_calls() -> None:
     assert site.cloud.calls["CreateFleet"] <= 5
     assert len(outcome.failed) == 500
     assert all(ICE in site.scheduler.told[job][0] for job, _ in jobs)
+
+
+class SlowToTell(FakeScheduler):
+    """Takes as long to fail the first nodes as the other gangs take to come to nothing."""
+
+    def fail_each(self, reasons: Sequence[tuple[Sequence[str], str]]) -> None:
+        """Wait for the others, the first time."""
+        if not self.calls["fail_each"]:
+            assert self.others.wait(20), "the other gangs wait to be told"
+        super().fail_each(reasons)
+
+    others = Event()
+
+
+class Watched(FakeLedger):
+    """Says when somebody has looked for the instances of the last gang: it has come to nothing, then."""
+
+    def live_bindings(self, nodes: Sequence[str] | None = None) -> tuple[Binding, ...]:
+        """Look, and say so."""
+        if nodes is not None and "aws-cpu-199" in nodes and len(nodes) == 2:
+            SlowToTell.others.set()
+        return super().live_bindings(nodes)
+
+
+def test_gangs_that_fail_while_others_are_told_are_told_together() -> None:
+    """A hundred gangs come to nothing one after another: three batches of Slurm's commands, not a hundred."""
+    site = Site(ledger=Watched(), scheduler=SlowToTell(NODES))
+    room(site, {})
+    nodes, jobs = gangs([2] * 100)
+    for job, _ in jobs:
+        site.scheduler.add_job(JobFacts(job))
+    outcome = site.resume(nodes, *jobs)
+    assert len(outcome.failed) == 200
+    assert set(site.scheduler.told) == {job for job, _ in jobs}
+    assert site.scheduler.calls["fail_each"] <= 3
 
 
 def test_the_next_request_knows_it_too() -> None:
@@ -456,6 +520,28 @@ def test_required_efa_is_never_done_without() -> None:
     assert "sg-1 must allow all traffic to and from itself" in site.scheduler.told[1][0]
 
 
+def test_efa_that_nothing_is_known_of_holds_no_job() -> None:
+    """EC2 does not say what the types have: the job is told so and tried again, for the answer may come."""
+    site = site_of(efa="required", launch_template_overrides=EFA_KINDS)
+    site.scheduler.add_job(JobFacts(1, "ada", "physics"))
+    site.catalogue.is_silent = True
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    assert site.cloud.all() == ()
+    assert "efa-unknown" in site.scheduler.told[1][0]
+    assert site.ledger.setbacks([1])[1].next_at is not None
+
+
+def test_a_template_that_could_not_be_made_is_not_launched_from() -> None:
+    """EC2 refuses to make it: the gang hears that, and neither this try nor the next takes it for made."""
+    site = site_of(efa="required", launch_template_overrides=EFA_KINDS[1:], purchasing_option="mixed")
+    for request in "r-1", "r-2":
+        refusal = cloud_error("UnauthorizedOperation", Verdict.PERMISSION, "not allowed")
+        site.cloud.fail_next("make_template", refusal, times=9)
+        site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"), request_id=request)
+        assert site.cloud.calls["CreateFleet"] == 0
+        assert "no launch template could be made" in site.scheduler.told[1][-1]
+
+
 def test_a_job_may_do_without_efa() -> None:
     """`--constraint=no-efa`: the base template as it is."""
     site = site_of(launch_template_overrides=EFA_KINDS[1:])
@@ -538,6 +624,17 @@ def test_a_block_is_used_only_in_its_window() -> None:
         assert {i.market for i in site.cloud.alive()} <= {Market.CAPACITY_BLOCK}
 
 
+def test_a_block_that_has_just_begun_is_asked() -> None:
+    """EC2's answer from a moment before says `scheduled`: the launch finds out. A minute later its word counts."""
+    for late, bound in ((1, 4), (61, 0)):
+        site = site_of(capacity_reservations=["cr-1"], reservations_only=True)
+        now = site.clock.now()
+        window = {"starts": now - timedelta(seconds=late), "ends": now + timedelta(hours=9)}
+        reserve(site, is_block=True, is_active=False, available=0, **window)
+        site.cloud.reserved["cr-1"] = 4
+        assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == bound, late
+
+
 # -- after the call
 
 
@@ -615,3 +712,74 @@ def test_the_ladder_ends_in_time(site: Site) -> None:
 def site() -> Site:
     """Return a fresh site."""
     return Site()
+
+
+def test_a_slow_gang_holds_up_no_other(site: Site) -> None:
+    """One gang's instances take minutes to run: the other is served long before."""
+    site.cloud.capacity["c7i.large", "us-east-2a", Market.ON_DEMAND] = 2
+    describe = site.cloud.describe
+    began = site.clock.now()
+
+    def slow(ids: Sequence[str]) -> Any:
+        rows = describe(ids)
+        late = site.clock.now() - began < timedelta(minutes=4)
+        return tuple(replace(i, state=InstanceState.PENDING) if late and i.tags["asbx:job"] == "1" else i for i in rows)
+
+    site.cloud.describe = slow  # type: ignore[method-assign, assignment]
+    outcome = site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-001]"), (2, "aws-cpu-[002-003]"))
+    assert len(outcome.bound) == 4
+    at = {binding.node: binding.bound_at for binding in site.ledger.live_bindings()}
+    assert at["aws-cpu-002"] - began < timedelta(minutes=1)
+    assert at["aws-cpu-000"] - began >= timedelta(minutes=4)
+
+
+def test_a_dead_instance_costs_its_own_gang_only(site: Site) -> None:
+    """Two gangs come up together, an instance of one dies: the other is served."""
+    launch = site.cloud.launch
+
+    def dying(order: Any) -> Any:
+        answer = launch(order)
+        if dict(order.tags)["asbx:job"] == "1":
+            site.cloud.kill(answer.launched[0].instance_id)
+        return answer
+
+    site.cloud.launch = dying  # type: ignore[method-assign]
+    outcome = site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-001]"), (2, "aws-cpu-[002-003]"))
+    assert outcome.bound == list(expand("aws-cpu-[002-003]"))
+    assert len(site.cloud.alive()) == 2
+
+
+def test_a_throttled_group_is_made_a_little_later(site: Site) -> None:
+    """Throttling of CreatePlacementGroup is waited out, as that of a launch is."""
+    site.cloud.fail_next("make_group", cloud_error("RequestLimitExceeded", Verdict.THROTTLED), times=2)
+    outcome = site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    assert len(outcome.bound) == 4
+
+
+def test_a_spot_reclaim_is_remembered(site: Site) -> None:
+    """An instance EC2 took back makes its pool short, as a refused launch does."""
+    site = site_of(purchasing_option="spot")
+    site.resume("aws-cpu-000", (1, "aws-cpu-000"))
+    (instance,) = site.cloud.alive()
+    site.ledger.finish_request("r-1", failed=False, note="", at=site.clock.now())
+    site.cloud.kill(instance.instance_id, "Server.SpotInstanceTermination")
+    sweep = Sweep(site.doors)
+    sweep.run()
+    site.clock.advance(minutes=5)
+    sweep.run()
+    (row,) = site.ledger.shortages()
+    assert row.key == f"capacity/spot/{instance.instance_type}/{instance.zone}"
+    assert row.code == "spot-reclaim"
+
+
+def test_a_job_is_not_tried_again_before_a_pool_may_be_asked(site: Site) -> None:
+    """The memory closes every pool for a minute: the job waits longer than its own pause, so no try is in vain."""
+    settings = site.config.backoff.model_copy(update={"first_seconds": 5, "longest_seconds": 10})
+    site.config = site.config.model_copy(update={"backoff": settings})
+    site.scheduler.add_job(JobFacts(1, "ada", "physics"))
+    room(site, {})
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    opens = max(row.closed_until for row in site.ledger.shortages())
+    next_at = site.ledger.setbacks([1])[1].next_at
+    assert next_at is not None
+    assert opens <= next_at <= opens + timedelta(seconds=15)

@@ -173,6 +173,15 @@ def test_one_unknown_reservation_does_not_hide_the_others(catalogue: Ec2Catalogu
     assert catalogue.troubles == {}
 
 
+def test_a_reservation_that_is_gone_is_told_from_one_that_cannot_be_read(
+    catalogue: Ec2Catalogue, client: Client
+) -> None:
+    """A fence is moved for the first only."""
+    assert [catalogue.missing_reservation(name) for name in ("cr-1", "cr-none")] == [False, True]
+    client.closed.add("describe_capacity_reservations")
+    assert not catalogue.missing_reservation("cr-unread")
+
+
 def test_scores_name_the_zones_of_our_subnets(catalogue: Ec2Catalogue, client: Client) -> None:
     """EC2 answers by zone id; fewer than three types are not worth a call."""
     catalogue.subnets(["subnet-a", "subnet-b", "subnet-none"])

@@ -44,11 +44,11 @@ def test_the_owner_reads_when_and_how_often() -> None:
     one = again(USUAL, 12, 2, NOON)
     assert one.delay is not None
     assert not one.held
-    assert one.text == f"next try {NOON + one.delay:%H:%M:%S} UTC (2nd time)"
-    assert again(USUAL, 12, 11, NOON).text.endswith("(11th time)")
+    assert one.text == f"next try {NOON + one.delay:%H:%M:%S} UTC (failed 2 times in a row)"
+    assert again(USUAL, 12, 11, NOON).text.endswith("(failed 11 times in a row)")
     held = hold(12)
     assert (held.delay, held.held) == (None, True)
-    assert held.text == "held until its plan is changed: scontrol release 12"
+    assert held.text == "held, waiting does not help: change what is wrong, then scontrol release 12"
 
 
 def test_what_an_administrator_must_mend_waits_long_at_once() -> None:
@@ -56,7 +56,7 @@ def test_what_an_administrator_must_mend_waits_long_at_once() -> None:
     one = again(USUAL, 12, 1, NOON, patient=True)
     assert one.delay is not None
     assert one.delay >= timedelta(seconds=1440)
-    assert one.text.endswith("(1st time)")
+    assert one.text.endswith("(failed once)")
 
 
 def test_what_cannot_work_is_told_from_what_may() -> None:

@@ -11,6 +11,7 @@ import pytest
 from asbx.errors import SlurmError
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
+from asbx.slurm.topology import TopologyFile
 
 # Answers `--version`, a queue and the requeue flags; refuses what names a job or node that is in `gone`.
 _PROGRAM = """#!/bin/sh
@@ -20,6 +21,7 @@ printf '\\n' >> said
 case "$*" in *--version*) cat version; exit 0;; esac
 for name in $(cat gone); do case "$*" in *$name*) cat refusal >&2; exit 1;; esac; done
 case "$*" in
+*show*node*) cat nodes;;
 *--json*) cat queue.json;;
 *--Format=*) cat flags;;
 *--format=*) format="${*##*--format=}"; mark="${format%%<*}"; sed "s/@/$mark/g" queue;;
@@ -136,3 +138,42 @@ def test_later_versions_are_asked_for_json(tmp_path: Path) -> None:
     (found,) = world.door.jobs([2])
     assert found.extra == "asbx:market=spot"
     assert world.said()[0] == ["--noheader", "--array", "--jobs=2", "--json"]
+
+
+def test_nodes_are_drained_and_taken_back(world: World) -> None:
+    """One update each; the reason is one line."""
+    world.door.drain(["n-1", "n-2"], 'asbx:block-ends "x"\ny')
+    world.door.undrain(["n-1", "n-2"])
+    assert world.said() == [
+        ["update", "nodename=n-[1-2]", "state=drain", "reason=asbx:block-ends 'x' y"],
+        ["update", "nodename=n-[1-2]", "state=undrain"],
+    ]
+
+
+def test_slurm_reads_a_topology_once(tmp_path: Path) -> None:
+    """Written and read; the same again is neither. A reconfigure that fails is tried again though the file is there."""
+    world = World(tmp_path)
+    commands = SlurmCommands(tmp_path, tmp_path / "slurm.conf")
+    assert not world.door.write_topology({"n-1": ()})
+    assert world.said() == []
+    door = Slurm(commands, TopologyFile(tmp_path / "topology.conf", is_yaml=False, is_whole=False))
+    world.write(gone="reconfigure")
+    with pytest.raises(SlurmError):
+        door.write_topology({"n-1": ("nn-1",), "n-2": ()})
+    world.write(gone="")
+    assert door.write_topology({"n-1": ("nn-1",), "n-2": ()})
+    assert not door.write_topology({"n-1": ("nn-1",), "n-2": ()})
+    assert [line for line in world.said() if line == ["reconfigure"]] == [["reconfigure"]] * 2
+    assert "SwitchName=asbx-rest Nodes=n-2" in (tmp_path / "topology.conf").read_text()
+
+
+def test_a_whole_topology_has_the_sites_own_nodes_too(tmp_path: Path) -> None:
+    """Those on the premises share the switch of nodes of which nothing is known."""
+    world = World(tmp_path)
+    world.write(nodes="NodeName=old-1 State=IDLE\nNodeName=n-1 State=IDLE+CLOUD\n")
+    door = Slurm(
+        SlurmCommands(tmp_path, tmp_path / "slurm.conf"),
+        TopologyFile(tmp_path / "topology.conf", is_yaml=False, is_whole=True),
+    )
+    assert door.write_topology({"n-1": ("nn-1",)})
+    assert "SwitchName=asbx-rest Nodes=old-1" in (tmp_path / "topology.conf").read_text()

@@ -122,3 +122,19 @@ def test_threads_share_one_call() -> None:
     for thread in threads:
         thread.join()
     assert len(source.asked) == 1
+
+
+def test_a_fact_is_kept_no_longer_than_until_it_changes_by_itself() -> None:
+    """A reservation that begins in two minutes is asked for again then, not at the end of its usual life."""
+    clock, source = FakeClock(), Source()
+    begins = clock.now() + timedelta(minutes=2)
+    shelf = Shelf(clock, LIFE, source, 10, lambda _: (begins, None))
+    shelf.find(["a"])
+    clock.advance(seconds=119)
+    shelf.find(["a"])
+    assert len(source.asked) == 1
+    clock.advance(seconds=1)
+    for _ in range(2):
+        shelf.find(["a"])
+        clock.advance(minutes=5)
+    assert len(source.asked) == 2, "what lies behind counts no more"

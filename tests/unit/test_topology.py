@@ -10,10 +10,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.site import config
 
 from asbx.errors import ConfigError
 from asbx.model.hostlist import expand
-from asbx.slurm.topology import topology_conf, topology_yaml, write_if_changed
+from asbx.slurm.topology import TopologyFile, topology_conf, topology_file, topology_yaml, write_if_changed
 
 NODES = expand("aws-cpu-[000-005]")
 PATHS = {
@@ -125,3 +126,42 @@ def test_a_new_file_can_be_read_by_all(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
     with pytest.raises(ConfigError):
         write_if_changed(tmp_path / "none" / "topology.conf", "new")
+
+
+@pytest.mark.parametrize("is_yaml", [False, True])
+def test_slurm_must_read_a_file_until_it_has(tmp_path: Path, *, is_yaml: bool) -> None:
+    """A reconfigure that failed is owed, also by another program; the same file again is not read again."""
+    file = TopologyFile(tmp_path / "topology", is_yaml=is_yaml, is_whole=True)
+    assert file.write(NODES, PATHS)
+    assert TopologyFile(file.path, is_yaml=is_yaml, is_whole=True).write(NODES, PATHS)
+    file.done()
+    assert not file.write(NODES, PATHS)
+    assert file.write(NODES, {})
+    file.done()
+    file.done()
+    assert [path.name for path in tmp_path.iterdir()] == ["topology"]
+
+
+def test_a_file_of_others_is_left_alone(tmp_path: Path) -> None:
+    """It would be lost; an empty one is nobody's."""
+    path = tmp_path / "topology.conf"
+    file = TopologyFile(path, is_yaml=False, is_whole=True)
+    path.write_text("SwitchName=leaf Nodes=old-[1-9]\n")
+    with pytest.raises(ConfigError, match=r"left as it is"):
+        file.write(NODES, PATHS)
+    assert path.read_text() == "SwitchName=leaf Nodes=old-[1-9]\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["topology.conf"]
+    path.write_text("\n")
+    assert file.write(NODES, PATHS)
+    with pytest.raises(ConfigError):
+        TopologyFile(tmp_path / "none" / "topology.conf", is_yaml=False, is_whole=True).write(NODES, PATHS)
+
+
+def test_where_the_file_is(tmp_path: Path) -> None:
+    """Beside slurm.conf under Slurm's own name, for all nodes; elsewhere as stated, for ours."""
+    slurm = config().slurm.model_copy(update={"config_path": tmp_path / "slurm.conf"})
+    assert topology_file(slurm) is None
+    usual = topology_file(slurm.model_copy(update={"topology": "yaml"}))
+    assert usual == TopologyFile(tmp_path / "topology.yaml", is_yaml=True, is_whole=True)
+    beside = slurm.model_copy(update={"topology": "conf", "topology_file": tmp_path / "cloud.conf"})
+    assert topology_file(beside) == TopologyFile(tmp_path / "cloud.conf", is_yaml=False, is_whole=False)

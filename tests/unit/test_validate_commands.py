@@ -34,7 +34,7 @@ def test_a_usable_configuration_exits_0(capsys: pytest.CaptureFixture[str]) -> N
 def test_warnings_are_shown_and_change_no_status(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """A warning is for people; scripts go on."""
     path = tmp_path / "c.yaml"
-    path.write_text(SMALL + "mpi: {efa_default: optional}\n")
+    path.write_text(SMALL + "mpi: {enable_enhanced_networking: true}\n")
     status, out, _ = run(capsys, "validate", "config", str(path), "--json")
     answer = json.loads(out)
     assert (status, answer["valid"], len(answer["warnings"])) == (0, True, 1)

@@ -8,7 +8,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asbx.decide.window import FenceChange, Window, changes, drain_due, fences
+from asbx.decide.window import FenceChange, Window, changes, fences, group_of
 from asbx.model.fence import Fence
 from asbx.model.names import GroupName
 
@@ -80,13 +80,24 @@ def test_other_groups_fences_are_not_touched() -> None:
     assert changes(GPU, (), others, NOON).take_down == ()
 
 
-def test_nodes_are_drained_when_no_block_carries_on() -> None:
-    """From 40 minutes before the end on, unless another block has begun."""
-    close = NOON + 24 * HOUR - EARLY
-    assert not drain_due([window(0, 24)], close - timedelta(seconds=1))
-    assert drain_due([window(0, 24)], close)
-    assert not drain_due([window(0, 24), window(23, 48)], close)
-    assert not drain_due([], NOON)
+def test_a_window_begins_and_ends_on_whole_seconds() -> None:
+    """No job starts before the block does, and none stays longer; Slurm's times have no fractions."""
+    half = timedelta(milliseconds=500)
+    one = Window(NOON + half, NOON + HOUR + half, timedelta(seconds=10))
+    assert (one.opens, one.closes) == (NOON + timedelta(seconds=1), NOON + HOUR - timedelta(seconds=10))
+    fenced = fences(GPU, NODES, [one], NOON - HOUR + half)
+    assert all(moment.microsecond == 0 for fence in fenced for moment in (fence.starts, fence.ends))
+    assert not one.is_open(NOON + half)
+    assert one.is_open(one.opens)
+    assert not one.is_open(one.closes)
+
+
+def test_whose_fence_a_name_is() -> None:
+    """The last parts tell it; a partition may hold dashes and look like an end itself."""
+    assert group_of("asbx-aws-dev-gpu-end") == GroupName("aws-dev", "gpu")
+    assert group_of("asbx-x-end-until-20260301T140000") == GroupName("x", "end")
+    assert group_of("asbx-aws-gpu-until-later") is None
+    assert group_of("maintenance") is None
 
 
 @given(st.lists(st.tuples(st.integers(-50, 50), st.integers(1, 60))), st.integers(-60, 120))

@@ -38,7 +38,9 @@ class Ec2Catalogue:
         self._templates = Shelf(clock, limits.TEMPLATE_LIFE, self._ask_template)
         self._images = Shelf(clock, limits.IMAGE_LIFE, self._ask_image)
         self._quotas = Shelf(clock, limits.QUOTA_LIFE, self._ask_quota)
-        self._reservations = Shelf(clock, limits.RESERVATION_LIFE, self._ask_reservations, many)
+        self._reservations = Shelf(
+            clock, limits.RESERVATION_LIFE, self._ask_reservations, many, lambda fact: (fact.starts, fact.ends)
+        )
         self._self_rules = Shelf(clock, limits.SELF_RULE_LIFE, self._ask_self_rules, many)
         self._scores = Shelf(clock, limits.SPOT_SCORE_LIFE, self._ask_scores)
 
@@ -75,6 +77,10 @@ class Ec2Catalogue:
     def reservations(self, ids: Iterable[str]) -> dict[str, ReservationFacts]:
         """Return facts by id. Groups of reservations, which templates may target too, are not told."""
         return self._reservations.find(name for name in ids if name.startswith("cr-"))
+
+    def missing_reservation(self, reservation: str) -> bool:
+        """Whether EC2 said that it does not exist; it forgets those that ended a while ago."""
+        return self._reservations.is_absent(reservation)
 
     def without_self_rule(self, groups: Iterable[str]) -> tuple[str, ...]:
         """Return which security groups lack the rules that EFA needs."""

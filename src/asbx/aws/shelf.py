@@ -32,15 +32,22 @@ class Shelf(Generic[Key, Fact]):
     """Answers by key. Threads that need the same fact wait for one call, those that need another kind do not.
 
     ask: keys -> facts by key, those without one left out; raises CloudError. size: how many keys it takes.
+    turns: fact -> moments when it changes by itself, at which it is not kept any longer.
     """
 
     def __init__(
-        self, clock: Clock, life: timedelta, ask: Callable[[Sequence[Key]], Mapping[Key, Fact]], size: int = 1
+        self,
+        clock: Clock,
+        life: timedelta,
+        ask: Callable[[Sequence[Key]], Mapping[Key, Fact]],
+        size: int = 1,
+        turns: Callable[[Fact], Sequence[datetime | None]] = lambda _: (),
     ) -> None:
         self._clock = clock
         self._life = life
         self._ask = ask
         self._size = size
+        self._turns = turns
         self._rows: dict[Key, _Row[Fact]] = {}
         self._lock = threading.Lock()
 
@@ -81,7 +88,9 @@ class Shelf(Generic[Key, Fact]):
                 self._rows[key] = self._refused(key, now)
             return
         for key in keys:
-            self._rows[key] = _Row(facts.get(key), now, now + self._life)
+            fact = facts.get(key)
+            turns = [turn for turn in self._turns(fact) if turn is not None and turn > now] if fact is not None else []
+            self._rows[key] = _Row(fact, now, min([now + self._life, *turns]))
 
     def _refused(self, key: Key, now: datetime) -> _Row[Fact]:
         """Return a row to go on with for a moment: what was known before, or nothing."""

@@ -27,6 +27,7 @@ def reconcile(
     """
     from asbx.daemon.compose import doors as open_doors
     from asbx.daemon.lock import worker_lock
+    from asbx.flow.blocks import Blocks
     from asbx.flow.making import tidy
     from asbx.flow.reconcile import Sweep, preview
 
@@ -49,6 +50,7 @@ def reconcile(
             )
         actions = sweep.run(*_busy(doors))
         tidy(doors, doors.clock.now())
+        Blocks(doors).run()
     _report(actions, sweep.look(), as_json=as_json, verb="did")
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from asbx.cli import reading, site
 from asbx.cli import shortages as short
-from asbx.cli import site
 from asbx.errors import SlurmError
+from asbx.model.hostlist import fold
 
 if TYPE_CHECKING:
     from asbx.flow.doors import Doors
@@ -44,7 +45,7 @@ def status(
     if as_json:
         site.show(facts | {"shortages": [short.facts(each, now) for each in lately]})
         return
-    _tell(facts)
+    tell(facts)
     typer.echo(f"shortages  {short.line(lately, now)}")
 
 
@@ -54,6 +55,7 @@ def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "daemon": daemon,
         "nodes": _nodes(doors.scheduler.nodes),
+        "fences": fences(doors.scheduler.fences),
         "instances": len(live),
         "gangs": [
             {"gang": i.gang_id, "nodes": len(i.nodes), "jobs": list(i.jobs)}
@@ -66,13 +68,18 @@ def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
     }
 
 
-def _tell(facts: dict[str, Any]) -> None:
+def tell(facts: dict[str, Any]) -> None:
+    """Print it for people."""
     daemon, nodes = facts["daemon"], facts["nodes"]
     typer.echo(f"daemon     {'pid ' + str(daemon.get('pid')) if daemon else 'not running; the hooks do the work'}")
     shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
     typer.echo(f"nodes      {shown}")
     typer.echo(f"instances  {facts['instances']}, {facts['cost_per_hour']} USD an hour")
     typer.echo(f"launching  {len(facts['gangs'])} launch(es) in {len(facts['open_requests'])} request(s)")
+    if facts["fences"]:
+        typer.echo(f"fences     {', '.join(one['name'] for one in facts['fences'])}")
+    for line in _unread(daemon):
+        typer.echo(f"facts      could not read: {line}")
 
 
 def _nodes(ask_slurm: Any) -> dict[str, int] | None:
@@ -80,3 +87,25 @@ def _nodes(ask_slurm: Any) -> dict[str, int] | None:
         return dict(Counter("+".join([n.state, *sorted(n.flags - {"CLOUD"})]) for n in ask_slurm()).most_common())
     except SlurmError:
         return None
+
+
+def fences(ask_slurm: Any) -> list[dict[str, Any]] | None:
+    """Return the times in which nodes of Capacity Blocks get no job."""
+    try:
+        return [
+            {
+                "name": fence.name,
+                "nodes": fold(fence.nodes),
+                "starts": reading.time_text(fence.starts),
+                "ends": reading.time_text(fence.ends),
+            }
+            for fence in ask_slurm()
+        ]
+    except SlurmError:
+        return None
+
+
+def _unread(daemon: dict[str, Any] | None) -> list[str]:
+    """Return what EC2 refuses to tell the daemon: action and code."""
+    troubles = (daemon or {}).get("unread_facts") or {}
+    return [", ".join(f"{action} ({why.partition(':')[0]})" for action, why in troubles.items())] if troubles else []

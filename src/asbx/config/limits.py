@@ -64,10 +64,17 @@ REQUEUE_PATIENCE = timedelta(seconds=10)
 REQUEUE_FIRST_PAUSE = timedelta(milliseconds=100)
 REQUEUE_LONGEST_PAUSE = timedelta(seconds=2)
 # Capacity Blocks -----------------------------------------------------------------------------------------------
-# EC2 begins to end a block's instances 30 minutes before its end; Karpenter drains 10 minutes earlier.
+# EC2 begins to end a block's instances 30 minutes before its end (EC2 user guide, "Capacity Blocks for ML").
+BLOCK_ENDS_EARLY = timedelta(minutes=30)
+# Karpenter drains 10 minutes before that, which leaves them for a checkpoint. `reservations.drain_before_end_seconds`.
 BLOCK_CLOSES_BEFORE_END = timedelta(minutes=40)
 # A fence without an end, as far away as Slurm takes it (an infinite reservation is one of a year).
 FENCE_FOR_GOOD = timedelta(days=365)
+# Topology ------------------------------------------------------------------------------------------------------
+# A reconfigure has slurmctld read everything anew, so no more of them (cluster-toolkit PR 6236 had one for each node).
+TOPOLOGY_EVERY = timedelta(minutes=5)
+# How often EC2 is asked for the place of an instance of which it tells nothing: most types have none.
+TOPOLOGY_TRIES = 3
 # Daemon -------------------------------------------------------------------------------------------------------
 # The spool is read on a nudge; this often too, in case a nudge was lost.
 SPOOL_POLL = timedelta(seconds=2)
@@ -134,9 +141,6 @@ SWEEP_TAGS = 100
 GROUP_NAME_MAX = 255
 # A spread group holds seven running instances a zone (the same page); more of them need several zones.
 SPREAD_MOST = 7
-# EC2 begins to end the instances of a Capacity Block 30 minutes before its end (EC2 user guide, "Capacity Blocks for
-# ML"); Karpenter drains 40 minutes before, which leaves ten for a checkpoint.
-BLOCK_DRAIN = timedelta(minutes=40)
 # Pauses before each try to end what cannot be used: EC2 may not know a fresh id for some seconds.
 GIVE_BACK_PAUSES = (timedelta(0), timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=6))
 # Placement groups one sweep tries to remove, one call each: the rest waits for the next.

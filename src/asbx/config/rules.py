@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from asbx.config.gang_rules import gang_problems, gang_warnings, site_warnings, topology_problems
 from asbx.config.problem import Key, Problem
 from asbx.config.schema import Config, LaunchTemplateOverride, NodeGroup, Partition
 
@@ -45,7 +46,7 @@ WITHOUT_EFFECT: dict[Key, str] = {
     ("asba",): "plans are taken from --execution-plan",
     ("asbb",): "this version asks no budget service",
     ("ecosystem",): "this version asks no companion",
-    ("mpi",): "this version takes MPI needs from the node group and its launch template",
+    ("mpi", "enable_enhanced_networking"): "every current instance type has it",
 }
 
 
@@ -59,8 +60,9 @@ class Findings:
 
 def check(config: Config) -> Findings:
     """Check every rule; nothing is raised."""
-    problems: list[Problem] = [*_aws_problems(config), *_name_problems(config)]
+    problems: list[Problem] = [*_aws_problems(config), *_name_problems(config), *topology_problems(config)]
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
+    warnings += site_warnings(config)
     for p, partition in enumerate(config.slurm.partitions):
         problems += _slurm_lines(
             partition.partition_options, ("slurm", "partitions", p, "partition_options"), _PARTITION_KEYS
@@ -126,6 +128,7 @@ def _group_problems(config: Config, partition: Partition, group: NodeGroup, at: 
     yield from _strategy_problems(group.on_demand_options, ON_DEMAND_STRATEGIES, (*at, "on_demand_options"))
     yield from _slurm_lines(group.slurm_specifications, (*at, "slurm_specifications"), _NODE_KEYS)
     yield from _tag_problems(group, at)
+    yield from gang_problems(config, group, at)
     del partition
 
 
@@ -240,9 +243,12 @@ def _timing_warnings(config: Config) -> Iterator[Problem]:
 
 
 def _group_warnings(config: Config, group: NodeGroup, at: Key) -> Iterator[Problem]:
-    del config
+    yield from gang_warnings(config, group, at)
     if group.security_group_ids:
-        yield Problem((*at, "security_group_ids"), "are not used: the launch template's own apply")
+        yield Problem(
+            (*at, "security_group_ids"),
+            "serve only interfaces made for EFA, and only where the launch template names none: else its own apply",
+        )
     if group.iam_instance_profile:
         yield Problem((*at, "iam_instance_profile"), "is not used: the launch template's own applies")
     for section, market in (("spot_options", "spot"), ("on_demand_options", "on-demand")):

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.model.names import GroupName
 
 
@@ -197,7 +198,7 @@ class NodeGroup(Section):
     subnet_ids: tuple[str, ...] = Field(min_length=1)
     """Subnets to launch in, at most one for each availability zone."""
     security_group_ids: tuple[str, ...] = ()
-    """Accepted from upstream; the launch template's security groups are used."""
+    """Security groups of interfaces made for EFA, where the launch template names none; else the template's apply."""
     iam_instance_profile: str = ""
     """Accepted from upstream; the launch template's instance profile is used."""
     tags: tuple[Tag, ...] = ()
@@ -279,6 +280,12 @@ class Slurm(Section):
     """Seconds a node stays idle before it is powered down."""
     suspend_timeout: int = Field(default=60, gt=0)
     """Seconds after a power-down until the node may be used again."""
+    topology: Literal["none", "conf", "yaml"] = "none"
+    """Tell Slurm's topology plugin where EC2 says the nodes are, in topology.conf (`topology/tree`) or topology.yaml
+    (25.05 and later). Needs ec2:DescribeInstanceTopology; after a change Slurm is told to reconfigure."""
+    topology_file: Path | None = None
+    """The file to write. Not stated: the one beside `config_path`, with every node of the cluster. Another, such as one
+    that topology.conf includes, has the nodes that burst only."""
     tree_width: int = Field(default=60000, ge=1, le=65533)
     """TreeWidth: a large value makes slurmctld talk to every node directly."""
     partitions: tuple[Partition, ...] = Field(min_length=1)
@@ -417,6 +424,19 @@ class Backoff(Section):
     """The longest pause."""
 
 
+class Reservations(Section):
+    """How Capacity Blocks are used."""
+
+    drain_before_end_seconds: int = Field(default=int(BLOCK_CLOSES_BEFORE_END.total_seconds()), ge=0, le=86_400)
+    """How long before a block's end its nodes are drained, and jobs kept off that would run so long. EC2 ends a block's
+    instances from 1800 seconds before its end on."""
+
+    @property
+    def drain_before_end(self) -> timedelta:
+        """Return it as a duration."""
+        return timedelta(seconds=self.drain_before_end_seconds)
+
+
 class Cost(Section):
     """How instances are billed."""
 
@@ -441,6 +461,8 @@ class Config(Section):
     """How patient the sweep for stray instances is."""
     backoff: Backoff = Backoff()
     """When Slurm tries a job again whose launch failed."""
+    reservations: Reservations = Reservations()
+    """How Capacity Blocks are used."""
     cost: Cost = Cost()
     """How instances are billed."""
     asba: Asba = Asba()

@@ -19,6 +19,7 @@ from asbx.model.market import Market, Template
 from asbx.ports import Catalogue
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
+from asbx.slurm.topology import topology_file
 from asbx.telemetry.recorder import EventStore, LedgerAndLogRecorder
 
 
@@ -43,7 +44,7 @@ def doors(
     return Doors(
         config=config,
         cloud=Ec2(config.aws),
-        scheduler=Slurm(SlurmCommands(config.slurm.bin_path, config.slurm.config_path)),
+        scheduler=Slurm(SlurmCommands(config.slurm.bin_path, config.slurm.config_path), topology_file(config.slurm)),
         ledger=ledger,
         prices=Ec2Prices(config.aws, clock),
         clock=clock,

@@ -16,8 +16,10 @@ from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
+from asbx.flow.blocks import Blocks
 from asbx.flow.doors import Doors
 from asbx.flow.making import tidy
+from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
@@ -40,6 +42,8 @@ class Engine:
     def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
         self.doors = doors
         self.sweep = Sweep(doors)
+        self._blocks = Blocks(doors)
+        self._network = Network(doors)
         self._on_change = on_change
         self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE + 1, thread_name_prefix="request")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
@@ -191,13 +195,22 @@ class Engine:
             self._sweeping = self._pool.submit(self.reconcile)
 
     def reconcile(self) -> None:
-        """Do one reconcile pass, leaving alone what open requests work on; skip it when a side does not answer."""
+        """Do one reconcile pass; each part that fails leaves the others their turn."""
+        for part in (self._sweep_once, self._blocks.run, self._network.run):
+            self._in_pass(part)
+
+    def _sweep_once(self) -> None:
+        """Leave alone what open requests work on."""
+        requests = self.doors.ledger.open_requests()
+        nodes = {node for request in requests for node in request.nodes}
+        intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
+        self.sweep.run(nodes, intents)
+        tidy(self.doors, self.doors.clock.now())
+
+    def _in_pass(self, part: Callable[[], None]) -> None:
+        """Do a part of a pass; skip it when a side does not answer."""
         try:
-            requests = self.doors.ledger.open_requests()
-            nodes = {node for request in requests for node in request.nodes}
-            intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
-            self.sweep.run(nodes, intents)
-            tidy(self.doors, self.doors.clock.now())
+            part()
         except StoppingError:
             return
         except AsbxError as error:

@@ -140,12 +140,16 @@ class Daemon:
         return dict(getattr(self._doors.scheduler, "processes", {}))
 
     def status(self) -> dict[str, Any]:
-        """Return what the control socket answers. peak_rss_mib: the most memory this process has held."""
+        """Return what the control socket answers.
+
+        unread_facts: what EC2 refuses to tell, by action. peak_rss_mib: the most memory this process has held.
+        """
         return {
             "pid": os.getpid(),
             "version": __version__,
             "started": self._started.isoformat(),
             "running_requests": self._engine.running(),
             "slurm_processes": self._slurm_processes(),
+            "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }

@@ -7,6 +7,7 @@ of failures in a row, and the spread comes from job id and count, so that the sa
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,19 +54,31 @@ def _share(job_id: int, count: int) -> float:
 
 def hold(job_id: int) -> Next:
     """Return what becomes of a job that cannot be launched as it is."""
-    return Next(None, held=True, text=f"held until its plan is changed: scontrol release {job_id}")
+    text = f"held, waiting does not help: change what is wrong, then scontrol release {job_id}"
+    return Next(None, held=True, text=text)
 
 
-def again(settings: Backoff, job_id: int, count: int, now: datetime, *, patient: bool = False) -> Next:
+def again(
+    settings: Backoff,
+    job_id: int,
+    count: int,
+    now: datetime,
+    *,
+    patient: bool = False,
+    not_before: datetime | None = None,
+) -> Next:
     """Return what becomes of a job after its count-th failure in a row.
 
-    patient: an administrator must act first, so the pause is the longest from the beginning.
+    patient: an administrator must act first, so the pause is the longest from the beginning. not_before: no pool of the
+    job is asked again sooner, so trying would be in vain; a little later, because many jobs wait for that moment.
     """
     delay = pause(settings, job_id, count + _MOST_DOUBLINGS if patient else count)
-    return Next(delay, held=False, text=f"next try {now + delay:%H:%M:%S} UTC ({_nth(count)} time)")
+    if not_before is not None and not_before > now:
+        spread = 1 + BACKOFF_JITTER / 2 * _share(job_id, count)
+        delay = max(delay, timedelta(seconds=math.ceil((not_before - now).total_seconds() * spread)))
+    return Next(delay, held=False, text=f"next try {now + delay:%H:%M:%S} UTC ({_failed(count)})")
 
 
-def _nth(number: int) -> str:
-    """Return 2 as `2nd`."""
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{'th' if 10 < number % 100 < 14 else ending}"
+def _failed(count: int) -> str:
+    """Return how often a job failed, in words."""
+    return "failed once" if count <= 1 else f"failed {count} times in a row"

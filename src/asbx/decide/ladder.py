@@ -10,7 +10,7 @@ instances; a call that was answered, even with errors only, needs a new token (E
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -161,12 +161,13 @@ def next_step(
     now: datetime,
     deadline: datetime,
     shut: Mapping[Stand, Shut] | None = None,
+    left: Collection[int] = (),
 ) -> Decision:
     """Return what to do next for one gang. attempts: of all its legs, in the order of their numbers.
 
-    shut: pools that are not asked now, from the shortage memory.
+    shut: pools that are not asked now, from the shortage memory. left: attempts whose instances were given back.
     """
-    standing = stand(aim, attempts)
+    standing = stand(aim, attempts, left)
     if standing.unanswered is not None:
         step: Step = AskAgain(standing.unanswered) if now < deadline else Settle(standing.unanswered)
         return Decision(step, standing.kept)
@@ -216,10 +217,12 @@ def pause(repeats: int) -> timedelta:
 # -- where we stand
 
 
-def stand(aim: Aim, attempts: Iterable[Attempt]) -> Standing:
-    """Return what the attempts so far amount to."""
+def stand(aim: Aim, attempts: Iterable[Attempt], left: Collection[int] = ()) -> Standing:
+    """Return what the attempts so far amount to. left: numbers of those whose instances were given back."""
     standing = Standing()
     for attempt in attempts:
+        if aim.together and attempt.leg == 0 and (leader := standing.held.get(0)):
+            _leave(aim, standing, leader[0])  # the first leg was asked for again: the others could not follow it
         if attempt.answered_at is None:
             standing.unanswered = attempt
             continue
@@ -227,22 +230,21 @@ def stand(aim: Aim, attempts: Iterable[Attempt]) -> Standing:
         if attempt.leg >= len(aim.legs):
             continue  # the configuration has changed since: nothing can come of it any more
         if aim.together:
-            _stand_together(aim, standing, attempt)
+            _stand_together(aim, standing, attempt, is_left=attempt.number in left)
         elif launched_by(attempt):
             standing.held.setdefault(attempt.leg, []).append(attempt)
     return standing
 
 
-def _stand_together(aim: Aim, standing: Standing, attempt: Attempt) -> None:
-    """Keep a full answer; a refused follower means that the place is left by all."""
-    if len(launched_by(attempt)) >= aim.legs[attempt.leg].count:
-        if attempt.leg == 0:
-            standing.held.clear()
-        standing.held[attempt.leg] = [attempt]
+def _stand_together(aim: Aim, standing: Standing, attempt: Attempt, *, is_left: bool) -> None:
+    """Keep a full answer. A place is left when nothing more could follow the first leg there: all was given back."""
+    if len(launched_by(attempt)) < aim.legs[attempt.leg].count:
         return
-    leader = standing.held.get(0)
-    if attempt.leg and leader and not _is_throttled(attempt):
-        _leave(aim, standing, leader[0])
+    standing.held[attempt.leg] = [attempt]
+    if is_left and attempt.leg == 0:
+        _leave(aim, standing, attempt)
+    elif is_left:
+        del standing.held[attempt.leg]
 
 
 def _leave(aim: Aim, standing: Standing, leader: Attempt) -> None:
@@ -326,7 +328,7 @@ def _open_pools(
     leg: Leg, standing: Standing, shut: Mapping[Stand, Shut], aim: Aim | None = None, leader: Attempt | None = None
 ) -> tuple[Rung, tuple[Pool, ...]] | None:
     """Return the first rung with pools that nobody has refused, and those pools."""
-    for rung in _in_order(leg, leader):
+    for rung in _in_order(leg, aim, leader):
         if f"market/{rung.market}" in standing.refused:
             continue
         pools = tuple(
@@ -342,11 +344,15 @@ def _open_pools(
     return None
 
 
-def _in_order(leg: Leg, leader: Attempt | None) -> list[Rung]:
-    """Return a leg's rungs; a follower begins with the leader's."""
-    if leader is None:
+def _in_order(leg: Leg, aim: Aim | None, leader: Attempt | None) -> list[Rung]:
+    """Return a leg's rungs; a follower begins with the leader's, and stays in its placement group, or in none as it."""
+    if leader is None or aim is None:
         return list(leg.rungs)
-    return sorted(leg.rungs, key=lambda rung: rung.key != leader.rung)
+    first = next((rung for rung in aim.legs[0].rungs if rung.key == leader.rung), None)
+    alike = [
+        r for r in leg.rungs if first is None or (r.placement, r.group_name) == (first.placement, first.group_name)
+    ]
+    return sorted(alike, key=lambda rung: rung.key != leader.rung)
 
 
 def _follows(pool: Pool, aim: Aim | None, leg: Leg, leader: Attempt | None) -> bool:
@@ -390,7 +396,8 @@ def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
         more = f" and {len(pools) - 4} more" if len(pools) > 4 else ""
         others = f" (also {'; '.join(also)}{more})" if also else ""
         useless = all(refusal.verdict in _HOPELESS for refusal in ranked)
-        return GiveUp(codes[0], ranked[0].message + others, ranked[0].verdict, useless)
+        said = ranked[0].message.rstrip(".") + others if others else ranked[0].message
+        return GiveUp(codes[0], said, ranked[0].verdict, useless)
     if attempts:
         last = attempts[-1]
         got = len(launched_by(last))

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from decimal import Decimal
 
+from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.decide.shortage_key import family
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateFacts, TypeFacts
 from asbx.model.market import Market, Pool, Verdict
@@ -22,7 +24,7 @@ class Known:
     zones: type -> zones that offer it. quotas: (market, family) -> vCPUs of the account. unruly: security groups
     without the rule EFA needs. scores: zone -> spot placement score. prices: (type, zone, market) -> USD an hour.
     subnet: the only one allowed, because nodes of the gang are there already. trouble: key of decide.shortage -> how
-    often it refused lately.
+    often it refused lately. block_early: how long before its end a Capacity Block is closed here.
     """
 
     types: Mapping[str, TypeFacts] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class Known:
     prices: Mapping[tuple[str, str, Market], Decimal] = field(default_factory=dict)
     subnet: str = ""
     trouble: Mapping[str, int] = field(default_factory=dict)
+    block_early: timedelta = BLOCK_CLOSES_BEFORE_END
 
 
 @dataclass(frozen=True)

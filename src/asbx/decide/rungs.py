@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
-from asbx.config.limits import BLOCK_DRAIN
+from asbx.config.limits import RESERVATION_LIFE
 from asbx.config.schema import NodeGroup
 from asbx.decide import place
 from asbx.decide.narrow import not_followed, pools_of
@@ -75,7 +75,8 @@ class Rung:
         zones = ", ".join(dict.fromkeys(pool.zone or pool.subnet_id for pool in self.pools))
         where = f" in a {self.placement} placement group" if self.placement else ""
         source = f"reservation {self.reservation}" if self.reservation else self.market.value
-        efa = " with EFA" if any(place.efa_devices(change.interfaces) for _, change in self.changes) else ""
+        is_made = any(place.efa_devices(change.interfaces) for _, change in self.changes)
+        efa = " with EFA" if is_made or "+efa" in self.key else ""
         return f"{source}: {kinds}{efa} in {zones}{where}"
 
 
@@ -218,14 +219,21 @@ class _Chooser:
         has_efa = bool(facts and facts.efa) and not self._known.unruly
         if efa is True and not has_efa:
             if self._want.efa == "required":
-                groups = ", ".join(self._known.unruly)
-                rule = f"security group {groups} must allow all traffic to and from itself" if groups else ""
-                why = rule if facts and facts.efa else "the type has no EFA, which the job requires"
-                self._drop(Dropped(pool.instance_type, why, "efa-impossible", Verdict.INVALID))
+                self._drop(self._refusal_of_efa(pool.instance_type, facts))
             return False
         if efa is None or efa or self._want.efa != "preferred":
             return True
         return not has_efa  # those with EFA have had their turn on a rung before
+
+    def _refusal_of_efa(self, name: str, facts: TypeFacts | None) -> Dropped:
+        """Return why a type cannot launch with EFA. What EC2 does not tell it may tell later: no hold."""
+        if facts is None:
+            why = "EC2 does not tell whether the type has EFA, which is required"
+            return Dropped(name, why, "efa-unknown", is_hopeless=False)
+        groups = ", ".join(self._known.unruly)
+        rule = f"security group {groups} must allow all traffic to and from itself, which EFA needs"
+        why = rule if facts.efa else "the type has no EFA, which is required"
+        return Dropped(name, why, "efa-impossible", Verdict.INVALID)
 
     def _fits_group(self, pool: Pool, facts: TypeFacts | None, *, placed: bool) -> bool:
         """Whether a pool may launch into the placement group (placed), or belongs outside of it."""
@@ -331,22 +339,33 @@ class _Chooser:
         what = f"reservation {wanted}"
         if facts is None:
             return Dropped(what, "EC2 does not tell of it", "reservation-unknown", Verdict.NOT_FOUND, is_hopeless=False)
-        outside = _outside(facts, self._now)
+        outside = _outside(facts, self._now, self._known.block_early)
         if outside:
             return Dropped(what, outside, "reservation-closed", Verdict.CAPACITY, is_hopeless=False)
-        if facts.available < self._least:
-            why = f"{facts.available} of its {facts.total} places are free and {self._least} are needed"
+        available = facts.total if _has_just_begun(facts, self._now) else facts.available
+        if available < self._least:
+            why = f"{available} of its {facts.total} places are free and {self._least} are needed"
             return Dropped(what, why, "reservation-full", Verdict.CAPACITY, self._least > facts.total)
         return None
 
 
-def _outside(facts: ReservationFacts, now: datetime | None) -> str:
+def _outside(facts: ReservationFacts, now: datetime | None, early: timedelta) -> str:
     """Return why nothing may be launched into a reservation now, "" if it may."""
     if facts.starts is not None and now is not None and now < facts.starts:
         return f"it begins at {facts.starts:%Y-%m-%d %H:%M} UTC"
-    if facts.is_block and facts.ends is not None and now is not None and now >= facts.ends - BLOCK_DRAIN:
+    if facts.is_block and facts.ends is not None and now is not None and now >= facts.ends - early:
         return f"it ends at {facts.ends:%Y-%m-%d %H:%M} UTC, and its nodes are drained before"
-    return "" if facts.is_active else "it is not active"
+    return "" if facts.is_active or _has_just_begun(facts, now) else "it is not active"
+
+
+def _has_just_begun(facts: ReservationFacts, now: datetime | None) -> bool:
+    """Whether what EC2 tells may be from before a block's beginning, so that only a launch can find out.
+
+    A job that waited for the beginning starts with it, and would lose its turn over an answer that is seconds old.
+    """
+    if facts.is_active or not facts.is_block or facts.starts is None or now is None:
+        return False
+    return timedelta(0) <= now - facts.starts < RESERVATION_LIFE
 
 
 def _shape(specs: Sequence[object]) -> list[tuple[int, int, str]]:

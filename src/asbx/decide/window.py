@@ -2,30 +2,49 @@
 
 EC2 ends a block's instances from 30 minutes before its end on (EC2 user guide, "Capacity Blocks for ML"); Karpenter
 drains its nodes 10 minutes before that. A job is fenced off where its time limit would reach into this.
+Slurm knows whole seconds only, so windows and fences have no others.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END, FENCE_FOR_GOOD
 from asbx.model.fence import FENCE_PREFIX, Fence
 from asbx.model.names import GroupName
 
+_NAME = re.compile(rf"{FENCE_PREFIX}(.+)-([A-Za-z0-9]+)-(?:end|until-\d{{8}}T\d{{6}})")
+
 
 @dataclass(frozen=True)
 class Window:
-    """The time a block runs."""
+    """The time a block runs. early: how long before its end its nodes are closed."""
 
     starts: datetime
     ends: datetime
+    early: timedelta = BLOCK_CLOSES_BEFORE_END
+
+    @property
+    def opens(self) -> datetime:
+        """Return when jobs may start on its nodes: the first whole second it runs."""
+        return whole(self.starts + timedelta(microseconds=999_999))
 
     @property
     def closes(self) -> datetime:
         """Return when no job may be on its nodes any more."""
-        return self.ends - BLOCK_CLOSES_BEFORE_END
+        return whole(self.ends - self.early)
+
+    def is_open(self, now: datetime) -> bool:
+        """Whether its nodes may be used."""
+        return self.opens <= now < self.closes
+
+
+def whole(moment: datetime) -> datetime:
+    """Return the second a moment is in."""
+    return moment.replace(microsecond=0)
 
 
 def fences(group: GroupName, nodes: Sequence[str], windows: Iterable[Window], now: datetime) -> tuple[Fence, ...]:
@@ -35,7 +54,7 @@ def fences(group: GroupName, nodes: Sequence[str], windows: Iterable[Window], no
     what comes after it, because the one that is up now has begun at some earlier moment.
     """
     wanted: list[Fence] = []
-    closed_from = now
+    closed_from = whole(now)
     for opens, closes in _open(windows, now):
         if opens > closed_from:
             wanted.append(Fence(f"{_prefix(group)}-until-{opens:%Y%m%dT%H%M%S}", tuple(nodes), closed_from, opens))
@@ -52,12 +71,12 @@ def _open(windows: Iterable[Window], now: datetime) -> list[tuple[datetime, date
     """Return the times of use that are not over, merged, in order."""
     merged: list[tuple[datetime, datetime]] = []
     for window in sorted(windows, key=lambda one: (one.starts, one.ends)):
-        if window.closes <= max(window.starts, now):
+        if window.closes <= max(window.opens, now):
             continue
-        if merged and window.starts <= merged[-1][1]:
+        if merged and window.opens <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], window.closes))
         else:
-            merged.append((window.starts, window.closes))
+            merged.append((window.opens, window.closes))
     return merged
 
 
@@ -79,8 +98,13 @@ def changes(group: GroupName, wanted: Sequence[Fence], there: Iterable[Fence], n
 
 
 def _is_of(group: GroupName, name: str) -> bool:
-    rest = name.removeprefix(f"{_prefix(group)}-")
-    return rest != name and (rest == "end" or rest.startswith("until-"))
+    return group_of(name) == group
+
+
+def group_of(name: str) -> GroupName | None:
+    """Return whose fence a name is, None where it is none of this kind. A group's name holds no dash."""
+    match = _NAME.fullmatch(name)
+    return GroupName(match[1], match[2]) if match else None
 
 
 def _begun(old: Fence | None, new: Fence, now: datetime) -> Fence:
@@ -93,9 +117,3 @@ def _is_same(old: Fence | None, new: Fence, now: datetime) -> bool:
         return False
     # Until further notice: how far away that is does not matter as long as it is far.
     return old.ends == new.ends or (new.name.endswith("-end") and old.ends - now > FENCE_FOR_GOOD / 2)
-
-
-def drain_due(windows: Iterable[Window], now: datetime) -> bool:
-    """Return whether whatever is on the nodes must leave: no block is in its time of use now."""
-    known = list(windows)
-    return bool(known) and not any(window.starts <= now < window.closes for window in known)

@@ -112,7 +112,7 @@ def _fate(
         fate = hold(leader)
     else:
         patient = failure.exit_code in _ADMINISTRATORS
-        fate = again(doors.config.backoff, leader, count, now, patient=patient)
+        fate = again(doors.config.backoff, leader, count, now, patient=patient, not_before=failure.not_before)
     next_at = None if fate.delay is None else now + fate.delay
     setback = Setback(job, count, failure.code, failure.reason, now, next_at)
     return Fate(job, lost.said, fate, setback, waits=bool(lost.ours))

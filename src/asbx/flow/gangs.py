@@ -22,6 +22,9 @@ from asbx.model.job import Request
 from asbx.model.names import GroupName
 from asbx.model.record import InstanceRow, Intent
 
+# Dropped pools named in an event's text; all are in its data and in the intent.
+_SHOWN = 3
+
 
 def prepare(
     doors: Doors,
@@ -152,9 +155,11 @@ def _recall(doors: Doors, run: GangRun, before: Sequence[Intent]) -> None:
 def _explain(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan]) -> None:
     """Say what was considered, one event for a gang."""
     considered = [line for plan in plans for line in plan.choice.considered]
-    dropped = sum(len(plan.choice.dropped) for plan in plans)
-    rungs = sum(len(plan.choice.rungs) for plan in plans)
-    text = f"{rungs} rung(s) to try" + (f", {dropped} pool(s) dropped before" if dropped else "")
+    dropped = list(dict.fromkeys(str(one) for plan in plans for one in plan.choice.dropped))
+    rungs = [str(rung) for plan in plans for rung in plan.choice.rungs]
+    more = f" and {len(dropped) - _SHOWN} more" if len(dropped) > _SHOWN else ""
+    left = f" (not asked: {'; '.join(dropped[:_SHOWN])}{more})" if dropped else ""
+    text = f"to try: {'; then '.join(rungs) or 'nothing'}{left}"
     job = gang.jobs[0] if len(gang.jobs) == 1 else None
     data: dict[str, object] = {"considered": considered}
     level = "info" if rungs else "warning"

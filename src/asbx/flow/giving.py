@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from asbx.config.limits import GIVE_BACK_PAUSES
@@ -10,11 +10,14 @@ from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.flow.rows import instance_row
 from asbx.model.event import Event, EventKind
+from asbx.model.gang import job_of
 from asbx.model.market import Launched
 from asbx.model.record import Attempt, Intent
 
 
-def give_back(doors: Doors, instance_ids: Sequence[str], why: str, gang_id: str = "") -> None:
+def give_back(
+    doors: Doors, instance_ids: Sequence[str], why: str, gang_id: str = "", *, level: str = "warning"
+) -> None:
     """End instances that cannot be used. What EC2 does not confirm in time stays open in the ledger for the sweep.
 
     An id EC2 does not know yet is asked for again; what it has confirmed is looked at once more. Idempotent.
@@ -36,7 +39,13 @@ def give_back(doors: Doors, instance_ids: Sequence[str], why: str, gang_id: str 
         if not left:
             break
     _look_again(doors, sorted(ended))
-    _say(doors, gang_id, why, sorted(ended), sorted(left), trouble)
+    _say(
+        doors,
+        Event(EventKind.GIVEN_BACK, why, gang_id=gang_id, job_id=job_of(gang_id), level=level),
+        ended,
+        left,
+        trouble,
+    )
 
 
 def _look_again(doors: Doors, ended: Sequence[str]) -> None:
@@ -49,14 +58,14 @@ def _look_again(doors: Doors, ended: Sequence[str]) -> None:
         doors.say(Event(EventKind.REQUEST_ODD, f"{len(ended)} ended instance(s) could not be seen: {error}"))
 
 
-def _say(doors: Doors, gang_id: str, why: str, ended: Sequence[str], left: Sequence[str], trouble: str) -> None:
+def _say(doors: Doors, event: Event, ended: Collection[str], left: Collection[str], trouble: str) -> None:
+    """Say what was ended and what was not. event: with why as its text."""
     if ended:
-        text = f"{len(ended)} instance(s) given back: {why}"
-        data: dict[str, object] = {"ids": list(ended)}
-        doors.say(Event(EventKind.GIVEN_BACK, text, gang_id=gang_id, level="warning", data=data))
+        text = f"{len(ended)} instance(s) given back: {event.text}"
+        doors.say(replace(event, text=text, data={"ids": sorted(ended)}))
     if left:
         text = f"{len(left)} instance(s) could not be ended: {trouble}; the next reconcile pass does it"
-        doors.say(Event(EventKind.GIVEN_BACK, text, gang_id=gang_id, level="error", data={"ids": list(left)}))
+        doors.say(replace(event, text=text, level="error", data={"ids": sorted(left)}))
 
 
 def strays(doors: Doors, intent: Intent, attempts: Sequence[Attempt], why: str) -> None:

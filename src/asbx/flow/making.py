@@ -13,8 +13,10 @@ from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.model.catalogue import TemplateChange
 from asbx.model.event import Event, EventKind
+from asbx.model.gang import job_of
 from asbx.model.market import Template
 from asbx.model.record import Resource, ResourceKind
+from asbx.ports import CloudError
 
 
 def _tags(doors: Doors, gang_id: str = "") -> dict[str, str]:
@@ -27,7 +29,8 @@ def ensure_group(doors: Doors, name: str, strategy: str, gang_id: str) -> None:
     now = doors.clock.now()
     doors.ledger.add_resource(Resource(ResourceKind.PLACEMENT_GROUP, name, gang_id, now, now))
     doors.cloud.make_group(name, strategy, _tags(doors, gang_id))
-    doors.say(Event(EventKind.RESOURCE_MADE, f"placement group {name} ({strategy}) made", gang_id=gang_id))
+    text = f"placement group {name} ({strategy}) made"
+    doors.say(Event(EventKind.RESOURCE_MADE, text, gang_id=gang_id, job_id=job_of(gang_id)))
 
 
 def ensure_template(doors: Doors, base: Template, change: TemplateChange, fingerprint: str) -> Template:
@@ -42,7 +45,12 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
     row = known.get(name)
     if row is None or now - row.used_at >= TEMPLATE_USED:
         doors.ledger.add_resource(Resource(ResourceKind.TEMPLATE, name, "", row.created_at if row else now, now))
-        made = doors.cloud.make_template(name, base, change, _tags(doors))
+        try:
+            made = doors.cloud.make_template(name, base, change, _tags(doors))
+        except CloudError:
+            # Not made, as far as anybody knows: the next launch must not take it for there.
+            doors.ledger.end_resource(ResourceKind.TEMPLATE, name, now)
+            raise
         if row is None:
             doors.say(
                 Event(EventKind.RESOURCE_MADE, f"launch template {name} made from {base.template_id or base.name}")
@@ -66,7 +74,8 @@ def remove_group(doors: Doors, name: str, gang_id: str = "") -> bool:
         return False
     if gone:
         doors.ledger.end_resource(ResourceKind.PLACEMENT_GROUP, name, doors.clock.now())
-        doors.say(Event(EventKind.RESOURCE_REMOVED, f"placement group {name} removed", gang_id=gang_id))
+        text = f"placement group {name} removed"
+        doors.say(Event(EventKind.RESOURCE_REMOVED, text, gang_id=gang_id, job_id=job_of(gang_id)))
     return gone
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 
 from asbx.decide.ladder import Aim, Leg, Shut, Stand, stand_of
 from asbx.decide.rungs import Rung
@@ -56,6 +57,18 @@ class Memory:
                     if isinstance(state, Closed):
                         found[stand_of(rung, pool)] = self._shut(rung.keys(pool), state)
         return found
+
+    def opens_at(self, me: str, aim: Aim) -> datetime | None:
+        """Return when the first pool of a gang may be asked again; None where one may be asked now."""
+        moments: list[datetime] = []
+        for leg in aim.legs[:1]:
+            for rung in leg.rungs:
+                for pool in rung.pools:
+                    state = self._state(me, aim, leg, rung, pool)
+                    if not isinstance(state, Closed):
+                        return None
+                    moments.append(state.until)
+        return min(moments, default=None)
 
     def _shut(self, keys: Iterable[str], state: Closed) -> Shut:
         now = self._doors.clock.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from asbx.decide.backoff import is_hopeless
 from asbx.decide.ladder import GiveUp
@@ -25,13 +26,14 @@ _EXITS = {
 class Failure:
     """Why nodes are not served: a code, a sentence, and the exit status if nothing else worked either.
 
-    hopeless: trying the same again cannot work, so their jobs are held.
+    hopeless: trying the same again cannot work, so their jobs are held. not_before: nor can it before this moment.
     """
 
     code: str
     reason: str
     exit_code: ExitCode = ExitCode.NO_CAPACITY
     hopeless: bool = False
+    not_before: datetime | None = None
 
     @staticmethod
     def of_error(error: AsbxError) -> Failure:

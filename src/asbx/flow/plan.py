@@ -105,6 +105,7 @@ class Planner:
             reservations=catalogue.reservations(group.capacity_reservations) if group.capacity_reservations else {},
             unruly=self._unruly(groups) if any(one.efa for one in types.values()) else (),
             trouble={row.key: row.failures for row in self._remembered().values()},
+            block_early=self._doors.config.reservations.drain_before_end,
         )
         pools = [in_zone(pool, known) for pool in pools_of(group, None, known, [])]
         return replace(known, prices=dict(self._prices(pools)))

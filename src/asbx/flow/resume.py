@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from dataclasses import replace
+from queue import SimpleQueue
 
 from asbx.config.limits import UNSEEN_GRACE
 from asbx.decide import bind as naming
 from asbx.decide.intake import Intake, intake, refusal
 from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
+from asbx.flow.arrivals import Arrival, Arrivals, come_up
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
 from asbx.flow.gangs import give_back_unused, prepare
@@ -22,10 +24,9 @@ from asbx.flow.pricing import set_prices
 from asbx.flow.rounds import Rounds
 from asbx.flow.run import Climber, GangRun
 from asbx.flow.serve import Server
-from asbx.flow.verify import come_up
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
-from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.model.plan import parse_plan
 from asbx.model.record import Binding
 
 
@@ -88,7 +89,7 @@ class Resume:
         planner = Planner(self._doors, self._request, plan, facts)
         self._runs = prepare(self._doors, self._request, sorted_out.gangs, served, before, planner)
         give_back_unused(self._doors, before, self._runs)
-        self._note_wishes(plan)
+        self._note_wishes()
         self._work_through(planner)
 
     # -- before the launch
@@ -162,12 +163,15 @@ class Resume:
         self._doors.ledger.release(nodes, now)
         self._unknown |= bind.park(self._doors, nodes)
 
-    def _note_wishes(self, plan: ExecutionPlan | None) -> None:
-        """Say once what jobs and plan asked for and did not get."""
-        del plan
-        notes = [note for run in self._runs for one in run.slices for note in one.part.choice.notes]
-        for note in dict.fromkeys(notes):
-            self._say(Event(EventKind.PLAN_NOTE, note, level="warning"))
+    def _note_wishes(self) -> None:
+        """Say once what jobs and plan asked for and did not get; of a single job where only that one asked."""
+        jobs_of: dict[str, set[int]] = {}
+        for run in self._runs:
+            for note in (note for one in run.slices for note in one.part.choice.notes):
+                jobs_of.setdefault(note, set()).update(run.gang.jobs)
+        for note, jobs in jobs_of.items():
+            job = min(jobs) if len(jobs) == 1 else None
+            self._say(Event(EventKind.PLAN_NOTE, note, job_id=job, level="warning"))
 
     # -- the launch
 
@@ -181,27 +185,59 @@ class Resume:
         memory = Memory(self._doors, planner.types)
         climber = Climber(self._doors, memory)
         rounds = Rounds(climber, memory, self._runs)
-        server = Server(self._doors, self._request, self._jobs_of)
-        beside: list[Future[None]] = []
-        with ExitStack() as stack:
-            binder = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="bind"))
-            teller = stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="tell"))
-            while not rounds.is_over:
-                until = rounds.next_moment(self._doors.clock.now())
-                if until is not None:
-                    self._doors.clock.sleep(until - self._doors.clock.now())
-                done, failed = rounds.play(self._doors.clock.now())
-                if done:
-                    beside.append(binder.submit(self._bind, server, climber, done))
-                if failed:
-                    losses = [self._lost(run.nodes, run.failure) for run in failed if run.failure is not None]
-                    beside.append(teller.submit(self._tell, losses))
+        launched: SimpleQueue[list[GangRun]] = SimpleQueue()
+        lost: SimpleQueue[Lost] = SimpleQueue()
+        with ThreadPoolExecutor(1, "bind") as binder, ThreadPoolExecutor(1, "tell") as teller:
+            beside: list[Future[None]] = [binder.submit(self._bind_all, launched, climber)]
+            try:
+                while not rounds.is_over:
+                    until = rounds.next_moment(self._doors.clock.now())
+                    if until is not None:
+                        self._doors.clock.sleep(until - self._doors.clock.now())
+                    done, failed = rounds.play(self._doors.clock.now())
+                    if done:
+                        launched.put(done)
+                    for run in failed:
+                        lost.put(self._lost(run.nodes, run.failure))
+                        beside.append(teller.submit(self._tell_all, lost))
+            finally:
+                launched.put([])
             for future in beside:
                 future.result()
 
-    def _bind(self, server: Server, climber: Climber, runs: Sequence[GangRun]) -> None:
+    def _tell_all(self, lost: SimpleQueue[Lost]) -> None:
+        """Tell of all that is lost by now: telling takes processes, and while some are told others come to nothing."""
+        losses = []
+        while not lost.empty():  # nobody else takes from it
+            losses.append(lost.get())
+        self._tell(losses)
+
+    def _bind_all(self, launched: SimpleQueue[list[GangRun]], climber: Climber) -> None:
+        """Bind gangs as they come up, until an empty list says that there are no more and all have."""
+        arrivals, server = Arrivals(self._doors, self._request), Server(self._doors, self._jobs_of)
+        more = True
+        with ThreadPoolExecutor(1, "write") as writer:
+            writing: list[Future[None]] = []
+            while more or not arrivals.is_empty:
+                while more and (arrivals.is_empty or not launched.empty()):
+                    runs = launched.get()
+                    more = bool(runs)
+                    # Answers are written while EC2 is asked for addresses.
+                    writing += [writer.submit(run.write_answers, self._doors) for run in runs]
+                    arrivals.add(runs)
+                over = arrivals.look()
+                if over:
+                    for future in writing:
+                        future.result()
+                    writing.clear()
+                    self._bind(server, climber, over)
+                elif not arrivals.is_empty:
+                    arrivals.rest()
+
+    def _bind(self, server: Server, climber: Climber, over: Sequence[Arrival]) -> None:
         """Make nodes of the instances of these gangs; fail what did not come up or could not be told."""
-        served = server.serve(runs)
+        runs = [arrival.run for arrival in over if arrival.run is not None]
+        served = server.serve(over)
         losses = [self._give_up(run, failure, nodes) for run, failure, nodes in served.lost]
         for run in runs:
             run.bound = run.failure is None
@@ -263,4 +299,4 @@ class Resume:
         return tuple(job.job_id for job in self._request.jobs if node in job.nodes_alloc)
 
     def _say(self, event: Event) -> None:
-        self._doors.say(Event(event.kind, event.text, self._request.request_id, level=event.level))
+        self._doors.say(replace(event, request_id=self._request.request_id))

@@ -104,8 +104,16 @@ class GangRun:
         """Return the instances that stay."""
         return tuple(instance for attempt in self._kept() for instance in launched_by(attempt))
 
+    @property
+    def left(self) -> frozenset[int]:
+        """Return the numbers of the attempts whose instances were all given back."""
+        launched = {attempt.number: launched_by(attempt) for attempt in self.attempts}
+        return frozenset(
+            number for number, some in launched.items() if some and all(one.instance_id in self.gone for one in some)
+        )
+
     def _kept(self) -> list[Attempt]:
-        kept = stand(self.aim, self.attempts).kept
+        kept = stand(self.aim, self.attempts, self.left).kept
         return [attempt for attempt in self.attempts if attempt.number in kept]
 
     def expected(self) -> dict[str, tuple[FleetOrder, Rung | None]]:
@@ -151,7 +159,7 @@ class Climber:
         """Make at most one call for a gang, and note on it where it stands. Raises LedgerError, StoppingError."""
         run.until, run.was_short = None, False
         shut = self._memory.shut(run.name, run.aim) | run.shut
-        decision = next_step(run.aim, run.attempts, self._doors.clock.now(), run.deadline, shut)
+        decision = next_step(run.aim, run.attempts, self._doors.clock.now(), run.deadline, shut, run.left)
         self._give_back_surplus(run, decision.kept)
         match decision.step:
             case Done():
@@ -173,7 +181,7 @@ class Climber:
             run.done = True
             return
         self._give_back_surplus(run, frozenset())
-        run.failure = _failure(run, end)
+        run.failure = replace(_failure(run, end), not_before=self._memory.opens_at(run.name, run.aim))
         for intent in {one.intent.intent_id: one.intent for one in run.slices}.values():
             strays(self._doors, intent, run.attempts, end.reason)
         self.remove_groups(run)
@@ -205,7 +213,7 @@ class Climber:
         if not pools:
             return  # others are trying these pools: the memory says so now, and the next step looks elsewhere
         pools = self._with_templates(run, ask.rung, pools)
-        group = self._group(run, ask.rung) if pools else None
+        group = self._group(run, ask) if pools else None
         if not pools or group is None:
             self._memory.release(run.name, probed)
             return
@@ -239,6 +247,8 @@ class Climber:
                     template = ensure_template(self._doors, rung.template, change, base)
                     made[pool.instance_type] = replace(pool, template=template)
             except CloudError as error:
+                if self._later(run, error):
+                    return ()
                 why = f"no launch template could be made for {pool.instance_type}: {error.code}: {error.why}"
                 run.shut[stand_of(rung, pool)] = Shut(error.code, why, error.verdict)
                 self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
@@ -246,20 +256,24 @@ class Climber:
                 kept.append(replace(pool, template=made[pool.instance_type].template))
         return tuple(kept)
 
-    def _group(self, run: GangRun, rung: Rung) -> str | None:
+    def _group(self, run: GangRun, ask: Ask) -> str | None:
         """Return the placement group to launch into, "" for none; None where there must be one and is not."""
+        rung, gang = ask.rung, run.gang
         if not rung.placement or rung.group_name:
             return rung.group_name
-        gang = run.gang
+        leader = stand(run.aim, run.attempts, run.left).held.get(0) if run.aim.together and ask.leg else None
+        if leader:
+            return leader[0].order.placement_group
         # A group whose instances were given back is tied to their zone while they are ending: then another is made.
-        left = len([a for a in run.attempts if launched_by(a)]) - len(stand(run.aim, run.attempts).kept)
-        turn = run.slices[0].intent.request_id + (f"/{left}" if left else "")
+        turn = run.slices[0].intent.request_id + (f"/{len(run.left)}" if run.left else "")
         name = group_name(self._doors.config.cluster.name, gang.gang_id, turn)
         if name in run.groups:
             return name
         try:
             ensure_group(self._doors, name, rung.placement, gang.gang_id)
         except CloudError as error:
+            if self._later(run, error):
+                return None
             why = f"no placement group could be made: {error.code}: {error.why}"
             self._say(run, EventKind.LAUNCH_REFUSED, why, "warning")
             for pool in rung.pools:
@@ -267,6 +281,17 @@ class Climber:
             return None
         run.groups.add(name)
         return name
+
+    def _later(self, run: GangRun, error: CloudError) -> bool:
+        """Whether to try a step before the launch again after a pause: throttled or troubled, not refused."""
+        run.silent += 1
+        until = self._doors.clock.now() + pause(run.silent)
+        passing = error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
+        if not passing or run.silent > RETRY_MOST or until >= run.deadline:
+            return False
+        self._say(run, EventKind.LAUNCH_REFUSED, f"{error.code}: {error.why or error.what}; again", "warning")
+        run.until = until
+        return True
 
     # -- the call and its answer
 

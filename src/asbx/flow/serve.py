@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
 
-from asbx.config.limits import RUNNING_SHARE_OF_RESUME_TIMEOUT, TAG_PARALLEL, TOPOLOGY_MOST
+from asbx.config.limits import TAG_PARALLEL, TOPOLOGY_MOST
 from asbx.decide import bind as naming
 from asbx.errors import ExitCode, SlurmError
 from asbx.flow import bind
+from asbx.flow.arrivals import Arrival
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
 from asbx.flow.outcome import Failure
 from asbx.flow.run import GangRun
-from asbx.flow.verify import apart, come_up, network, wrong
-from asbx.model.job import Request
+from asbx.flow.verify import apart, network, wrong
 from asbx.model.market import Instance
 
 Loss = tuple[GangRun, Failure, tuple[str, ...]]
@@ -31,21 +30,19 @@ class Served:
 
 
 class Server:
-    """Makes nodes of instances, for one request."""
+    """Makes nodes of instances. jobs_of: node -> jobs that wait for it."""
 
-    def __init__(self, doors: Doors, request: Request, jobs_of: Mapping[str, tuple[int, ...]]) -> None:
-        self._doors, self._request, self._jobs_of = doors, request, jobs_of
+    def __init__(self, doors: Doors, jobs_of: Mapping[str, tuple[int, ...]]) -> None:
+        self._doors, self._jobs_of = doors, jobs_of
 
-    def serve(self, runs: Sequence[GangRun]) -> Served:
-        """Serve these gangs in one describe, one `scontrol update` and one tag call for each reservation.
+    def serve(self, arrivals: Sequence[Arrival]) -> Served:
+        """Serve the gangs that have come up in one `scontrol update` and one tag call for each reservation.
 
         Raises LedgerError; what else goes wrong is in the answer.
         """
         served = Served()
-        with ThreadPoolExecutor(1) as beside:
-            answers = beside.submit(self._write_answers, runs)
-            ready = self._come_up(runs)
-            answers.result()
+        runs = [arrival.run for arrival in arrivals if arrival.run is not None]
+        ready = {one: instance for arrival in arrivals for one, instance in arrival.ready.items()}
         pairs = [row for run in runs for row in self._pairs(run, ready, served)]
         if not pairs:
             return served
@@ -55,18 +52,6 @@ class Server:
             written = beside.submit(bind.into_ledger, self._doors, pairs, self._jobs_of, gang_of)
             served.pairs = self._into_slurm(runs, pairs, written.result, served)
         return served
-
-    def _write_answers(self, runs: Sequence[GangRun]) -> None:
-        for run in runs:
-            run.write_answers(self._doors)
-
-    def _come_up(self, runs: Sequence[GangRun]) -> dict[str, Instance]:
-        """Wait for addresses, and for gangs until all of their instances run: half of one is no use to anybody."""
-        ids = [i.instance_id for run in runs for i in run.launched if i.instance_id not in run.gone]
-        must_run = {i.instance_id for run in runs if run.whole and len(run.nodes) > 1 for i in run.launched}
-        patience = self._doors.config.resume_deadline * RUNNING_SHARE_OF_RESUME_TIMEOUT
-        until = max(self._request.received_at + patience, self._doors.clock.now() + timedelta(seconds=1))
-        return come_up(self._doors, ids, must_run, until)
 
     # -- gang by gang
 
@@ -114,7 +99,8 @@ class Server:
         kept = naming.best_connected(list(good.values()), wanted, network(self._doors, good))
         best = {instance.instance_id: instance for instance in kept}
         spare = [one for one in good if one not in best]
-        give_back(self._doors, spare, "over-provisioned: others are connected better", run.gang.gang_id)
+        why = "extra ones the job asked for; the others are connected better"
+        give_back(self._doors, spare, why, run.gang.gang_id, level="info")
         run.gone.update(spare)
         return best
 

@@ -37,3 +37,9 @@ class Gang:
     def nodes(self) -> tuple[str, ...]:
         """All nodes of the gang, part by part."""
         return tuple(node for part in self.parts for node in part.nodes)
+
+
+def job_of(gang_id: str) -> int | None:
+    """Return the job that a gang is named after, None for one of no job."""
+    kind, _, number = gang_id.partition("-")
+    return int(number) if kind == "job" and number.isascii() and number.isdecimal() else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from asbx.slurm.queue import (
     parse_jobs_json,
     parse_requeue,
 )
+from asbx.slurm.topology import TopologyFile
 
 # One update with different instance ids for many nodes (Slurm change log, 25.11); before, all would get the same.
 _INSTANCE_LISTS = (25, 11)
@@ -42,10 +43,11 @@ _Row = TypeVar("_Row")
 
 
 class Slurm:
-    """The Scheduler port over scontrol and squeue."""
+    """The Scheduler port over scontrol and squeue. topology: where topology goes; None: nowhere."""
 
-    def __init__(self, commands: SlurmCommands) -> None:
+    def __init__(self, commands: SlurmCommands, topology: TopologyFile | None = None) -> None:
         self._commands = commands
+        self._topology = topology
         self._version: tuple[int, int] | None = None
         # job id -> what scontrol calls just this job, of tasks and components; filled by jobs().
         self._labels: dict[int, str] = {}
@@ -183,6 +185,31 @@ class Slurm:
             names = ",".join(map(self._label, batch))
             with suppress_refusal(*_GONE):
                 self._commands.run("scontrol", "update", f"jobid={names}", f"requeue={value}")
+
+    def drain(self, nodes: Sequence[str], reason: str) -> None:
+        """Let no new job onto nodes; those that run go on."""
+        for batch in _batches(nodes):
+            why = f"reason={_one_line(reason)}"
+            self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=drain", why)
+
+    def undrain(self, nodes: Sequence[str]) -> None:
+        """Take that back."""
+        for batch in _batches(nodes):
+            self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=undrain")
+
+    def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
+        """Write the file where it says something else, and reconfigure; what is owed from an earlier run is done too.
+
+        A reconfigure is enough: a restart marks nodes that register as not responding (cluster-toolkit PR 6236).
+        """
+        if self._topology is None:
+            return False
+        others = [view.name for view in self.nodes()] if self._topology.is_whole else []
+        if not self._topology.write([*paths, *others], paths):
+            return False
+        self._commands.run("scontrol", "reconfigure")
+        self._topology.done()
+        return True
 
     def fence(self, name: str, nodes: Sequence[str], starts: datetime, ends: datetime) -> None:
         """Keep jobs that would run into this time off these nodes."""

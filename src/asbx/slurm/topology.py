@@ -15,10 +15,12 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from asbx.config.schema import Slurm as SlurmSection
 from asbx.errors import ConfigError
 from asbx.model.hostlist import fold, unique_sorted
 
@@ -113,6 +115,52 @@ def _name(network_node: str, layer: int, taken: set[str]) -> str:
         name = f"{base}-{number}"
     taken.add(name)
     return name
+
+
+@dataclass(frozen=True)
+class TopologyFile:
+    """The file a cluster's topology plugin reads. is_whole: it must name every node, also those that are not ours."""
+
+    path: Path
+    is_yaml: bool
+    is_whole: bool
+
+    @property
+    def _owed(self) -> Path:
+        """Is there while Slurm has not read the file: a crash must not lose that (cluster-toolkit #3316)."""
+        return self.path.with_name(f".{self.path.name}.unread")
+
+    def write(self, nodes: Iterable[str], paths: Mapping[str, Sequence[str]]) -> bool:
+        """Write what is new; return whether Slurm must read the file, which `done` then notes.
+
+        Raises ConfigError: `topology-foreign` for a file that we have not written, `topology-empty`, `file-write`.
+        """
+        text = topology_yaml(nodes, paths) if self.is_yaml else topology_conf(nodes, paths)
+        try:
+            old = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else _HEAD
+            if old.strip() and _HEAD not in old:
+                why = "it was not written by ASBX, and would be lost"
+                hint = "move it away, or set slurm.topology_file to a file that it includes"
+                raise ConfigError("topology-foreign", f"{self.path} is left as it is", why, hint)
+            if old != text:
+                self._owed.touch()
+            return write_if_changed(self.path, text) or self._owed.exists()
+        except OSError as error:
+            raise ConfigError("file-write", f"{self.path} cannot be written", str(error.strerror or error)) from None
+
+    def done(self) -> None:
+        """Note that Slurm has read the file."""
+        with suppress(OSError):
+            self._owed.unlink(missing_ok=True)
+
+
+def topology_file(slurm: SlurmSection) -> TopologyFile | None:
+    """Return the file a configuration asks for, None for none."""
+    if slurm.topology == "none":
+        return None
+    usual = slurm.config_path.with_name(f"topology.{slurm.topology}")
+    path = slurm.topology_file or usual
+    return TopologyFile(path, slurm.topology == "yaml", path == usual)
 
 
 def write_if_changed(path: Path, text: str) -> bool:

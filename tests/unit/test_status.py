@@ -1,0 +1,49 @@
+"""What `asbx status` says of fences and of facts that EC2 refuses to tell."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.fakes.samples import NOON
+from tests.fakes.scheduler import FakeScheduler
+
+from asbx.cli import status
+from asbx.errors import SlurmError
+
+FACTS: dict[str, Any] = {
+    "daemon": {"pid": 7, "unread_facts": {}},
+    "nodes": {"IDLE": 2},
+    "fences": [],
+    "instances": 0,
+    "cost_per_hour": "0",
+    "gangs": [],
+    "open_requests": [],
+}
+
+
+def test_fences_for_machines() -> None:
+    """Name, nodes and times; null while Slurm does not answer."""
+    slurm = FakeScheduler(("aws-gpu-0", "aws-gpu-1"))
+    slurm.fence("asbx-aws-gpu-end", slurm.names, NOON, NOON + timedelta(hours=1))
+    (fence,) = status.fences(slurm.fences) or []
+    assert (fence["name"], fence["nodes"]) == ("asbx-aws-gpu-end", "aws-gpu-[0-1]")
+    assert fence["ends"].startswith("2026-03-01T13:00:00")
+    slurm.fail_next("fences", SlurmError("slurm-silent", "no answer"))
+    assert status.fences(slurm.fences) is None
+
+
+def test_what_ec2_refuses_to_tell_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the code, which names the missing permission; fences are named. Else neither line is there."""
+    status.tell(FACTS)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("launching")
+    refused = {"DescribeSubnets": "UnauthorizedOperation: no", "GetServiceQuota": "AccessDenied: You: no"}
+    status.tell(FACTS | {"daemon": {"pid": 7, "unread_facts": refused}, "fences": [{"name": "asbx-aws-gpu-end"}]})
+    fence, facts = capsys.readouterr().out.splitlines()[-2:]
+    assert fence == "fences     asbx-aws-gpu-end"
+    assert facts == (
+        "facts      could not read: DescribeSubnets (UnauthorizedOperation), GetServiceQuota (AccessDenied)"
+    )
+    status.tell(FACTS | {"daemon": None, "nodes": None, "fences": None})
+    assert "Slurm does not answer" in capsys.readouterr().out
