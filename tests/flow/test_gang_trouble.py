@@ -6,6 +6,7 @@ import pytest
 from tests.fakes.cloud import cloud_error
 from tests.fakes.site import Site, config
 
+from asbx.config.limits import RETRY_MOST
 from asbx.decide.bind import name_of
 from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.making import tidy
@@ -13,9 +14,10 @@ from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.model.event import EventKind
 from asbx.model.job import JobFacts
-from asbx.model.market import Verdict
+from asbx.model.market import Market, Verdict
 
 ICE = "InsufficientInstanceCapacity"
+EFA = "c6in.32xlarge"
 
 
 @pytest.fixture
@@ -107,3 +109,13 @@ def test_a_job_cannot_talk_itself_out_of_the_sites_placement_groups(site: Site) 
     (group,) = {one.placement_group for one in site.cloud.alive()}
     assert site.cloud.groups[group] == "cluster"
     assert "no placement group" in site.recorder.of(EventKind.PLAN_NOTE)[0].text
+
+
+def test_server_trouble_of_one_type_does_not_cost_the_gang_the_others() -> None:
+    """EC2 has an internal error for the type with EFA, every time: after some tries the gang runs on the other type."""
+    site = Site(config=config(launch_template_overrides=[{"instance_type": kind} for kind in ("c7i.large", EFA)]))
+    for zone in ("us-east-2a", "us-east-2b"):
+        site.cloud.refusing[EFA, zone, Market.ON_DEMAND] = ("InternalError", Verdict.TRANSIENT)
+    assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == 4
+    assert {one.instance_type for one in site.cloud.all()} == {"c7i.large"}
+    assert site.cloud.calls["CreateFleet"] == RETRY_MOST + 2

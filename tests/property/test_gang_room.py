@@ -12,7 +12,7 @@ from tests.property.gang_world import CPU, EVERY_POOL, Setup, setups
 from asbx.aws.bundled import bundled
 from asbx.flow.resume import Resume
 from asbx.model.job import JobAsk, Request, RequestKind
-from asbx.model.market import Market
+from asbx.model.market import Market, Verdict
 
 MARKETS = {
     "on-demand": (Market.ON_DEMAND,),
@@ -92,4 +92,5 @@ def test_a_gang_runs_exactly_where_there_is_room(setup: Setup, size: int) -> Non
     if not spread_wide:  # such a gang is not kept together, and is as whole as any
         assert bool(outcome.bound) is fits(setup, size), outcome.failed
     asked = {(p.instance_type, p.zone, o.market, o.placement_group) for o in site.cloud.orders for p in o.pools}
-    assert len(site.cloud.orders) <= len(asked), "each call learns of a pool at least"
+    repeated = {verdict for _, verdict in setup.refusing.values()} & {Verdict.THROTTLED, Verdict.TRANSIENT}
+    assert repeated or len(site.cloud.orders) <= len(asked), "each call learns of a pool at least"

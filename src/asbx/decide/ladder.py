@@ -3,14 +3,14 @@
 A gang is one or more legs: its nodes of one node group, at most a thousand a leg. The legs of a gang that is together
 follow the first one: into its subnet, of its type; when one of them cannot, all are given back and the place is left.
 
-It ends: what EC2 refused is never asked again, repeats after throttling are counted, and nothing is asked after the
+It ends: what EC2 refused is never asked again, repeats after throttling end each rung, and nothing is asked after the
 deadline. A call whose answer never came is asked again as it stands, because EC2 answers the same token with the same
 instances; a call that was answered, even with errors only, needs a new token (EC2 user guide, "Ensuring idempotency").
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -126,10 +126,14 @@ Step = Ask | AskAgain | Settle | Wait | Done | GiveUp
 
 @dataclass
 class Standing:
-    """What the attempts so far amount to. held: leg -> attempts whose instances stay. refused: keys EC2 refused."""
+    """What the attempts so far amount to.
+
+    held: leg -> attempts whose instances stay. refused: keys EC2 refused. tired: rungs that were repeated too often.
+    """
 
     held: dict[int, list[Attempt]] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    tired: set[str] = field(default_factory=set)
     unanswered: Attempt | None = None
 
     def have(self, leg: int) -> int:
@@ -189,8 +193,6 @@ def _go_on(
 ) -> Step:
     """Return the next call or the end."""
     repeats = _repeats(attempts)
-    if repeats > RETRY_MOST:
-        return _why(attempts, shut)
     ask = _next_ask(aim, standing, len(attempts) + 1, shut)
     if ask is None:
         soon = now + PROBE_PAUSE
@@ -217,9 +219,9 @@ def pause(repeats: int) -> timedelta:
 # -- where we stand
 
 
-def stand(aim: Aim, attempts: Iterable[Attempt], left: Collection[int] = ()) -> Standing:
+def stand(aim: Aim, attempts: Sequence[Attempt], left: Collection[int] = ()) -> Standing:
     """Return what the attempts so far amount to. left: numbers of those whose instances were given back."""
-    standing = Standing()
+    standing = Standing(tired=set(_tired(attempts)))
     for attempt in attempts:
         if aim.together and attempt.leg == 0 and (leader := standing.held.get(0)):
             _leave(aim, standing, leader[0])  # the first leg was asked for again: the others could not follow it
@@ -329,7 +331,7 @@ def _open_pools(
 ) -> tuple[Rung, tuple[Pool, ...]] | None:
     """Return the first rung with pools that nobody has refused, and those pools."""
     for rung in _in_order(leg, aim, leader):
-        if f"market/{rung.market}" in standing.refused:
+        if f"market/{rung.market}" in standing.refused or rung.key in standing.tired:
             continue
         pools = tuple(
             pool
@@ -383,6 +385,16 @@ def _repeats(attempts: Sequence[Attempt]) -> int:
             break
         count += 1
     return count
+
+
+def _tired(attempts: Sequence[Attempt]) -> Iterator[str]:
+    """Yield the rungs that met throttling or server trouble too often in a row; the next may still have room."""
+    row = 0
+    for before, attempt in zip([None, *attempts], attempts, strict=False):
+        same = before is not None and before.rung == attempt.rung
+        row = (row + 1 if same else 1) if _is_throttled(attempt) else 0
+        if row > RETRY_MOST:
+            yield attempt.rung
 
 
 def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
