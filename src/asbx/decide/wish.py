@@ -53,6 +53,12 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
     placement, stated = _placement(config, group, size, plan, hints)
     if strategy != "gang" and not stated:
         placement = ""
+    placed_only = config.mpi.force_cluster_placement_group and size > 1 and strategy == "gang"
+    if placed_only and placement != "cluster":
+        notes.append(
+            f"the site launches into cluster placement groups only; placement {placement or 'none'} is not used"
+        )
+        placement = "cluster"
     is_named = bool(group.placement_group_name or (plan is not None and plan.placement_group))
     return Wish(
         whole=strategy != "best-effort",
@@ -62,7 +68,7 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
         efa=_efa(config, group, size, plan, hints),
         placement=placement,
         group_name=_group_name(group, plan, notes) if placement and is_named else "",
-        placed_only=config.mpi.force_cluster_placement_group and size > 1 and strategy == "gang",
+        placed_only=placed_only,
         placement_fallback=group.placement_fallback,
         extra=_extra(group, size, hints, notes) if strategy == "gang" else 0,
         notes=tuple(notes),
