@@ -16,7 +16,7 @@ from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config
 
 from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT
-from asbx.config.schema import Config
+from asbx.config.schema import Config, Mpi
 from asbx.errors import ExitCode
 from asbx.flow.making import tidy
 from asbx.flow.reconcile import Sweep
@@ -425,6 +425,16 @@ def test_no_room_in_a_group_says_nothing_of_the_outside() -> None:
         assert len(outcome.bound) == bound
         assert {i.placement_group for i in site.cloud.alive()} <= {""}
         assert all(row.key.endswith("/placed") for row in site.ledger.shortages())
+
+
+def test_a_job_cannot_leave_the_group_a_site_demands() -> None:
+    """`--constraint=pg-none` where the site forces cluster groups: the gang is in one, and the job hears it."""
+    forced = config()
+    site = Site(config=forced.model_copy(update={"mpi": Mpi(force_cluster_placement_group=True)}))
+    site.scheduler.add_job(JobFacts(1, "ada", "physics", features="pg-none"))
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    assert {i.placement_group for i in site.cloud.alive()} == set(site.cloud.groups) != {""}
+    assert any("cluster placement groups only" in event.text for event in site.recorder.events)
 
 
 def test_a_single_node_has_no_group(site: Site) -> None:

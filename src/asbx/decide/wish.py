@@ -57,8 +57,9 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
     forced = config.mpi.force_cluster_placement_group and group.placement in ("auto", "cluster")
     placed_only = forced and size > 1 and strategy == "gang"
     if placed_only and placement != "cluster":
-        asked = f"a {placement} placement group" if placement else "no placement group"
-        notes.append(f"the job or its plan asks for {asked}; this site launches such jobs in cluster groups only")
+        notes.append(
+            f"the site launches into cluster placement groups only; placement {placement or 'none'} is not used"
+        )
         placement = "cluster"
     is_named = bool(group.placement_group_name or (plan is not None and plan.placement_group))
     return Wish(
