@@ -47,3 +47,9 @@ def test_what_ec2_refuses_to_tell_is_one_line(capsys: pytest.CaptureFixture[str]
     )
     status.tell(FACTS | {"daemon": None, "nodes": None, "fences": None})
     assert "Slurm does not answer" in capsys.readouterr().out
+
+
+def test_the_cost_of_an_hour_is_rounded_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Four digits after the point, as `asbx cost` shows amounts; the ledger's own digits are for machines."""
+    status.tell(FACTS | {"instances": 4, "cost_per_hour": "21.7600000000"})
+    assert "instances  4, 21.7600 USD an hour" in capsys.readouterr().out.splitlines()

@@ -74,7 +74,8 @@ def tell(facts: dict[str, Any]) -> None:
     typer.echo(f"daemon     {'pid ' + str(daemon.get('pid')) if daemon else 'not running; the hooks do the work'}")
     shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
     typer.echo(f"nodes      {shown}")
-    typer.echo(f"instances  {facts['instances']}, {facts['cost_per_hour']} USD an hour")
+    cost = reading.usd_shown(Decimal(facts["cost_per_hour"]))
+    typer.echo(f"instances  {facts['instances']}, {cost} USD an hour")
     typer.echo(f"launching  {len(facts['gangs'])} launch(es) in {len(facts['open_requests'])} request(s)")
     if facts["fences"]:
         typer.echo(f"fences     {', '.join(one['name'] for one in facts['fences'])}")
