@@ -12,8 +12,6 @@ from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.making import tidy
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
-from asbx.model.event import EventKind
-from asbx.model.job import JobFacts
 from asbx.model.market import Market, Verdict
 
 ICE = "InsufficientInstanceCapacity"
@@ -98,17 +96,6 @@ def test_what_a_dead_run_launched_is_in_the_books_before_it_is_given_back(site: 
     assert set(rows) == {one.instance_id for one in site.cloud.all()}
     assert None not in rows.values()
     assert site.cloud.alive() == ()
-
-
-def test_a_job_cannot_talk_itself_out_of_the_sites_placement_groups(site: Site) -> None:
-    """Where the site forces cluster groups, `pg-none` is noted and the gang is in a cluster group all the same."""
-    mpi = site.config.mpi.model_copy(update={"force_cluster_placement_group": True})
-    site.config = site.config.model_copy(update={"mpi": mpi})
-    site.scheduler.add_job(JobFacts(1, "ada", "physics", features="pg-none"))
-    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
-    (group,) = {one.placement_group for one in site.cloud.alive()}
-    assert site.cloud.groups[group] == "cluster"
-    assert "no placement group" in site.recorder.of(EventKind.PLAN_NOTE)[0].text
 
 
 def test_server_trouble_of_one_type_does_not_cost_the_gang_the_others() -> None:

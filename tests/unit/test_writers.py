@@ -172,3 +172,12 @@ def test_slurm_conf_is_read_as_slurm_reads_it() -> None:
     assert check("PartitionName=DEFAULT SuspendTime=100\n" + text) == []
     elsewhere = "\n".join(line for line in text.splitlines() if not line.startswith(("NodeName", "  State", "Part")))
     assert "an included file may have them" in check(elsewhere + "\ninclude nodes.conf\n")[0]
+
+
+def test_only_groups_that_may_have_efa_carry_its_feature() -> None:
+    """`--constraint=efa` leads Slurm to nodes that can have it, not to the cheaper ones beside them."""
+    assert ",efa," in f",{line(slurm_conf(changed({})), 'NodeName').split('Features=')[1].split()[0]},"
+    for text in (slurm_conf(changed({}), has_efa=lambda _: False), slurm_conf(changed({f"{GROUP}.efa": "disabled"}))):
+        words = line(text, "NodeName").split("Features=")[1].split()[0].split(",")
+        assert "efa" not in words
+        assert {"efa-preferred", "no-efa", "gang"} <= set(words)

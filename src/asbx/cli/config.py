@@ -33,13 +33,14 @@ def slurm(
 
     Example: asbx config slurm > /etc/slurm/aws-burst.conf
     """
+    from asbx.cli.facts import may_have_efa
     from asbx.slurm.writers import slurm_conf
 
     settings = site.load(config).config
     if check is not None:
         _check(check, settings, as_json=as_json)
         return
-    text = slurm_conf(settings, programs or _program_folder())
+    text = slurm_conf(settings, programs or _program_folder(), may_have_efa)
     if as_json:
         site.show({"slurm_conf": text})
     else:

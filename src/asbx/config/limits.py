@@ -144,7 +144,7 @@ SPREAD_MOST = 7
 # Pauses before each try to end what cannot be used: EC2 may not know a fresh id for some seconds.
 GIVE_BACK_PAUSES = (timedelta(0), timedelta(seconds=1), timedelta(seconds=3), timedelta(seconds=6))
 # Placement groups one sweep tries to remove, one call each: the rest waits for the next.
-GROUPS_AT_ONCE = 50
+GROUPS_AT_ONCE = 200
 # A derived launch template is written down as used this often, and removed when nobody has used it for so long.
 TEMPLATE_USED = timedelta(hours=12)
 TEMPLATE_UNUSED = timedelta(days=7)

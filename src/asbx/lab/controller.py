@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 
-from asbx.config.schema import Config
+from asbx.config.schema import Config, NodeGroup
 from asbx.lab import conf, programs
+from asbx.lab.account import EFA_TYPES, HPC_TYPES
 from asbx.lab.layout import Layout
 from asbx.lab.processes import Process, start, wait_until
 from asbx.lab.record import Record
@@ -14,12 +15,20 @@ from asbx.lab.wrappers import write_wrappers
 from asbx.slurm import writers
 
 _PATIENCE_S = 20.0
+_EFA = {*EFA_TYPES, *HPC_TYPES}
+
+
+def _types(group: NodeGroup) -> set[str]:
+    return {override.instance_type for override in group.launch_template_overrides}
 
 
 def write_files(layout: Layout, record: Record, config: Config, nodes: list[str]) -> None:
     """Write slurm.conf, the wrappers and the folders of every node."""
     write_wrappers(layout, record, programs.own("aws-slurm-burst-resume").parent)
-    text = conf.slurm_conf(writers.slurm_conf(config), conf.lab_settings(layout, record))
+    product = writers.slurm_conf(config, has_efa=lambda group: bool(_EFA & _types(group)))
+    text = conf.slurm_conf(product, conf.lab_settings(layout, record))
+        writers.slurm_conf(config, has_efa=lambda group: bool(_EFA & _types(group))), conf.lab_settings(layout, record)
+    )
     layout.slurm_conf.write_text(text, encoding="utf-8")
     for node in nodes:
         for folder in layout.node_folders(node):

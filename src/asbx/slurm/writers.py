@@ -6,7 +6,7 @@ Source of every setting: slurm.conf(5), gres.conf(5) and Slurm's power saving gu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
 from asbx.config.schema import Config, NodeGroup, Partition
@@ -31,10 +31,14 @@ _FEATURES = ("features", "feature")
 _GRES = re.compile(r"(?P<name>[A-Za-z0-9_]+)(?::(?P<type>[A-Za-z][A-Za-z0-9_.-]*))?(?::(?P<count>[0-9]+))?")
 
 
-def slurm_conf(config: Config, programs: PurePath = USUAL_PROGRAMS) -> str:
+HasEfa = Callable[[NodeGroup], bool]
+
+
+def slurm_conf(config: Config, programs: PurePath = USUAL_PROGRAMS, has_efa: HasEfa = lambda _: True) -> str:
     """Return lines to include in slurm.conf.
 
-    programs: folder of our programs, for those the configuration names no path of.
+    programs: folder of our programs, for those the configuration names no path of. has_efa: whether a group has a type
+    with EFA; where that is not known, yes.
     """
     return "\n".join(
         [
@@ -46,7 +50,7 @@ def slurm_conf(config: Config, programs: PurePath = USUAL_PROGRAMS) -> str:
             "",
             *_gres_types(config),
             "# -- Nodes: State=CLOUD exists on paper until Slurm resumes it",
-            *(_node_line(partition, group) for partition, group in config.groups()),
+            *(_node_line(partition, group, has_efa) for partition, group in config.groups()),
             "",
             "# -- Partitions: SuspendTime here, so that only these nodes are ever powered down",
             *(_partition_line(config, partition) for partition in config.slurm.partitions),
@@ -107,20 +111,22 @@ def _gres_types(config: Config) -> Iterator[str]:
         yield ""
 
 
-def _node_line(partition: Partition, group: NodeGroup) -> str:
+def _node_line(partition: Partition, group: NodeGroup, has_efa: HasEfa) -> str:
     options = _options({k: v for k, v in group.slurm_specifications.items() if k.lower() not in _FEATURES})
-    features = ",".join(_features(group))
+    features = ",".join(_features(group, has_efa=has_efa(group)))
     return " ".join([f"NodeName={partition.node_range(group)}", *options, f"Features={features}", "State=CLOUD"])
 
 
-def _features(group: NodeGroup) -> list[str]:
+def _features(group: NodeGroup, *, has_efa: bool) -> list[str]:
     """Return the site's features of a group and the words a job may name to say how it wants to be launched.
 
-    Every group has all of them: Slurm would otherwise refuse the job at once, where ASBX can say what is missing.
+    Every group has all of them: Slurm would otherwise refuse the job at once, where ASBX can say what is missing. Only
+    `efa` stands where it can be had alone, or Slurm would choose the cheaper nodes beside them for `--constraint=efa`.
     """
+    words = [word for word in WORDS if word != "efa" or (has_efa and group.efa != "disabled")]
     stated = [option(group.slurm_specifications, key) or "" for key in _FEATURES]
     own = [word.strip() for text in stated for word in text.split(",")]
-    return list(dict.fromkeys([*filter(None, own), *WORDS]))
+    return list(dict.fromkeys([*filter(None, own), *words]))
 
 
 def _partition_line(config: Config, partition: Partition) -> str:
