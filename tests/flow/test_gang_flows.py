@@ -570,6 +570,19 @@ def test_a_derived_template_is_made_once() -> None:
     assert site.cloud.calls["CreateLaunchTemplate"] == 1
 
 
+def test_a_template_another_request_is_just_making_is_not_taken_for_made() -> None:
+    """It is in the ledger before EC2 hears of it: who finds it there makes it too, and both launch from the same."""
+    site = site_of(launch_template_overrides=EFA_KINDS[1:])
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    (row,) = site.ledger.resources(ResourceKind.TEMPLATE)
+    assert row.used_at > row.created_at
+    other = site_of(launch_template_overrides=EFA_KINDS[1:])
+    now = other.clock.now()
+    other.ledger.add_resource(replace(row, created_at=now, used_at=now))
+    assert len(other.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]")).bound) == 2
+    assert list(other.cloud.templates) == [row.name]
+
+
 def test_an_unused_template_goes_after_a_while() -> None:
     """Derived templates nobody has used for a week are removed."""
     site = site_of(launch_template_overrides=EFA_KINDS[1:])

@@ -5,7 +5,8 @@ Each is in the ledger before EC2 hears of it, so nothing made is ever forgotten;
 
 from __future__ import annotations
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from asbx.config.limits import GROUPS_AT_ONCE, TEMPLATE_UNUSED, TEMPLATE_USED
 from asbx.decide.place import template_name
@@ -43,14 +44,17 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
     now = doors.clock.now()
     known = {row.name: row for row in doors.ledger.resources(ResourceKind.TEMPLATE)}
     row = known.get(name)
-    if row is None or now - row.used_at >= TEMPLATE_USED:
-        doors.ledger.add_resource(Resource(ResourceKind.TEMPLATE, name, "", row.created_at if row else now, now))
+    # Used later than written down means made: between the two another request must make it too, which is no error.
+    if row is None or row.used_at <= row.created_at or now - row.used_at >= TEMPLATE_USED:
+        begun = Resource(ResourceKind.TEMPLATE, name, "", row.created_at if row else now, row.used_at if row else now)
+        doors.ledger.add_resource(begun)
         try:
             made = doors.cloud.make_template(name, base, change, _tags(doors))
         except CloudError:
             # Not made, as far as anybody knows: the next launch must not take it for there.
             doors.ledger.end_resource(ResourceKind.TEMPLATE, name, now)
             raise
+        doors.ledger.add_resource(replace(begun, used_at=doors.clock.now() + timedelta(microseconds=1)))
         if row is None:
             doors.say(
                 Event(EventKind.RESOURCE_MADE, f"launch template {name} made from {base.template_id or base.name}")
