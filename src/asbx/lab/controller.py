@@ -27,8 +27,6 @@ def write_files(layout: Layout, record: Record, config: Config, nodes: list[str]
     write_wrappers(layout, record, programs.own("aws-slurm-burst-resume").parent)
     product = writers.slurm_conf(config, has_efa=lambda group: bool(_EFA & _types(group)))
     text = conf.slurm_conf(product, conf.lab_settings(layout, record))
-        writers.slurm_conf(config, has_efa=lambda group: bool(_EFA & _types(group))), conf.lab_settings(layout, record)
-    )
     layout.slurm_conf.write_text(text, encoding="utf-8")
     for node in nodes:
         for folder in layout.node_folders(node):
