@@ -89,7 +89,10 @@ class AtOnce(Later):
 
 
 def without_threads(patch: pytest.MonkeyPatch, flows: type[Later]) -> None:
-    """Give the flows this executor, and the engine one that does nothing by itself."""
+    """Give the flows this executor, and the engine one that does nothing by itself.
+
+    A resume has work that waits for more of it: that can only be done when all of it is there.
+    """
     for name in _FLOWS:
-        patch.setattr(sys.modules[f"asbx.flow.{name}"], "ThreadPoolExecutor", flows)
+        patch.setattr(sys.modules[f"asbx.flow.{name}"], "ThreadPoolExecutor", Later if name == "resume" else flows)
     patch.setattr(sys.modules["asbx.daemon.engine"], "ThreadPoolExecutor", Later)
