@@ -570,6 +570,22 @@ def test_a_derived_template_is_made_once() -> None:
     assert site.cloud.calls["CreateLaunchTemplate"] == 1
 
 
+def test_each_node_group_of_a_gang_launches_from_its_own_template() -> None:
+    """Two groups with the same EFA type and other base templates: no node gets the image of the other group."""
+    site = site_of(launch_template_overrides=EFA_KINDS[1:])
+    raw = site.config.model_dump()
+    gpu = raw["slurm"]["partitions"][0]["node_groups"][1]
+    gpu["launch_template_overrides"] = EFA_KINDS[1:]
+    gpu["launch_template_specification"] = {"launch_template_name": "other"}
+    site = Site(config=Config.model_validate(raw))
+    nodes = "aws-cpu-[000-003],aws-gpu-[0-1]"
+    assert len(site.resume(nodes, (1, nodes)).bound) == 6
+    for order in site.cloud.orders:
+        made = {pool.template.name for pool in order.pools if pool.template is not None}
+        assert {site.cloud.templates[name][0].name for name in made} == {order.template.name}
+    assert len(site.cloud.templates) == 2
+
+
 def test_a_template_another_request_is_just_making_is_not_taken_for_made() -> None:
     """It is in the ledger before EC2 hears of it: who finds it there makes it too, and both launch from the same."""
     site = site_of(launch_template_overrides=EFA_KINDS[1:])

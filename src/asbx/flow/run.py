@@ -212,7 +212,7 @@ class Climber:
         pools, probed = self._memory.claim(run.name, run.aim, leg, ask.rung, ask.pools)
         if not pools:
             return  # others are trying these pools: the memory says so now, and the next step looks elsewhere
-        pools = self._with_templates(run, ask.rung, pools)
+        pools = self._with_templates(run, ask, pools)
         group = self._group(run, ask) if pools else None
         if not pools or group is None:
             self._memory.release(run.name, probed)
@@ -232,8 +232,9 @@ class Climber:
         run.attempts.append(attempt)
         self._call(run, attempt, probed)
 
-    def _with_templates(self, run: GangRun, rung: Rung, pools: Sequence[Pool]) -> tuple[Pool, ...]:
+    def _with_templates(self, run: GangRun, ask: Ask, pools: Sequence[Pool]) -> tuple[Pool, ...]:
         """Give each pool the derived template its type needs; leave out those whose template cannot be made."""
+        rung, base = ask.rung, run.slices[ask.leg].part.choice.fingerprint
         made: dict[str, Pool] = {}
         kept: list[Pool] = []
         for pool in pools:
@@ -243,7 +244,6 @@ class Climber:
                 continue
             try:
                 if pool.instance_type not in made:
-                    base = run.slices[0].part.choice.fingerprint
                     template = ensure_template(self._doors, rung.template, change, base)
                     made[pool.instance_type] = replace(pool, template=template)
             except CloudError as error:
