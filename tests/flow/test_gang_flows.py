@@ -179,6 +179,53 @@ def test_a_gang_of_two_groups_is_in_one_zone(site: Site) -> None:
     assert {i.zone for i in site.cloud.alive()} == {"us-east-2b"}
 
 
+def two_groups(cpu: dict[str, Any], gpu: dict[str, Any]) -> Site:
+    """Return a site whose groups cpu and gpu have these fields."""
+    raw = config(**cpu).model_dump()
+    raw["slurm"]["partitions"][0]["node_groups"][1].update(gpu)
+    return Site(config=Config.model_validate(raw))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "code"),
+    [
+        ({"subnet_ids": ["subnet-c"]}, "no-pool"),
+        ({"placement": "none"}, "no-pool"),
+        ({"launch_template_overrides": [{"instance_type": "x9.large"}]}, "type-not-offered"),
+    ],
+)
+def test_no_part_of_a_gang_is_launched_where_another_cannot_follow(gpu: dict[str, Any], code: str) -> None:
+    """No subnet in common, one in a placement group and one not, a type that is not sold: known before the launch."""
+    site = two_groups({}, gpu)
+    site.catalogue.offers["x9.large"] = frozenset()
+    nodes = "aws-cpu-[000-003],aws-gpu-[0-1]"
+    assert site.resume(nodes, (1, nodes)).codes == [code]
+    assert site.cloud.all() == ()
+
+
+def test_a_greedy_gang_launches_no_part_when_another_is_not_to_be_had() -> None:
+    """The larger part finds no room: the smaller one is not launched in vain."""
+    greedy = {"strategy": "greedy"}
+    site = two_groups(greedy, greedy | {"launch_template_overrides": [{"instance_type": "x9.large"}]})
+    for zone in ZONES:
+        site.cloud.capacity["x9.large", zone, Market.ON_DEMAND] = 0
+    nodes = "aws-cpu-[000-003],aws-gpu-[0-9]"
+    assert site.resume(nodes, (1, nodes)).codes == [ICE]
+    assert site.cloud.all() == ()
+
+
+def test_a_place_left_inside_a_group_is_tried_outside_of_it() -> None:
+    """1,500 nodes, 1,000 places in a placement group: where the group allows it, the gang is in that zone without."""
+    raw = config().model_dump()
+    big = {"placement_fallback": True, "subnet_ids": ["subnet-a"]}
+    raw["slurm"]["partitions"][0]["node_groups"][2].update(big)
+    site = Site(config=Config.model_validate(raw))
+    for kind in KINDS:
+        site.cloud.group_capacity[kind, ZONES[0], Market.ON_DEMAND] = 1000
+    assert len(site.resume("aws-big-[0000-1499]", (1, "aws-big-[0000-1499]")).bound) == 1500
+    assert {i.placement_group for i in site.cloud.alive()} == {""}
+
+
 def test_nodes_join_those_of_their_job_that_are_up(site: Site) -> None:
     """Two of a job's four nodes run in zone b: the others come up there, or not at all."""
     room(site, {("c7i.large", "us-east-2b"): 2})
@@ -572,12 +619,8 @@ def test_a_derived_template_is_made_once() -> None:
 
 def test_each_node_group_of_a_gang_launches_from_its_own_template() -> None:
     """Two groups with the same EFA type and other base templates: no node gets the image of the other group."""
-    site = site_of(launch_template_overrides=EFA_KINDS[1:])
-    raw = site.config.model_dump()
-    gpu = raw["slurm"]["partitions"][0]["node_groups"][1]
-    gpu["launch_template_overrides"] = EFA_KINDS[1:]
-    gpu["launch_template_specification"] = {"launch_template_name": "other"}
-    site = Site(config=Config.model_validate(raw))
+    efa = {"launch_template_overrides": EFA_KINDS[1:]}
+    site = two_groups(efa, efa | {"launch_template_specification": {"launch_template_name": "other"}})
     nodes = "aws-cpu-[000-003],aws-gpu-[0-1]"
     assert len(site.resume(nodes, (1, nodes)).bound) == 6
     for order in site.cloud.orders:

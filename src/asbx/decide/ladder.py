@@ -250,13 +250,14 @@ def _stand_together(aim: Aim, standing: Standing, attempt: Attempt, *, is_left: 
 
 
 def _leave(aim: Aim, standing: Standing, leader: Attempt) -> None:
-    standing.refused.add(_place(aim, launched_by(leader)[0].instance_type, launched_by(leader)[0].subnet_id))
+    first = launched_by(leader)[0]
+    standing.refused.add(_place(aim, leader.rung, first.instance_type, first.subnet_id))
     standing.held.clear()
 
 
-def _place(aim: Aim, instance_type: str, subnet: str) -> str:
-    """Return the key of a place where a gang of several legs found no room."""
-    return f"place/{subnet}/{instance_type if aim.one_type else '*'}"
+def _place(aim: Aim, rung: str, instance_type: str, subnet: str) -> str:
+    """Return the key of a place where a gang of several legs found no room. Outside of a group there may be some."""
+    return f"place/{subnet}/{instance_type if aim.one_type else '*'}/{rung}"
 
 
 def _refused_by(attempt: Attempt) -> Iterator[str]:
@@ -305,12 +306,12 @@ def _key(verdict: Verdict, order: FleetOrder, pool: Pool) -> str:
 
 def _next_ask(aim: Aim, standing: Standing, number: int, shut: Mapping[Stand, Shut]) -> Ask | None:
     if not aim.together:
-        for leg in aim.legs:
-            left = leg.count - standing.have(leg.index)
-            if left > 0 and (found := _open_pools(leg, standing, shut)):
-                # A minimum would have EC2 launch nothing where a part is welcome.
-                return Ask(leg.index, *found, number, left, 0)
-        return None
+        missing = [(leg, leg.count - standing.have(leg.index)) for leg in aim.legs]
+        tries = [(leg, left, _open_pools(leg, standing, shut)) for leg, left in missing if left > 0]
+        if aim.whole and not all(found for _, _, found in tries):
+            return None  # one part cannot be had, so none is launched in vain
+        # A minimum would have EC2 launch nothing where a part is welcome.
+        return next((Ask(leg.index, *found, number, left, 0) for leg, left, found in tries if found), None)
     while True:
         leader = standing.held.get(0)
         leg = next(leg for leg in aim.legs if leg.index not in standing.held) if leader else aim.legs[0]
@@ -338,8 +339,9 @@ def _open_pools(
             for pool in rung.pools
             if standing.refused.isdisjoint(rung.keys(pool))
             and stand_of(rung, pool) not in shut
-            and (aim is None or _place(aim, pool.instance_type, pool.subnet_id) not in standing.refused)
+            and (aim is None or _place(aim, rung.key, pool.instance_type, pool.subnet_id) not in standing.refused)
             and _follows(pool, aim, leg, leader)
+            and (aim is None or leader is not None or _can_follow(aim, rung, pool, standing, shut))
         )
         if pools:
             return rung, pools
@@ -355,6 +357,22 @@ def _in_order(leg: Leg, aim: Aim | None, leader: Attempt | None) -> list[Rung]:
         r for r in leg.rungs if first is None or (r.placement, r.group_name) == (first.placement, first.group_name)
     ]
     return sorted(alike, key=lambda rung: rung.key != leader.rung)
+
+
+def _can_follow(aim: Aim, rung: Rung, pool: Pool, standing: Standing, shut: Mapping[Stand, Shut]) -> bool:
+    """Whether the legs of other node groups could come where the first one would go; else it is not launched there."""
+    legs = {leg.group: leg for leg in aim.legs if leg.group != aim.legs[0].group}
+    return all(
+        any(
+            one.subnet_id == pool.subnet_id
+            and standing.refused.isdisjoint(other.keys(one))
+            and stand_of(other, one) not in shut
+            for other in leg.rungs
+            if (other.placement, other.group_name) == (rung.placement, rung.group_name)
+            for one in other.pools
+        )
+        for leg in legs.values()
+    )
 
 
 def _follows(pool: Pool, aim: Aim | None, leg: Leg, leader: Attempt | None) -> bool:
@@ -420,4 +438,4 @@ def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
         more = f" (and {len(words) - 1} more pool(s))" if len(words) > 1 else ""
         worst = next(iter(shut.values()))
         return GiveUp(codes[0], words[0] + more, worst.verdict, all(one.is_hopeless for one in shut.values()))
-    return GiveUp("no-pool", "nothing is left that this group may launch")
+    return GiveUp("no-pool", "nothing is left that the node groups of this job may launch in one place")

@@ -399,8 +399,8 @@ def _order(one: Slice, ask: Ask, pools: tuple[Pool, ...], group: str) -> FleetOr
 
 def _failure(run: GangRun, end: GiveUp) -> Failure:
     """Say why a gang came to nothing: what EC2 said, else what was known before it was asked."""
-    dropped = [one for part in run.slices for one in part.part.choice.dropped]
-    if run.attempts or run.shut or not dropped or any(one.leg.rungs for one in run.slices):
+    dropped = [why for one in run.slices if not one.leg.rungs for why in one.part.choice.dropped]
+    if run.attempts or run.shut or not dropped:
         return Failure.of_ladder(end)
     said = list(dict.fromkeys(str(one) for one in dropped))
     more = f" (and {len(said) - 3} more)" if len(said) > 3 else ""
