@@ -118,6 +118,17 @@ def test_it_ends(
     raise AssertionError("the ladder did not end")
 
 
+def test_a_number_is_never_given_twice() -> None:
+    """Calls of a part that has changed over a restart are missing: the next call still has a token of its own."""
+    goal = aim(2, 2, whole=True)
+    first = next_step(goal, [], NOON, DEADLINE).step
+    assert isinstance(first, Ask)
+    known = [answered(replace(asked(first), number=3), 0, POOLS[0], (refusal(Verdict.CAPACITY, POOLS[0]),))]
+    step = next_step(goal, known, NOON, DEADLINE).step
+    assert isinstance(step, Ask)
+    assert step.number == 4
+
+
 @given(st.integers(0, 600))
 def test_an_unanswered_call_comes_first(seconds: int) -> None:
     """Before the deadline it is repeated under its token, after it it is only settled; nothing new is asked."""

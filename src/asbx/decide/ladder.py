@@ -193,7 +193,9 @@ def _go_on(
 ) -> Step:
     """Return the next call or the end."""
     repeats = _repeats(attempts)
-    ask = _next_ask(aim, standing, len(attempts) + 1, shut)
+    # Not their count: after a restart those of a part that has changed since are missing.
+    number = max((attempt.number for attempt in attempts), default=0) + 1
+    ask = _next_ask(aim, standing, number, shut)
     if ask is None:
         soon = now + PROBE_PAUSE
         is_near = any(one.is_probed for one in shut.values()) and soon < deadline
