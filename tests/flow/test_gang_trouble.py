@@ -106,3 +106,14 @@ def test_server_trouble_of_one_type_does_not_cost_the_gang_the_others() -> None:
     assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == 4
     assert {one.instance_type for one in site.cloud.all()} == {"c7i.large"}
     assert site.cloud.calls["CreateFleet"] == RETRY_MOST + 2
+
+
+def test_a_group_of_the_sites_own_is_never_removed() -> None:
+    """Whatever it is called: a gang that came to nothing is gone over again after a crash, and the group stays."""
+    site = Site(config=config(placement_group_name="asbx-hpc", placement="cluster"))
+    site.cloud.make_group("asbx-hpc", "cluster", {})
+    site.cloud.fail_next("launch", cloud_error(ICE, Verdict.CAPACITY), times=9)
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    (request,) = site.ledger.open_requests()
+    Resume(site.doors, request).run()
+    assert site.cloud.groups == {"asbx-hpc": "cluster"}

@@ -20,7 +20,7 @@ from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import fold
 from asbx.model.job import Request
 from asbx.model.names import GroupName
-from asbx.model.record import InstanceRow, Intent
+from asbx.model.record import InstanceRow, Intent, ResourceKind
 
 # Dropped pools named in an event's text; all are in its data and in the intent.
 _SHOWN = 3
@@ -147,7 +147,10 @@ def _recall(doors: Doors, run: GangRun, before: Sequence[Intent]) -> None:
     run.written = set(mine)
     attempts = [attempt for intent_id in mine for attempt in doors.ledger.attempts(intent_id)]
     run.attempts = sorted(attempts, key=lambda attempt: (attempt.number, attempt.asked_at))
-    run.groups = {a.order.placement_group for a in attempts if a.order.placement_group.startswith("asbx-")}
+    if attempts:
+        # Only what is ours: the site's groups and those of reservations may be called anything.
+        made = {row.name for row in doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)}
+        run.groups = made & {attempt.order.placement_group for attempt in attempts}
     rows = [row for intent_id in mine for row in doors.ledger.instances(intent_id=intent_id)]
     run.gone = {row.instance_id for row in rows if row.ended_at is not None}
 
