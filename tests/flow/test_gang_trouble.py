@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from threading import Event
+
 import pytest
 from tests.fakes.cloud import cloud_error
 from tests.fakes.site import Site, config
@@ -12,7 +15,7 @@ from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.making import tidy
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
-from asbx.model.market import Market, Verdict
+from asbx.model.market import Instance, Market, Verdict
 
 ICE = "InsufficientInstanceCapacity"
 EFA = "c6in.32xlarge"
@@ -117,3 +120,27 @@ def test_a_group_of_the_sites_own_is_never_removed() -> None:
     (request,) = site.ledger.open_requests()
     Resume(site.doors, request).run()
     assert site.cloud.groups == {"asbx-hpc": "cluster"}
+
+
+def test_what_cannot_be_bound_is_not_launched_any_further(site: Site) -> None:
+    """EC2 may not be asked for instances: the gangs that are launched by then are given back, the others never are."""
+    site.cloud.fail_next("describe", cloud_error("UnauthorizedOperation", Verdict.PERMISSION), times=999)
+    make_group = site.cloud.make_group
+
+    def slow(name: str, strategy: str, tags: Mapping[str, str]) -> None:
+        if site.cloud.calls["CreateFleet"]:
+            failed.wait(20)
+        make_group(name, strategy, tags)
+
+    def describe(ids: Sequence[str]) -> tuple[Instance, ...]:
+        failed.set()
+        return look(ids)
+
+    failed, look = Event(), site.cloud.describe
+    site.cloud.make_group, site.cloud.describe = slow, describe  # type: ignore[method-assign, assignment]
+    jobs = [(n + 1, f"aws-cpu-[{2 * n:03d}-{2 * n + 1:03d}]") for n in range(400)]
+    outcome = site.resume("aws-cpu-[000-799]", *jobs)
+    assert outcome.exit_code == ExitCode.AWS_ACCESS
+    assert len(outcome.failed) == 800
+    assert site.cloud.calls["CreateFleet"] < 200
+    assert site.cloud.alive() == ()

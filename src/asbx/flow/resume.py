@@ -190,7 +190,8 @@ class Resume:
         with ThreadPoolExecutor(1, "bind") as binder, ThreadPoolExecutor(1, "tell") as teller:
             beside: list[Future[None]] = [binder.submit(self._bind_all, launched, climber)]
             try:
-                while not rounds.is_over:
+                # Where launched gangs cannot be bound any more, launching further ones would be in vain.
+                while not rounds.is_over and not beside[0].done():
                     until = rounds.next_moment(self._doors.clock.now())
                     if until is not None:
                         self._doors.clock.sleep(until - self._doors.clock.now())
