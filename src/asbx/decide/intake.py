@@ -77,13 +77,17 @@ class _Sorter:
 
     def __init__(self, request: Request, facts: Mapping[int, JobFacts], refused: dict[str, str]) -> None:
         self._request, self._facts, self._refused = request, facts, refused
-        self._free = set(request.nodes) - set(refused)
+        self._named = frozenset(request.nodes)
+        self._free = set(self._named) - set(refused)
         self._whole: list[Gang] = []
         # Loose nodes that outrank every gang, and the others: a single node fills a hole a gang leaves, and a gang
         # can use nothing of what single nodes have taken from it.
         self._before: Loose = {}
         self._after: Loose = {}
         self._gang_priority: int | None = None
+        # Of the first gang of the request; less than any where there is none.
+        ranks = (_priority([job], facts) for job in request.jobs if len(set(job.nodes_alloc)) > 1)
+        self._best_gang = max(ranks, default=-1)
         self.jobs_of: dict[str, list[int]] = {}
 
     def take(self, jobs: Sequence[JobAsk]) -> None:
@@ -111,22 +115,17 @@ class _Sorter:
         rank = _priority(jobs, self._facts)
         self._gang_priority = rank if self._gang_priority is None else max(rank, self._gang_priority)
         ids = tuple(job.job_id for job in jobs)
-        others = unique_sorted(wanted - set(self._request.nodes))
+        others = unique_sorted(wanted - self._named)
         gang = Gang(f"job-{ids[0]}", ids, _parts(mine), True, fact.user, fact.account, len(wanted), others)
         self._whole.append(gang)
 
     def _take_loose(self, job: JobAsk, mine: list[str]) -> None:
         fact, rank = self._fact(job), _priority([job], self._facts)
-        first = self._gang_priority is None and rank > self._best_gang()
+        first = self._gang_priority is None and rank > self._best_gang
         kept = self._before if first else self._after
         asked = hints(job.features or fact.features, job.extra or fact.extra, fact.comment)
         for node in mine:
             kept.setdefault((_group(node), fact.user, fact.account, asked), []).append(node)
-
-    def _best_gang(self) -> int:
-        """Return the priority of the first gang of the request, or less than any where there is none."""
-        ranks = [_priority([job], self._facts) for job in self._request.jobs if len(set(job.nodes_alloc)) > 1]
-        return max(ranks, default=-1)
 
     def _fact(self, job: JobAsk) -> JobFacts:
         return self._facts.get(job.job_id, JobFacts(job.job_id))

@@ -131,6 +131,8 @@ class _Chooser:
         stated = Template(spec.launch_template_id, spec.launch_template_name, spec.version)
         self._template = known.template.fixed if known.template is not None else stated
         self._layouts: dict[tuple[str, bool], tuple[TemplateChange | None, int]] = {}
+        kinds = dict.fromkeys(override.instance_type for override in group.launch_template_overrides)
+        self._places = {kind: place for place, kind in enumerate(kinds)}
 
     def choice(self) -> Choice:
         if self._known.has_no_template:
@@ -182,7 +184,9 @@ class _Chooser:
 
     def _rungs(self, pools: Sequence[Pool], market: Market, *, efa: bool | None, placed: bool) -> list[Rung]:
         kept = [pool for pool in pools if self._fits(pool, market, efa=efa, placed=placed)]
-        kept = sorted(kept, key=lambda pool: self._rank(pool, market, kept))
+        # Half a price list would rank the unpriced pools by nothing: then the file's order counts.
+        priced = all((pool.instance_type, pool.zone, market) in self._known.prices for pool in kept)
+        kept = sorted(kept, key=lambda pool: self._rank(pool, market, priced=priced))
         name = "+".join([market.value, *(["efa"] if efa else []), *([self._want.placement] if placed else [])])
         sets = [kept] if self._want.one_type or not self._want.together else self._alike(kept)
         return [
@@ -248,17 +252,13 @@ class _Chooser:
             return fits
         return not self._want.placed_only and (self._want.placement_fallback or not fits)
 
-    def _rank(self, pool: Pool, market: Market, pools: Sequence[Pool]) -> tuple[int, int, Decimal, int, int]:
+    def _rank(self, pool: Pool, market: Market, *, priced: bool) -> tuple[int, int, Decimal, int, int]:
         """Return what orders pools: lately refused last, HPC families first for large gangs, price, score, the file."""
         trouble = max((self._known.trouble.get(key, 0) for key in pool_keys(market, pool, placed=False)[:1]), default=0)
-        prices = self._known.prices
-        # Half a price list would rank the unpriced pools by nothing: then the file's order counts.
-        priced = all((one.instance_type, one.zone, market) in prices for one in pools)
-        price = prices[pool.instance_type, pool.zone, market] if priced else Decimal(0)
+        price = self._known.prices[pool.instance_type, pool.zone, market] if priced else Decimal(0)
         is_hpc = self._want.efa in ("required", "preferred") and pool.instance_type.startswith(_HPC)
         score = self._known.scores.get(pool.zone, 0) if market is Market.SPOT else 0
-        kinds = [override.instance_type for override in self._group.launch_template_overrides]
-        return trouble, 0 if is_hpc else 1, price, -score, kinds.index(pool.instance_type)
+        return trouble, 0 if is_hpc else 1, price, -score, self._places[pool.instance_type]
 
     def _alike(self, pools: Sequence[Pool]) -> list[list[Pool]]:
         """Return sets of pools whose types have equal cores and memory, for gangs of mixed types."""
