@@ -534,6 +534,16 @@ def test_a_quota_below_the_request_is_hopeless(site: Site) -> None:
     assert site.ledger.setbacks([1])[1].next_at is None
 
 
+def test_each_type_counts_against_its_own_quota() -> None:
+    """Spot has one quota for P4 and another for P5: that none of the first is left holds no job that may have P5."""
+    kinds = ("p4d.24xlarge", "p5.48xlarge")
+    fields = {"launch_template_overrides": [{"instance_type": kind} for kind in kinds]}
+    site = site_of(**fields, purchasing_option="spot", efa="disabled")
+    site.catalogue.quotas |= {(Market.SPOT, kinds[0]): 0, (Market.SPOT, kinds[1]): 10_000}
+    assert len(site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]")).bound) == 2
+    assert {i.instance_type for i in site.cloud.alive()} == {"p5.48xlarge"}
+
+
 def test_facts_that_cannot_be_read_stop_nothing(site: Site) -> None:
     """Without permission to describe anything the launch goes on as it did before there were facts."""
     site.catalogue.is_silent = True

@@ -20,7 +20,6 @@ from asbx.decide.narrow import pools_of
 from asbx.decide.place import efa_layout
 from asbx.decide.preflight import Known
 from asbx.decide.rungs import Choice, Rung, choose
-from asbx.decide.shortage_key import family
 from asbx.decide.wish import Wish, wish
 from asbx.errors import PlanError
 from asbx.model.catalogue import InterfaceSpec, ReservationFacts, SubnetFacts, TemplateFacts, TypeFacts
@@ -111,7 +110,7 @@ def knowns(draw: st.DrawFn) -> Known:
     interfaces = draw(st.sampled_from([(), (InterfaceSpec(0, 0, "efa"),), (InterfaceSpec(0, 0, "interface"),)]))
     facts = TemplateFacts(BASE, "ami-1", ("sg-1",), interfaces, arch=draw(st.sampled_from(["", "x86_64", "arm64"])))
     quota = st.dictionaries(
-        st.tuples(st.sampled_from([Market.ON_DEMAND, Market.SPOT]), st.sampled_from([family(k) for k in KINDS])),
+        st.tuples(st.sampled_from([Market.ON_DEMAND, Market.SPOT]), st.sampled_from(KINDS)),
         st.sampled_from([100, 4000, 50_000]),
         max_size=2,
     )
@@ -284,5 +283,5 @@ def test_what_is_known_to_fail_is_not_asked(case: Case) -> None:
                 continue
             assert not (known.template and known.template.arch) or known.template.arch in facts.arch
             assert rung.market in facts.markets
-            assert facts.vcpus * least <= known.quotas.get((rung.market, family(pool.instance_type)), 10**9)
+            assert facts.vcpus * least <= known.quotas.get((rung.market, pool.instance_type), 10**9)
             assert pool.subnet_id not in known.subnets or known.subnets[pool.subnet_id].free >= least

@@ -12,7 +12,6 @@ from datetime import timedelta
 from decimal import Decimal
 
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
-from asbx.decide.shortage_key import family
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateFacts, TypeFacts
 from asbx.model.market import Market, Pool, Verdict
 
@@ -21,7 +20,7 @@ from asbx.model.market import Market, Pool, Verdict
 class Known:
     """What EC2 has told about the pools of a group, and what is remembered of them. Absent: not known.
 
-    zones: type -> zones that offer it. quotas: (market, family) -> vCPUs of the account. unruly: security groups
+    zones: type -> zones that offer it. quotas: (market, type) -> vCPUs of the account. unruly: security groups
     without the rule EFA needs. scores: zone -> spot placement score. prices: (type, zone, market) -> USD an hour.
     subnet: the only one allowed, because nodes of the gang are there already. trouble: key of decide.shortage -> how
     often it refused lately. block_early: how long before its end a Capacity Block is closed here.
@@ -94,7 +93,7 @@ def refusal_of_market(pool: Pool, market: Market, count: int, known: Known) -> D
         sold = " and ".join(facts.markets)
         why = f"EC2 sells it as {sold} only"
         return Dropped(f"{pool.instance_type} as {market}", why, "market-not-offered", Verdict.NOT_OFFERED)
-    quota = known.quotas.get((market, family(pool.instance_type)))
+    quota = known.quotas.get((market, pool.instance_type))
     if quota is not None and facts.vcpus * count > quota:
         why = (
             f"{count} x {facts.vcpus} vCPUs are more than the account's {market} quota of {quota} "

@@ -11,7 +11,6 @@ from asbx.decide.hints import JobHints, hints
 from asbx.decide.narrow import pools_of
 from asbx.decide.preflight import Known, in_zone
 from asbx.decide.rungs import Choice, choose
-from asbx.decide.shortage_key import family
 from asbx.decide.wish import Wish, wish
 from asbx.flow.doors import Doors
 from asbx.model.catalogue import TypeFacts
@@ -121,16 +120,10 @@ class Planner:
         return self._shortages
 
     def _quotas(self, group: NodeGroup, kinds: Sequence[str]) -> dict[tuple[Market, str], int]:
-        found: dict[tuple[Market, str], int] = {}
-        for kind in kinds:
-            for market in (Market.ON_DEMAND, Market.SPOT):
-                sold = group.purchasing_option in (market.value, "mixed")
-                quota = (
-                    self._doors.catalogue.quota(market, kind) if sold and (market, family(kind)) not in found else None
-                )
-                if quota is not None:
-                    found[market, family(kind)] = quota
-        return found
+        """Return the quota each type counts against; two of one family may have others, as P4 and P5 on spot."""
+        markets = [m for m in (Market.ON_DEMAND, Market.SPOT) if group.purchasing_option in (m.value, "mixed")]
+        told = {(market, kind): self._doors.catalogue.quota(market, kind) for market in markets for kind in kinds}
+        return {key: quota for key, quota in told.items() if quota is not None}
 
     def _prices(self, pools: Iterable[Pool]) -> Iterable[tuple[tuple[str, str, Market], Decimal]]:
         for pool in pools:
