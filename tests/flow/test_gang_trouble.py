@@ -7,15 +7,19 @@ from threading import Event
 
 import pytest
 from tests.fakes.cloud import cloud_error
+from tests.fakes.samples import POOLS, order
 from tests.fakes.site import Site, config
 
 from asbx.config.limits import RETRY_MOST
 from asbx.decide.bind import name_of
+from asbx.decide.ladder import Aim, Leg
+from asbx.decide.rungs import Rung
 from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.making import tidy
+from asbx.flow.memory import Memory
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
-from asbx.model.market import Instance, Market, Verdict
+from asbx.model.market import FleetAnswer, Instance, Market, Refusal, Template, Verdict
 
 ICE = "InsufficientInstanceCapacity"
 EFA = "c6in.32xlarge"
@@ -144,3 +148,14 @@ def test_what_cannot_be_bound_is_not_launched_any_further(site: Site) -> None:
     assert len(outcome.failed) == 800
     assert site.cloud.calls["CreateFleet"] < 200
     assert site.cloud.alive() == ()
+
+
+def test_what_a_gang_learns_while_another_gives_back_is_heeded(site: Site) -> None:
+    """A pool that has closed between a gang's decision and its call is not asked."""
+    rung = Rung("on-demand", Market.ON_DEMAND, POOLS, Template(name="t"), single_zone=True, single_type=True)
+    leg = Leg(0, (rung,), 4)
+    memory = Memory(site.doors, {})
+    closed = Refusal(ICE, "no", Verdict.CAPACITY, POOLS[0].instance_type, POOLS[0].zone, POOLS[0].subnet_id)
+    memory.learn("another", order(minimum=4), FleetAnswer("f", (), (closed,)))
+    pools, _ = memory.claim("me", Aim((leg,), whole=True, together=True), leg, rung, POOLS)
+    assert pools == POOLS[1:]

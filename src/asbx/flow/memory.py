@@ -91,8 +91,8 @@ class Memory:
         kept, taken = [], set[str]()
         for pool in pools:
             state = self._state(me, aim, leg, rung, pool)
-            if isinstance(state, Probe) and not self._take(me, state.keys, taken):
-                continue
+            if isinstance(state, Closed) or (isinstance(state, Probe) and not self._take(me, state.keys, taken)):
+                continue  # closed: another gang has learned it while this one gave instances back
             kept.append(pool)
         return tuple(kept), frozenset(taken)
 
