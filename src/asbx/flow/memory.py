@@ -152,8 +152,10 @@ class Memory:
             return frozenset()
         now, seen = self._doors.clock.now(), set[str]()
         counts = Counter((one.instance_type, one.zone, one.subnet_id) for one in answer.launched)
+        # Spelled as a refusal would be: an order that knows no zones is remembered by subnet.
+        asked = {(pool.instance_type, pool.subnet_id): pool for pool in order.pools}
         for (kind, zone, subnet), count in counts.items():
-            pool = Pool(kind, subnet, zone)
+            pool = asked.get((kind, subnet), Pool(kind, subnet, zone))
             keys = pool_keys(order.market, pool, placed=bool(order.placement_group), reserved=bool(order.reservation))
             for key in keys:
                 if key in self._known:
