@@ -76,6 +76,16 @@ def test_no_room_for_all_anywhere_launches_nothing_and_tells_the_job(site: Site)
     assert site.ledger.setbacks([1])[1].count == 1
 
 
+def test_a_zone_with_two_subnets_is_asked_one_subnet_at_a_time() -> None:
+    """EC2 takes one subnet of a zone in a fleet. The second is asked where the first has no address left."""
+    site = site_of(subnet_ids=["subnet-a", "subnet-aa", "subnet-b"])
+    site.cloud.fail_next("launch", cloud_error("InsufficientFreeAddressesInSubnet", Verdict.ADDRESSES))
+    assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == 4
+    asked = [{pool.subnet_id for pool in order.pools} for order in site.cloud.orders]
+    assert asked == [{"subnet-a", "subnet-b"}, {"subnet-aa"}]
+    assert {i.subnet_id for i in site.cloud.alive()} == {"subnet-aa"}
+
+
 def test_types_are_not_mixed_unless_the_group_allows_it() -> None:
     """Four of one type and four of another are no gang of eight; with equal cores and memory they may be."""
     for mixed, launched in ((False, 0), (True, 8)):
@@ -404,6 +414,20 @@ def test_the_next_request_knows_it_too() -> None:
     # The pool that gave is forgotten as short at once.
     used = {(i.instance_type, i.zone) for i in site.cloud.alive()}
     assert not [row for row in site.ledger.shortages() if tuple(row.key.split("/")[2:4]) in used]
+
+
+def test_a_success_is_remembered_where_zones_are_not_known() -> None:
+    """Without a word on the subnets a shortage is kept by subnet, and what is launched there ends it all the same."""
+    site = site_of(subnet_ids=["subnet-a"])
+    site.catalogue.subnet_facts["subnet-a"] = None
+    room(site, {})
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"))
+    assert len(site.ledger.shortages()) == 2
+    site.clock.advance(minutes=3)
+    room(site, {(kind, ZONES[0]): 10 for kind in KINDS})
+    site.resume("aws-cpu-[000-001]", (1, "aws-cpu-[000-001]"), request_id="r-2")
+    used = {i.instance_type for i in site.cloud.alive()}
+    assert not used & {row.key.split("/")[2] for row in site.ledger.shortages()}
 
 
 def test_a_smaller_gang_may_still_try(site: Site) -> None:

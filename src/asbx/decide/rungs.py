@@ -188,7 +188,8 @@ class _Chooser:
         priced = all((pool.instance_type, pool.zone, market) in self._known.prices for pool in kept)
         kept = sorted(kept, key=lambda pool: self._rank(pool, market, priced=priced))
         name = "+".join([market.value, *(["efa"] if efa else []), *([self._want.placement] if placed else [])])
-        sets = [kept] if self._want.one_type or not self._want.together else self._alike(kept)
+        alike = [kept] if self._want.one_type or not self._want.together else self._alike(kept)
+        sets = [members for pools_alike in alike for members in _one_subnet_a_zone(pools_alike)]
         return [
             Rung(
                 key=name if number == 0 else f"{name}#{number + 1}",
@@ -370,6 +371,21 @@ def _has_just_begun(facts: ReservationFacts, now: datetime | None) -> bool:
 
 def _shape(specs: Sequence[object]) -> list[tuple[int, int, str]]:
     return sorted((spec.card, spec.device, spec.kind) for spec in specs)  # type: ignore[attr-defined]
+
+
+def _one_subnet_a_zone(pools: Sequence[Pool]) -> list[list[Pool]]:
+    """Return sets of pools with one subnet in each zone: EC2 takes no more in a fleet, and a gang is in one subnet.
+
+    It refuses the others as duplicate instance pools (aws-plugin-for-slurm, README of plugin-v2).
+    """
+    subnets: dict[str, list[str]] = {}
+    sets: dict[int, list[Pool]] = {}
+    for pool in pools:
+        beside = subnets.setdefault(pool.zone or pool.subnet_id, [])
+        if pool.subnet_id not in beside:
+            beside.append(pool.subnet_id)
+        sets.setdefault(beside.index(pool.subnet_id), []).append(pool)
+    return [sets[number] for number in sorted(sets)]
 
 
 def _strategy(group: NodeGroup, market: Market) -> str:
