@@ -19,7 +19,8 @@ from asbx.flow.making import tidy
 from asbx.flow.memory import Memory
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
-from asbx.model.market import FleetAnswer, Instance, Market, Refusal, Template, Verdict
+from asbx.model.job import JobFacts
+from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Refusal, Template, Verdict
 
 ICE = "InsufficientInstanceCapacity"
 EFA = "c6in.32xlarge"
@@ -159,3 +160,19 @@ def test_what_a_gang_learns_while_another_gives_back_is_heeded(site: Site) -> No
     memory.learn("another", order(minimum=4), FleetAnswer("f", (), (closed,)))
     pools, _ = memory.claim("me", Aim((leg,), whole=True, together=True), leg, rung, POOLS)
     assert pools == POOLS[1:]
+
+
+def test_an_extra_instance_makes_up_for_one_that_dies(site: Site) -> None:
+    """Two more than the nodes were launched, and one dies before it runs: the gang is served all the same."""
+    site = Site(config=config(most_extra_nodes=2))
+    site.scheduler.add_job(JobFacts(1, "ada", "physics", comment="asbx:extra-nodes=2"))
+    launch = site.cloud.launch
+
+    def dying(order: FleetOrder) -> FleetAnswer:
+        answer = launch(order)
+        site.cloud.kill(answer.launched[0].instance_id)
+        return answer
+
+    site.cloud.launch = dying  # type: ignore[method-assign]
+    assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == 4
+    assert len(site.cloud.alive()) == 4

@@ -27,7 +27,8 @@ from asbx.ports import CloudError
 class Arrival:
     """Instances that are waited for together. run: the gang they are of, None for none.
 
-    must_run: an address is not enough, all have to run. ready: those that are as they should be by now.
+    must_run: an address is not enough, all have to run. ready: those that are as they should be by now. spare: how many
+    may die before the others are of no use.
     """
 
     run: GangRun | None
@@ -37,6 +38,7 @@ class Arrival:
     give_up_running: datetime
     ready: dict[str, Instance] = field(default_factory=dict)
     nameless: set[str] = field(default_factory=set)
+    spare: int = 0
     is_broken: bool = False
 
     def is_over(self, now: datetime) -> bool:
@@ -51,7 +53,8 @@ class Arrival:
         if not instance.state.is_alive:
             self.missing.discard(one)
             self.nameless.discard(one)
-            self.is_broken = True
+            self.spare -= 1
+            self.is_broken = self.spare < 0
         elif instance.private_ip:
             self.nameless.discard(one)
             if not self.must_run or instance.state is InstanceState.RUNNING:
@@ -76,16 +79,20 @@ class Arrivals:
         """Wait for these gangs too. Half of a gang is no use to anybody, so all of its instances must run."""
         for run in runs:
             ids = [i.instance_id for i in run.launched if i.instance_id not in run.gone]
-            self.expect(ids, run, must_run=run.whole and len(run.nodes) > 1)
+            spare = max(len(ids) - len(run.nodes), 0)
+            self.expect(ids, run, must_run=run.whole and len(run.nodes) > 1, spare=spare)
 
-    def expect(self, instance_ids: Iterable[str], run: GangRun | None = None, *, must_run: bool = False) -> None:
+    def expect(
+        self, instance_ids: Iterable[str], run: GangRun | None = None, *, must_run: bool = False, spare: int = 0
+    ) -> None:
         """Wait for some instances together."""
         now, missing = self._doors.clock.now(), set(instance_ids)
         give_up = now + ADDRESS_DEADLINE
         received = self._request.received_at if self._request is not None else now
         patience = self._doors.config.resume_deadline * RUNNING_SHARE_OF_RESUME_TIMEOUT
         running = max(received + patience, now + timedelta(seconds=1))
-        arrival = Arrival(run, missing, must_run, give_up, running if must_run else give_up, nameless=set(missing))
+        late = running if must_run else give_up
+        arrival = Arrival(run, missing, must_run, give_up, late, nameless=set(missing), spare=spare)
         self._waiting.append(arrival)
         self.pause = DESCRIBE_FIRST_PAUSE
 
