@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
 
 import pytest
 from tests.fakes.site import Site, config
 
+from asbx.config.limits import REQUESTS_AT_ONCE
 from asbx.daemon.engine import Engine
 from asbx.errors import LedgerError
 from asbx.hooks import spool
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand
+from asbx.model.market import Instance
 
 PATIENCE = timedelta(minutes=10)
 RESUME_FILE = '{"jobs":[{"job_id":7,"nodes":"aws-cpu-[000-003]"}],"all_nodes":"aws-cpu-[000-003]"}'
@@ -50,6 +54,35 @@ def test_a_suspend_does_not_overtake_its_resume(site: Site) -> None:
     assert site.bound() == {}
     assert site.cloud.alive() == ()
     assert len(site.cloud.all()) == 4
+
+
+def test_a_suspend_does_not_stand_behind_launches_that_wait(site: Site) -> None:
+    """More resumes than are worked on at once wait for their instances: a node powered down is ended all the same."""
+    put(site, "resume", "aws-cpu-900")
+    Engine(site.doors).drain(PATIENCE)
+    gate, terminate, ended, look = Event(), site.cloud.terminate, Event(), site.cloud.describe
+
+    def waiting(ids: Sequence[str]) -> tuple[Instance, ...]:
+        gate.wait(20)
+        return look(ids)
+
+    def ending(ids: Sequence[str]) -> tuple[str, ...]:
+        ended.set()
+        return terminate(ids)
+
+    site.cloud.describe, site.cloud.terminate = waiting, ending  # type: ignore[method-assign, assignment]
+    for number in range(REQUESTS_AT_ONCE + 2):
+        put(site, "resume", f"aws-cpu-{number:03d}")
+    put(site, "suspend", "aws-cpu-900")
+    engine = Engine(site.doors)
+    engine.intake()
+    engine.dispatch()
+    try:
+        assert ended.wait(20)
+        assert not gate.is_set()
+    finally:
+        gate.set()
+        engine.close()
 
 
 def test_nothing_overtakes_a_request_that_rests(site: Site) -> None:

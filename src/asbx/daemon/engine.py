@@ -45,7 +45,10 @@ class Engine:
         self._blocks = Blocks(doors)
         self._network = Network(doors)
         self._on_change = on_change
-        self._pool = ThreadPoolExecutor(REQUESTS_AT_ONCE + 1, thread_name_prefix="request")
+        # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
+        self._launching = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="request")
+        self._ending = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="suspend")
+        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweep")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
         self._resting: dict[str, datetime] = {}
         self._sweeping: Future[None] | None = None
@@ -117,7 +120,8 @@ class Engine:
             # A request that rests is at its nodes still: no later one may overtake it.
             at_work = [r for r, _ in self._running.values()] + [r for r in still_open if r.request_id in self._resting]
             for request in runnable(waiting, at_work):
-                self._running[request.request_id] = (request, self._pool.submit(self._work, request))
+                pool = self._launching if request.kind is RequestKind.RESUME else self._ending
+                self._running[request.request_id] = (request, pool.submit(self._work, request))
             return len(self._running)
 
     def _work(self, request: Request) -> None:
@@ -192,7 +196,7 @@ class Engine:
     def sweep_soon(self) -> None:
         """Start a reconcile pass beside the requests, unless one is under way."""
         if self._sweeping is None or self._sweeping.done():
-            self._sweeping = self._pool.submit(self.reconcile)
+            self._sweeping = self._sweeper.submit(self.reconcile)
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
@@ -243,7 +247,11 @@ class Engine:
 
         The clock must have been stopped before; requests then end at their next pause and stay open in the ledger.
         """
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        pools = (self._launching, self._ending, self._sweeper)
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        for pool in pools:
+            pool.shutdown(wait=True)
 
 
 def shown(ids: list[int]) -> str:
