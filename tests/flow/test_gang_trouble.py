@@ -176,3 +176,30 @@ def test_an_extra_instance_makes_up_for_one_that_dies(site: Site) -> None:
     site.cloud.launch = dying  # type: ignore[method-assign]
     assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == 4
     assert len(site.cloud.alive()) == 4
+
+
+def test_a_template_somebody_removed_is_made_again() -> None:
+    """EC2 does not know a derived template any more: the launch that meets that makes it again and comes up."""
+    site = Site(config=config(launch_template_overrides=[{"instance_type": EFA}], efa="required"))
+    site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    (name,) = site.cloud.templates
+    site.cloud.remove_template(name)
+    assert len(site.resume("aws-cpu-[004-007]", (2, "aws-cpu-[004-007]"), request_id="r-2").bound) == 4
+    assert list(site.cloud.templates) == [name]
+
+
+def test_a_group_that_ec2_does_not_know_yet_is_waited_for(site: Site) -> None:
+    """Just made, and unknown to the call that launches into it (eventual consistency): the gang comes up in it."""
+    site.cloud.fail_next("launch", cloud_error("InvalidPlacementGroup.Unknown", Verdict.NOT_FOUND), times=2)
+    assert len(site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]")).bound) == 4
+    assert {one.placement_group for one in site.cloud.alive()} == set(site.cloud.groups)
+    assert len(site.cloud.groups) == 1
+
+
+def test_a_group_of_the_sites_that_is_missing_is_told_at_once() -> None:
+    """What the configuration names and EC2 does not know is nobody's to make: one call, and EC2's words."""
+    site = Site(config=config(placement_group_name="ours", placement="cluster"))
+    site.cloud.fail_next("launch", cloud_error("InvalidPlacementGroup.Unknown", Verdict.NOT_FOUND), times=9)
+    outcome = site.resume("aws-cpu-[000-003]", (1, "aws-cpu-[000-003]"))
+    assert outcome.codes == ["InvalidPlacementGroup.Unknown"]
+    assert site.cloud.calls["CreateFleet"] == 1

@@ -45,6 +45,8 @@ from asbx.model.record import Attempt, InstanceRow, Intent
 from asbx.ports import CloudError
 
 End = Done | GiveUp | Wait
+_NO_GROUP = "InvalidPlacementGroup.Unknown"
+_NO_TEMPLATE = "InvalidLaunchTemplateName.NotFoundException"
 
 
 @dataclass
@@ -310,6 +312,7 @@ class Climber:
                 return
             answer = FleetAnswer("", (), (Refusal(error.code, error.why or error.what, error.verdict),))
             self._doubt(order, error)
+        answer = self._made_again(run, order, answer)
         run.silent = 0
         run.was_short = self._memory.learn(run.name, order, answer, probed)
         self._keep(run, attempt, answer)
@@ -320,6 +323,21 @@ class Climber:
             self._doors.catalogue.forget()
             for pool in order.pools:
                 forget_template(self._doors, pool.template)
+
+    def _made_again(self, run: GangRun, order: FleetOrder, answer: FleetAnswer) -> FleetAnswer:
+        """Return the answer with what EC2 does not know of what we have made (any more, or yet) as passing trouble.
+
+        The next call, after a pause, finds it made again: EC2 is eventually consistent, and people remove things.
+        """
+        ours = [_NO_GROUP] if order.placement_group in run.groups else []
+        ours += [_NO_TEMPLATE] if all(pool.template is not None for pool in order.pools) else []
+        if answer.launched or not any(refusal.code in ours for refusal in answer.refusals):
+            return answer
+        run.groups.discard(order.placement_group)
+        for pool in order.pools:
+            forget_template(self._doors, pool.template)
+        passing = [replace(one, verdict=Verdict.TRANSIENT) if one.code in ours else one for one in answer.refusals]
+        return replace(answer, refusals=tuple(passing))
 
     def _unanswered(self, run: GangRun, attempt: Attempt, error: CloudError) -> None:
         """Wait and repeat under the same token; after too many, see by tag what was launched and stop."""
