@@ -73,9 +73,11 @@ def forget(lab: Cluster) -> None:
 
 
 def ready(lab: Cluster) -> None:
-    """Wait until every node can be started again, and every instance is gone: one that is ending keeps its place."""
+    """Wait until every node can be started again, and every instance is gone, with its group: ending keeps a place."""
     until("all nodes can be started again", lambda: states(lab), 30, lambda seen: seen <= {"idle~"})
     until("all is gone", lambda: {row["state"] for row in lab.instances()}, 30, lambda seen: seen <= {"terminated"})
+    # The sweep removes them, which comes every ten seconds in a lab.
+    until("all groups are removed", lambda: lab.ask("GET", "groups"), 40, lambda groups: not groups)
 
 
 def states(lab: Cluster) -> set[str]:
