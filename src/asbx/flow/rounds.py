@@ -8,19 +8,19 @@ there is room, an order is kept where there is little, and what one gang learns 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 from asbx.config.limits import GANGS_AT_ONCE
 from asbx.flow.memory import Memory
 from asbx.flow.run import Climber, GangRun
+from asbx.ports import Workers
 
 
 class Rounds:
     """Takes the gangs of a request up their ladders, round by round."""
 
-    def __init__(self, climber: Climber, memory: Memory, runs: Sequence[GangRun]) -> None:
-        self._climber, self._memory = climber, memory
+    def __init__(self, climber: Climber, memory: Memory, runs: Sequence[GangRun], workers: Workers) -> None:
+        self._climber, self._memory, self._workers = climber, memory, workers
         self._open = list(runs)
         self._width = 1
 
@@ -52,7 +52,7 @@ class Rounds:
         if len(turn) == 1:
             self._climber.step(turn[0])
         else:
-            with ThreadPoolExecutor(max(len(turn), 1)) as pool:
+            with self._workers.pool(max(len(turn), 1), "gang") as pool:
                 for _ in pool.map(self._climber.step, turn):
                     pass
         if any(run.was_short for run in turn):
