@@ -16,14 +16,22 @@ from datetime import datetime, timedelta
 
 from asbx.config.limits import PROBE_PAUSE, RETRY_FIRST_PAUSE, RETRY_LONGEST_PAUSE, RETRY_MOST
 from asbx.decide.rungs import Rung, reservation_key
-from asbx.decide.shortage_key import address_key, capacity_key, family, quota_key
+from asbx.decide.shortage_key import LIMIT_KEY, address_key, capacity_key, family, quota_key
 from asbx.model.market import FleetOrder, Launched, Market, Pool, Refusal, Verdict
 from asbx.model.record import Attempt
 
 _AGAIN = {Verdict.THROTTLED, Verdict.TRANSIENT}
 # Waiting does not help against these: the request, the type or the image is wrong.
 _HOPELESS = {Verdict.INVALID, Verdict.NOT_OFFERED}
-_GRAVE = (Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_FOUND, Verdict.QUOTA, Verdict.CAPACITY)
+_GRAVE = (
+    Verdict.PERMISSION,
+    Verdict.INVALID,
+    Verdict.UNKNOWN,
+    Verdict.NOT_FOUND,
+    Verdict.LIMIT,
+    Verdict.QUOTA,
+    Verdict.CAPACITY,
+)
 
 
 @dataclass(frozen=True)
@@ -294,7 +302,9 @@ def _key(verdict: Verdict, order: FleetOrder, pool: Pool) -> str:
     if order.reservation:
         return reservation_key(order.reservation)
     if verdict is Verdict.QUOTA:
-        return quota_key(order.market, family(pool.instance_type))
+        return quota_key(order.market, family(pool.instance_type, order.market))
+    if verdict is Verdict.LIMIT:
+        return LIMIT_KEY
     if verdict is Verdict.ADDRESSES:
         return address_key(pool.subnet_id)
     if verdict is Verdict.PERMISSION:
