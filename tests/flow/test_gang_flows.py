@@ -197,20 +197,33 @@ def two_groups(cpu: dict[str, Any], gpu: dict[str, Any]) -> Site:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "code"),
+    ("cpu", "gpu", "code"),
     [
-        ({"subnet_ids": ["subnet-c"]}, "no-pool"),
-        ({"placement": "none"}, "no-pool"),
-        ({"launch_template_overrides": [{"instance_type": "x9.large"}]}, "type-not-offered"),
+        ({}, {"subnet_ids": ["subnet-c"]}, "no-pool"),
+        ({"placement": "cluster"}, {"placement": "none"}, "placement-differs"),
+        ({}, {"launch_template_overrides": [{"instance_type": "x9.large"}]}, "type-not-offered"),
     ],
 )
-def test_no_part_of_a_gang_is_launched_where_another_cannot_follow(gpu: dict[str, Any], code: str) -> None:
+def test_no_part_of_a_gang_is_launched_where_another_cannot_follow(
+    cpu: dict[str, Any], gpu: dict[str, Any], code: str
+) -> None:
     """No subnet in common, one in a placement group and one not, a type that is not sold: known before the launch."""
-    site = two_groups({}, gpu)
+    site = two_groups(cpu, gpu)
     site.catalogue.offers["x9.large"] = frozenset()
     nodes = "aws-cpu-[000-003],aws-gpu-[0-1]"
     assert site.resume(nodes, (1, nodes)).codes == [code]
     assert site.cloud.all() == ()
+
+
+@pytest.mark.parametrize(("asked", "there"), [("none", ""), ("cluster", "asbx-lab-job-1")])
+def test_a_gang_over_two_groups_goes_where_one_of_them_says(asked: str, there: str) -> None:
+    """A group that leaves placement to us follows one that does not: a gang is in one placement group, or in none."""
+    site = two_groups({}, {"placement": asked})
+    nodes = "aws-cpu-[000-003],aws-gpu-[0-1]"
+    assert site.resume(nodes, (1, nodes)).codes == []
+    assert {
+        i.placement_group.startswith(there) and bool(i.placement_group) == bool(there) for i in site.cloud.alive()
+    } == {True}
 
 
 def test_a_greedy_gang_launches_no_part_when_another_is_not_to_be_had() -> None:

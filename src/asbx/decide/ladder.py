@@ -207,7 +207,7 @@ def _go_on(
     if ask is None:
         soon = now + PROBE_PAUSE
         is_near = any(one.is_probed for one in shut.values()) and soon < deadline
-        return Wait(soon) if is_near else _why(attempts, shut)
+        return Wait(soon) if is_near else _why(aim, attempts, shut)
     if repeats:
         answered = attempts[-1].answered_at
         assert answered is not None, "an unanswered attempt is settled before anything else"
@@ -427,7 +427,7 @@ def _tired(attempts: Sequence[Attempt]) -> Iterator[str]:
             yield attempt.rung
 
 
-def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
+def _why(aim: Aim, attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
     """Say why nothing is left: EC2's true codes, the graver ones first; else what the memory knows."""
     refusals = [r for attempt in attempts if attempt.answer is not None for r in attempt.answer.refusals]
     ranked = sorted(refusals, key=lambda r: _GRAVE.index(r.verdict) if r.verdict in _GRAVE else len(_GRAVE))
@@ -450,4 +450,13 @@ def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
         more = f" (and {len(words) - 1} more pool(s))" if len(words) > 1 else ""
         worst = next(iter(shut.values()))
         return GiveUp(codes[0], words[0] + more, worst.verdict, all(one.is_hopeless for one in shut.values()))
+    if aim.together and not _share_a_place(aim):
+        why = "its node groups are launched into different placement groups, and a gang is in one"
+        return GiveUp("placement-differs", why, Verdict.INVALID, is_hopeless=True)
     return GiveUp("no-pool", "nothing is left that the node groups of this job may launch in one place")
+
+
+def _share_a_place(aim: Aim) -> bool:
+    """Whether there is a placement group, or none, that every part may be in."""
+    places = [{(rung.placement, rung.group_name) for rung in leg.rungs} for leg in aim.legs if leg.rungs]
+    return len(places) < 2 or bool(set.intersection(*places))
