@@ -20,6 +20,7 @@ from asbx.sim.fleet import FleetSpec, Offer, Share, Strategy
 from asbx.sim.hub import SECOND, Hub
 from asbx.sim.machine import BY_USER, RECLAIMED, Machine
 from asbx.sim.market import Market as Pools
+from asbx.sim.market import Refusal as Refused
 from asbx.sim.prices import Lifecycle, PoolKey
 from asbx.sim.scenario import Ec2, Incidents
 
@@ -28,6 +29,7 @@ _SHOWN_ENDED = 3600 * SECOND
 # From the end until EC2 says `terminated`, and lets go of the placement group.
 _ENDING = 30 * SECOND
 _WARNING_S = 120  # EC2 user guide, "Spot Instance interruption notices"
+_LATELY = 600 * SECOND
 _EVERY = ("InsufficientInstanceCapacity", "the zone is out of order")
 
 
@@ -53,10 +55,12 @@ class SimCloud:
         self.templates: dict[str, tuple[Template, TemplateChange]] = {}
         self.dark_zones: set[str] = set()
         self.trouble = ""
+        self._trouble_us = -_LATELY
         self.reclaims = 0
         self.is_calm = False
         self.busy: Callable[[float], None] = lambda _: None
-        self.on_launch: Callable[[FleetOrder, Sequence[Machine]], None] = lambda *_: None
+        self.on_launch: Callable[[FleetOrder, Sequence[Machine], Sequence[Refused]], None] = lambda *_: None
+        self.on_terminate: Callable[[Machine], None] = lambda _: None
         self.on_boot: Callable[[Machine], None] = lambda _: None
         self.on_end: Callable[[Machine], None] = lambda _: None
         self.on_warning: Callable[[Machine], None] = lambda _: None
@@ -111,7 +115,9 @@ class SimCloud:
         found = (self.machines.get(one) for one in dict.fromkeys(instance_ids))
         known = [machine for machine in found if machine and machine.is_shown(now, _SHOWN_ENDED)]
         for machine in known:
-            self.end(machine, BY_USER)
+            if machine.ended_us is None:
+                self.on_terminate(machine)
+                self.end(machine, BY_USER)
         self._end(lost)
         return tuple(machine.instance_id for machine in known)
 
@@ -169,11 +175,18 @@ class SimCloud:
         low, high = span
         self.busy(count * (low + (high - low) * self._chance.random()))
         if self.trouble:
+            self._trouble_us = self.hub.now_us
             raise refused(self.trouble)
         return can_be_lost and not self.is_calm and self._chance.random() < self._incidents.lost_answers
 
+    @property
+    def trouble_lately(self) -> bool:
+        """Whether calls have failed within the last minutes, so that ends may not have been confirmed."""
+        return self.hub.now_us - self._trouble_us < _LATELY
+
     def _end(self, lost: bool) -> None:
         if lost:
+            self._trouble_us = self.hub.now_us
             raise refused("RequestTimeout", "the answer was lost")
 
     def _throttle(self, order: FleetOrder) -> None:
@@ -220,7 +233,7 @@ class SimCloud:
         allocation = self.pools.launch(spec, self.hub.now_us / SECOND)
         fleet = f"fleet-{len(self._answers) + 1}"
         born = [machine for share in allocation.shares for machine in self._start(order, share, fleet)]
-        self.on_launch(order, born)
+        self.on_launch(order, born, allocation.refusals)
         launched = (Launched(m.instance_id, m.key.instance_type, m.key.zone, m.subnet, order.market) for m in born)
         refusals = (
             Refusal(r.code, r.message, verdict_of(r.code), r.offer.instance_type, r.offer.zone, r.offer.subnet_id)
@@ -324,6 +337,10 @@ class SimCloud:
         self.on_end(machine)
 
     # -- the world
+
+    def of_intent(self, intent_id: str) -> Sequence[Machine]:
+        """Return all machines ever launched for an intent."""
+        return self._of_intent.get(intent_id, ())
 
     def add_stranger(self, number: int, cluster: str) -> Machine:
         """Run an instance of somebody else that carries our cluster's name."""
