@@ -25,7 +25,7 @@ from asbx.sim.hub import SECOND
 from asbx.sim.ledger import MemoryLedger
 from asbx.sim.machine import BY_USER, Machine
 from asbx.sim.market import Refusal
-from asbx.sim.nodes import Power
+from asbx.sim.nodes import Node, Power
 
 PROMISES = {
     1: "every instance was intended, and strangers are left alone",
@@ -154,6 +154,13 @@ class Auditor:
         if node is not None and serves and not node.is_down and node.jobs:
             self.accuse(5, f"{machine.instance_id} was ended under {node.name}, which runs {sorted(node.jobs)}")
 
+    def failing(self, nodes: Sequence[Node], reason: str) -> None:
+        """Look at nodes that are about to be set DOWN."""
+        for node in nodes:
+            running = [one for one in sorted(node.jobs) if self.controller.jobs[one].state == "RUNNING"]
+            if node.power is Power.UP and not node.is_down and running:
+                self.accuse(5, f"{node.name} is set DOWN under {running}: {reason[:80]}")
+
     def finished(self, request: Request, note: str, at: datetime) -> None:
         """Look at a request that is over."""
         if request.kind is not RequestKind.RESUME:
@@ -199,7 +206,9 @@ class Auditor:
                 for n in self.controller.table.nodes.values()
                 if n.shown().flags != {"CLOUD", "POWERED_DOWN"} or n.is_down
             ),
-            tuple(job.job_id for job in jobs if job.state == "NODE_FAIL" and not job.ran),
+            tuple(
+                job.job_id for job in jobs if job.state == "NODE_FAIL" and not job.ran and job.told.startswith("asbx:")
+            ),
             tuple(row.instance_id for row in self.ledger.instances(live_only=True)),
             tuple(request.request_id for request in self.ledger.open_requests()),
             tuple(sorted(self.cloud.groups)),

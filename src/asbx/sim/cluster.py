@@ -161,6 +161,7 @@ class Controller:
         for job in [self.jobs[one] for one in sorted(node.jobs)]:
             self._leave(job)
             if not job.requeue:
+                job.told = node.reason
                 self._end(job, "NODE_FAIL")
                 continue
             self.requeues += 1
@@ -288,7 +289,7 @@ class Controller:
     def down(self, node: Node, reason: str) -> None:
         """Set a node DOWN; its jobs are requeued."""
         node.is_down, node.reason = True, reason
-        node.turn += 1
+        node.turn += node.power is not Power.GOING  # what goes off is going to be off all the same
         self.table.file(node)
         self.lose_jobs(node)
         self.table.file(node)

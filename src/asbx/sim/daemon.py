@@ -27,6 +27,8 @@ class SimDaemon:
         self._engine = Engine(doors, self.knock)
         self._waiter: greenlet | None = None
         self._rung = False
+        self._naps = 0
+        self._folder = str(doors.config.paths.requests)
         self._swept = doors.clock.now()
 
     def start(self) -> None:
@@ -69,20 +71,21 @@ class SimDaemon:
             self._doors.say(Event(EventKind.PASS_FAILED, str(error), level="error"))
 
     def _doze(self) -> None:
-        """Wait for a knock, the next sweep, or the next look at the spool; looks that could find nothing are left out."""
+        """Wait for a knock, the next sweep, or the next look at the spool; looks that would find nothing are left out."""
         hub = self._program.hub
         if not self._rung:
             left_us = (self._swept + self._interval - hub.now()) // timedelta(microseconds=1)
             if self._has_work():
                 left_us = min(left_us, _POLL_US)
-            self._waiter = me = greenlet.getcurrent()
-            hub.at(hub.now_us + max(left_us, SECOND // 100), lambda: self._time_is_up(me))
+            self._waiter = greenlet.getcurrent()
+            self._naps = nap = self._naps + 1
+            hub.at(hub.now_us + max(left_us, SECOND // 100), lambda: self._time_is_up(nap))
             self._program.wait()
         self._rung = False
 
-    def _time_is_up(self, flow: greenlet) -> None:
-        if self._waiter is flow:
+    def _time_is_up(self, nap: int) -> None:
+        if self._naps == nap and self._waiter is not None:
             self.knock()
 
     def _has_work(self) -> bool:
-        return bool(self._doors.ledger.open_requests()) or bool(spool.waiting(str(self._doors.config.paths.requests)))
+        return bool(self._doors.ledger.open_requests()) or bool(spool.waiting(self._folder))

@@ -22,13 +22,14 @@ _PARKED = "255.255.255.255"
 
 
 class SimScheduler:
-    """What scontrol and squeue do. calls: processes by method. busy: lets a call take time. on_bind: sees every binding."""
+    """What scontrol and squeue do. calls: processes by method. busy: lets a call take time. on_bind, on_fail: look on."""
 
     def __init__(self, controller: Controller, span: tuple[float, float], chance: random.Random) -> None:
         self._controller, self._span, self._chance = controller, span, chance
         self.calls: Counter[str] = Counter()
         self.busy: Callable[[float], None] = lambda _: None
         self.on_bind: Callable[[Sequence[tuple[str, Instance]]], None] = lambda _: None
+        self.on_fail: Callable[[Sequence[Node], str], None] = lambda *_: None
         self._topology: dict[str, tuple[str, ...]] = {}
 
     def _run(self, method: str, size: int = 1) -> None:
@@ -79,6 +80,7 @@ class SimScheduler:
         """Do as fail for several sets of nodes."""
         for nodes, reason in reasons:
             self._run("fail", len(nodes))
+            self.on_fail(self._known(nodes), reason)
             for node in self._known(nodes):
                 self._controller.down(node, reason)
         every = [node for nodes, _ in reasons for node in nodes]

@@ -84,7 +84,7 @@ class World:
         self.controller.call = self.hooks.call
         self.cloud.on_launch, self.cloud.on_terminate = self.auditor.launched, self.auditor.ending
         self.cloud.on_boot, self.cloud.on_end = self._boots, self._ends
-        self.scheduler.on_bind = self.auditor.bound
+        self.scheduler.on_bind, self.scheduler.on_fail = self.auditor.bound, self.auditor.failing
 
     # -- before it begins
 
