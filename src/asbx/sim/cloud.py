@@ -264,8 +264,8 @@ class SimCloud:
         some = []
         for index in range(share.count):
             machine = Machine(
-                self.hub, f"i-{len(self.machines) + 1:017x}", key, share.offer.subnet_id, self._address(), reservation, index,
-                dict(order.tags), order.placement_group, self._efa(template), share.price, self.hub.now_us,
+                self.hub, f"i-{len(self.machines) + 1:017x}", key, share.offer.subnet_id, self._address(), reservation,
+                index, dict(order.tags), order.placement_group, self._efa(template), share.price, self.hub.now_us,
             )  # fmt: skip
             self._plan_its_life(machine)
             some.append(machine)
@@ -348,8 +348,8 @@ class SimCloud:
         key = PoolKey("c7i.large", zone, Lifecycle.ON_DEMAND)
         tags = {"asbx:cluster": cluster, "asbx:intent": f"of-somebody-{number}"}
         machine = Machine(
-            self.hub, f"i-stranger{number:03d}", key, f"subnet-{zone}", "10.255.255.1", f"r-stranger-{number}", 0, tags, "", 0,
-            Decimal(0), self.hub.now_us,
+            self.hub, f"i-stranger{number:03d}", key, f"subnet-{zone}", "10.255.255.1", f"r-stranger-{number}", 0, tags,
+            "", 0, Decimal(0), self.hub.now_us,
         )  # fmt: skip
         self.machines[machine.instance_id] = self.alive[machine.instance_id] = machine
         self.pools.take(key, 1)

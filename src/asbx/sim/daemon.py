@@ -71,7 +71,7 @@ class SimDaemon:
             self._doors.say(Event(EventKind.PASS_FAILED, str(error), level="error"))
 
     def _doze(self) -> None:
-        """Wait for a knock, the next sweep, or the next look at the spool; looks that would find nothing are left out."""
+        """Wait for a knock, the next sweep, or the next look at the spool; looks that find nothing are left out."""
         hub = self._program.hub
         if not self._rung:
             left_us = (self._swept + self._interval - hub.now()) // timedelta(microseconds=1)

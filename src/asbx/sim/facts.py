@@ -53,7 +53,7 @@ class SimCatalogue:
     def quota(self, market: Market, instance_type: str) -> int | None:
         """Tell of no quota."""
         del market, instance_type
-        return None  # noqa: RET501  the port says so
+        return None
 
     def reservations(self, ids: Iterable[str]) -> dict[str, ReservationFacts]:
         """Know of none."""

@@ -6,6 +6,7 @@ so that an answer costs what it holds and not what there ever was.
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,6 +50,7 @@ class MemoryLedger:
     _instances: dict[str, InstanceRow] = field(default_factory=dict)
     _instances_of: dict[str, list[str]] = field(default_factory=dict)  # intent -> instances
     _alive: dict[str, None] = field(default_factory=dict)  # instances without an end
+    _ends: list[tuple[datetime, str]] = field(default_factory=list)  # the others, by their end
     _bound: dict[str, Binding] = field(default_factory=dict)  # node -> live binding
     _node_of: dict[str, str] = field(default_factory=dict)  # instance -> node, live
     _once_bound: set[str] = field(default_factory=set)
@@ -129,6 +131,8 @@ class MemoryLedger:
                 self._instances_of.setdefault(row.intent_id, []).append(row.instance_id)
                 if row.ended_at is None:
                     self._alive[row.instance_id] = None
+                else:
+                    bisect.insort(self._ends, (row.ended_at, row.instance_id))
 
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
         """Return the attempts of an intent by number."""
@@ -143,14 +147,17 @@ class MemoryLedger:
 
     # -- instances and bindings
 
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None, ended_since: datetime | None = None
+    ) -> tuple[InstanceRow, ...]:
         """Return instances, first launched first."""
-        ids: Iterable[str]
+        ids: Iterable[str] = self._alive if live_only else self._instances
+        if ended_since is not None:
+            late = self._ends[bisect.bisect_left(self._ends, (ended_since, "")) :]
+            ids = [one for _, one in late if not live_only]
         if intent_id is not None:
-            ids = self._instances_of.get(intent_id, ())
-            ids = [one for one in ids if one in self._alive] if live_only else ids
-        else:
-            ids = self._alive if live_only else self._instances
+            mine = self._instances_of.get(intent_id, ())
+            ids = mine if ids is self._instances else set(ids).intersection(mine)
         return tuple(sorted((self._instances[one] for one in ids), key=_launch_order))
 
     def bind(
@@ -222,6 +229,20 @@ class MemoryLedger:
                 del self._alive[instance_id]
                 row = self._instances[instance_id]
                 self._instances[instance_id] = replace(row, ended_at=_aware(at), end_reason=reason)
+                bisect.insort(self._ends, (_aware(at), instance_id))
+
+    def date_instances(self, seen: Sequence[Instance]) -> None:
+        """Set when instances began, and those that are over ended, where EC2 says so."""
+        for one in seen:
+            row = self._instances.get(one.instance_id)
+            if row is None:
+                continue
+            ended = row.ended_at
+            if ended is not None and one.ended_at is not None and one.ended_at != ended:
+                del self._ends[bisect.bisect_left(self._ends, (ended, one.instance_id))]
+                ended = _aware(one.ended_at)
+                bisect.insort(self._ends, (ended, one.instance_id))
+            self._instances[row.instance_id] = replace(row, launched_at=_aware(one.launched_at), ended_at=ended)
 
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost an hour."""

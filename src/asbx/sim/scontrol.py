@@ -22,7 +22,7 @@ _PARKED = "255.255.255.255"
 
 
 class SimScheduler:
-    """What scontrol and squeue do. calls: processes by method. busy: lets a call take time. on_bind, on_fail: look on."""
+    """What scontrol and squeue do. calls: processes by method. busy: lets a call take time. on_bind, on_fail: look."""
 
     def __init__(self, controller: Controller, span: tuple[float, float], chance: random.Random) -> None:
         self._controller, self._span, self._chance = controller, span, chance
