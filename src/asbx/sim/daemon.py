@@ -88,4 +88,4 @@ class SimDaemon:
             self.knock()
 
     def _has_work(self) -> bool:
-        return bool(self._doors.ledger.open_requests()) or bool(spool.waiting(self._folder))
+        return bool(spool.waiting(self._folder)) or bool(self._doors.ledger.open_requests())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
@@ -15,6 +16,8 @@ from asbx.sim.market import Market as Pools
 from asbx.sim.prices import Lifecycle, PoolKey
 
 _TEXTS = 50
+# A pass says `TypeError: ..` of a fault of ours, and the code of what it met of everything else.
+_A_FAULT = re.compile(r"\w+(Error|Exception): ")
 
 
 class SimCatalogue:
@@ -103,5 +106,5 @@ class SimRecorder:
     def record(self, event: Event) -> None:
         """Count it."""
         self.counts[event.kind.value] += 1
-        if event.kind is EventKind.PASS_FAILED and len(self.texts) < _TEXTS:
+        if event.kind is EventKind.PASS_FAILED and _A_FAULT.match(event.text) and len(self.texts) < _TEXTS:
             self.texts[event.text[:200]] += 1

@@ -13,10 +13,14 @@ _WATCHED = ("cloud", "scheduler", "ledger", "recorder")
 
 
 class Life:
-    """Counts the calls of a program and kills it at one of them. on_death: called then, once."""
+    """Counts the calls of a program and kills it at one of them.
 
-    def __init__(self, program: Program, on_death: Callable[[str], None]) -> None:
-        self.program, self._on_death = program, on_death
+    on_death: called then, once. is_busy: whether there is work under way; calls outside it are not counted, so that
+    deaths fall into bursts and not into the long quiet between them.
+    """
+
+    def __init__(self, program: Program, on_death: Callable[[str], None], is_busy: Callable[[], bool]) -> None:
+        self.program, self._on_death, self._is_busy = program, on_death, is_busy
         self._left = 0
         self._after = False
 
@@ -29,15 +33,17 @@ class Life:
         program = self.program
         if program.is_dead:
             raise KilledError
-        if not self._left:
+        if not self._left or not self._is_busy():
             return work(*args, **more)
         self._left -= 1
         if self._left:
             return work(*args, **more)
-        if self._after:
-            work(*args, **more)
-        self.die(f"{'after' if self._after else 'before'} {name}")
-        raise KilledError
+        try:
+            if self._after:
+                work(*args, **more)
+        finally:
+            self.die(f"{'after' if self._after else 'before'} {name}")
+            raise KilledError
 
     def die(self, where: str) -> None:
         """End the program."""

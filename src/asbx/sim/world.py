@@ -38,6 +38,11 @@ class Books(MemoryLedger):
 
     auditor: Auditor
 
+    @property
+    def has_open_requests(self) -> bool:
+        """Whether any request is not finished."""
+        return bool(self._open)
+
     def finish_request(self, request_id: str, *, failed: bool, note: str, at: datetime) -> None:
         """Close a request; the first word stands."""
         request = self._open.get(request_id)
@@ -149,7 +154,7 @@ class World:
     def start(self) -> None:
         """Start the daemon."""
         program = Program(self.hub)
-        self._life = Life(program, self._daemon_died)
+        self._life = Life(program, self._daemon_died, lambda: self.ledger.has_open_requests)
         self.cloud.busy = self.scheduler.busy = program.busy
         prices = SimPrices(self.hub, self.cloud.pools, self.scenario.ec2.zones)
         catalogue = SimCatalogue(self.scenario.ec2.zones)
