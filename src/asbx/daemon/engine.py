@@ -17,6 +17,7 @@ from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
+from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.making import tidy
 from asbx.flow.network import Network
@@ -42,6 +43,7 @@ class Engine:
     def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
         self.doors = doors
         self.sweep = Sweep(doors)
+        self._dating = Dating(doors)
         self._blocks = Blocks(doors)
         self._network = Network(doors)
         self._on_change = on_change
@@ -200,7 +202,7 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        for part in (self._sweep_once, self._blocks.run, self._network.run):
+        for part in (self._sweep_once, self._dating.run, self._blocks.run, self._network.run):
             self._in_pass(part)
 
     def _sweep_once(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from asbx.config.limits import DATED_AGAIN, ENDED_SHOWN, SWEEP_TAGS
+from asbx.config.limits import SWEEP_TAGS
 from asbx.decide import bind as naming
 from asbx.decide.reconcile import Action, ActionKind, Sightings, Snapshot, due, findings, registered
 from asbx.decide.shortage import reclaimed
@@ -17,8 +17,6 @@ from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
-from asbx.model.market import Instance
-from asbx.model.record import InstanceRow
 
 # EC2's reason for an instance it took back (EC2 user guide, "Spot Instance interruptions", state reason codes).
 _RECLAIM = "Server.SpotInstanceTermination"
@@ -30,24 +28,19 @@ class Sweep:
 
     doors: Doors
     sightings: Sightings = field(default_factory=dict)
-    _over: tuple[Instance, ...] = ()  # instances that are over, as EC2 showed them at this look
-    _dated_at: datetime | None = None  # those that ended before have EC2's word for when
 
     def look(self, busy_nodes: Collection[str] = (), busy_intents: Collection[str] = ()) -> Snapshot:
         """Take a snapshot. EC2 is asked before Slurm; a side that does not answer raises, and the pass is skipped.
 
         Instances the ledger holds for live and the cluster's listing leaves out are asked for by id: a changed cluster
-        name must not make running nodes look gone. So are those that were closed since the last look: EC2 knows to the
-        second when they ended, which is what it charges for, and some had ended before anybody noticed.
+        name must not make running nodes look gone.
         """
         doors = self.doors
         owned = {i.instance_id: i for i in doors.cloud.owned(doors.config.cluster.name)}
         rows = doors.ledger.instances(live_only=True)
         elsewhere = {r.instance_id for r in rows if r.zone and not r.zone.startswith(doors.config.aws.region)}
         missing = [r.instance_id for r in rows if r.instance_id not in owned and r.instance_id not in elsewhere]
-        asked = [*missing, *(row.instance_id for row in self._closed())]
-        seen = doors.cloud.describe(asked) if asked else ()
-        self._over = tuple(instance for instance in seen if instance.state.is_ended)
+        seen = doors.cloud.describe(missing) if missing else ()
         owned |= {i.instance_id: i for i in seen if not i.state.is_ended}
         intents = {instance.tags.get("asbx:intent", "") for instance in owned.values()}
         return Snapshot(
@@ -85,21 +78,10 @@ class Sweep:
             self._addresses(nodes, look)
         for action in actions:
             self.doors.say(_event(action))
-        self._try("ledger", lambda: self._date(look))
         self._try("ledger", lambda: self._learn(gone, look))
         self._try("ledger", lambda: self._watch(look))
         self._name(look)
         return actions
-
-    def _closed(self) -> Sequence[InstanceRow]:
-        """Return what was closed since the last pass, or as far back as EC2 shows it."""
-        since = self._dated_at or self.doors.clock.now() - ENDED_SHOWN
-        return self.doors.ledger.instances(ended_since=since)
-
-    def _date(self, look: Snapshot) -> None:
-        """Write down when EC2 says that instances began and ended."""
-        self.doors.ledger.date_instances(self._over)
-        self._dated_at = look.taken_at - DATED_AGAIN
 
     def _learn(self, gone: Sequence[Action], look: Snapshot) -> None:
         """Remember the pools EC2 took spot instances back from as short."""
