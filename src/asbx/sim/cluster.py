@@ -142,6 +142,8 @@ class Controller:
             node.free += job.cpus or node.cpus
             if not node.jobs:
                 self._rest(node)
+                if node.is_leaving:
+                    self.power_down(node)
             self.table.file(node)
         job.on, job.waits = (), set()
         self._schedule_soon()
@@ -265,7 +267,8 @@ class Controller:
         """Let nodes be usable again, idle whatever they were (idle_on_node_suspend), under their own names."""
         for node, turn in turns:
             if node.turn == turn:
-                node.power, node.is_down, node.is_silent, node.is_drained = Power.OFF, False, False, False
+                node.power, node.is_down, node.is_silent = Power.OFF, False, False
+                node.is_drained = node.is_leaving = False
                 node.address = node.hostname = node.name
                 node.instance_id = ""
                 node.turn += 1
@@ -278,6 +281,13 @@ class Controller:
             node.turn += 1
             self._to_suspend[node.name] = None
             self._to_resume.pop(node.name, None)
+
+    def retire(self, node: Node) -> None:
+        """Power a node down as soon as it has no job; it gets none any more."""
+        node.is_drained = node.is_leaving = True
+        self.table.file(node)
+        if not node.jobs:
+            self.power_down(node)
 
     def power_up(self, node: Node) -> None:
         """Have ResumeProgram called for a node, unless it is on."""

@@ -139,6 +139,10 @@ class MemoryLedger:
         calls = self._attempts.get(intent_id, {})
         return tuple(calls[number] for number in sorted(calls))
 
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the attempts of all these intents, those of one by their number."""
+        return tuple(attempt for intent_id in sorted(set(intent_ids)) for attempt in self.attempts(intent_id))
+
     def _calls(self, attempt: Attempt) -> dict[int, Attempt]:
         _aware(attempt.asked_at)
         if attempt.intent_id not in self._intents:

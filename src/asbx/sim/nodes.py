@@ -58,6 +58,7 @@ class Node:
     is_down: bool = False
     is_silent: bool = False
     is_drained: bool = False
+    is_leaving: bool = False
     reason: str = ""
     instance_id: str = ""
     jobs: set[int] = field(default_factory=set)

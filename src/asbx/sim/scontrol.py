@@ -105,6 +105,20 @@ class SimScheduler:
             self._controller.table.file(node)
         self._refuse_unknown(nodes)
 
+    def retire(self, nodes: Sequence[str], reason: str) -> None:
+        """Let no new job onto nodes, and power each down once its last one has ended (power_down_asap)."""
+        self._run("retire", len(nodes))
+        for node in self._known(nodes):
+            node.reason = reason
+            self._controller.retire(node)
+        self._refuse_unknown(nodes)
+
+    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
+        """Return the jobs that wait for any of these nodes to come up."""
+        self._run("configuring")
+        jobs = {one for node in self._known(nodes) for one in node.jobs}
+        return tuple(one for one in sorted(jobs) if self._controller.jobs[one].state == "CONFIGURING")
+
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
         self._run("nodes")
