@@ -155,10 +155,11 @@ class Auditor:
             self.accuse(5, f"{machine.instance_id} was ended under {node.name}, which runs {sorted(node.jobs)}")
 
     def failing(self, nodes: Sequence[Node], reason: str) -> None:
-        """Look at nodes that are about to be set DOWN."""
+        """Look at nodes that are about to be set DOWN; one whose machine is gone serves nobody."""
         for node in nodes:
             running = [one for one in sorted(node.jobs) if self.controller.jobs[one].state == "RUNNING"]
-            if node.power is Power.UP and not node.is_down and running:
+            serves = node.power is Power.UP and not node.is_down and node.instance_id in self.cloud.alive
+            if serves and running:
                 self.accuse(5, f"{node.name} is set DOWN under {running}: {reason[:80]}")
 
     def finished(self, request: Request, note: str, at: datetime) -> None:
