@@ -345,7 +345,7 @@ class SimCloud:
     def add_stranger(self, number: int, cluster: str) -> Machine:
         """Run an instance of somebody else that carries our cluster's name."""
         zone = self._ec2.zones[number % len(self._ec2.zones)]
-        key = PoolKey("c7i.large", zone, Lifecycle.ON_DEMAND)
+        key = PoolKey("t3.micro", zone, Lifecycle.ON_DEMAND)
         tags = {"asbx:cluster": cluster, "asbx:intent": f"of-somebody-{number}"}
         machine = Machine(
             self.hub, f"i-stranger{number:03d}", key, f"subnet-{zone}", "10.255.255.1", f"r-stranger-{number}", 0, tags,
