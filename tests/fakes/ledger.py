@@ -304,9 +304,7 @@ class FakeLedger:
         """Return the last so many failures (of a group, of a node), oldest first."""
         with self._faults.call("boot_failures"):
             mine = [
-                one
-                for one in self._boot_failures.values()
-                if group in (None, one.group) and node in (None, one.node)
+                one for one in self._boot_failures.values() if group in (None, one.group) and node in (None, one.node)
             ]
             return tuple(sorted(mine, key=lambda one: (one.failed_at, one.instance_id))[-limit:])
 

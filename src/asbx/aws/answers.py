@@ -138,7 +138,7 @@ def topology(raw: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 
 # What the description of an event begins with that will not come any more: the first is documented (EC2 API reference,
-# InstanceStatusEvent), the second is what the user guide's examples of rescheduled and withdrawn events show.
+# InstanceStatusEvent); the second is what scripts in the field look for, seen in no document.
 _OVER = ("[Completed]", "[Canceled]")
 
 

@@ -8,8 +8,10 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class ScheduledEvent:
-    """Something AWS means to do to an instance. code: instance-reboot, system-reboot, system-maintenance,
-    instance-retirement or instance-stop. not_before: None where AWS tells none. is_over: completed or called off.
+    """Something AWS means to do to an instance.
+
+    code: instance-reboot, system-reboot, system-maintenance, instance-retirement or instance-stop. not_before: None
+    where AWS tells none. is_over: completed or called off.
     """
 
     event_id: str
