@@ -364,8 +364,8 @@ class Ledger(Protocol):
         """Forget the setbacks of jobs whose nodes came."""
 
     # -- boots
-    def add_boot_failure(self, failure: BootFailure) -> bool:
-        """Keep that an instance never became a node; False when that is known of it already."""
+    def add_boot_failures(self, failures: Sequence[BootFailure]) -> frozenset[str]:
+        """Keep that instances never became nodes; return the ids of those of which that is news."""
 
     def boot_failures(
         self, *, group: GroupName | None = None, node: str | None = None, limit: int

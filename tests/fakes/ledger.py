@@ -291,12 +291,13 @@ class FakeLedger:
 
     # -- boots
 
-    def add_boot_failure(self, failure: BootFailure) -> bool:
-        """Keep a failure; False when one of its instance is kept already."""
-        with self._faults.call("add_boot_failure"):
-            fresh = failure.instance_id not in self._boot_failures
-            self._boot_failures.setdefault(failure.instance_id, replace(failure, failed_at=_aware(failure.failed_at)))
-            return fresh
+    def add_boot_failures(self, failures: Sequence[BootFailure]) -> frozenset[str]:
+        """Keep failures; return the ids of the instances of which none was kept."""
+        with self._faults.call("add_boot_failures"):
+            fresh = {one.instance_id for one in failures} - self._boot_failures.keys()
+            for one in failures:
+                self._boot_failures.setdefault(one.instance_id, replace(one, failed_at=_aware(one.failed_at)))
+            return frozenset(fresh)
 
     def boot_failures(
         self, *, group: GroupName | None = None, node: str | None = None, limit: int

@@ -52,7 +52,7 @@ def due(
     grace: timedelta,
 ) -> Due:
     """Return what one look calls for, with what the looks before have seen (`before`, by instance id)."""
-    ill = {one.instance_id: one for one in unwell}
+    ill = {one.instance_id: one for one in unwell if _is_ill(one)}
     bound = {binding.node: binding for binding in bindings}
     found = Due()
     seen: dict[str, Sighting] = {}
@@ -77,6 +77,10 @@ def due(
     return Due(found.drain, tuple(replace), tuple(undrain), seen)
 
 
+def _is_ill(health: InstanceHealth) -> bool:
+    return health.instance_impaired or health.system_impaired or any(not event.is_over for event in health.events)
+
+
 def _may_be_judged(view: NodeView, binding: Binding) -> bool:
     """Whether a node is up: one that never registered is a failed boot, one that reboots or is off is no node now."""
     return binding.registered_at is not None and not view.is_powered_down and not view.flags & _REBOOTING
@@ -98,8 +102,6 @@ def _trouble(
         first = min(events, key=lambda event: event.not_before or now)
         when = f" at {first.not_before:%Y-%m-%d %H:%M} UTC" if first.not_before else ""
         return f"AWS has scheduled {first.code} for {binding.instance_id}{when}"
-    if not (health.instance_impaired or health.system_impaired):
-        return ""
     earlier = before.get(binding.instance_id)
     known = earlier is not None and not earlier.well
     since = earlier.since if known and earlier is not None else now

@@ -10,10 +10,10 @@ from sqlalchemy import and_, delete, func, select
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.database import Database
-from asbx.ledger.engine import READ, WRITE, insert_new, lock_key, put
+from asbx.ledger.engine import READ, WRITE, batches, insert_new, lock_key, put
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Table
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 class BootMemory(Database):
     """The part of the door `Ledger` that is about boots."""
 
-    def add_boot_failure(self, failure: BootFailure) -> bool:
-        """Keep a failure; False when one of its instance is kept already."""
-        known = select(t.boot_failures.c.instance_id).where(t.boot_failures.c.instance_id == failure.instance_id)
+    def add_boot_failures(self, failures: Sequence[BootFailure]) -> frozenset[str]:
+        """Keep failures; return the ids of the instances of which none was kept."""
+        fresh = {failure.instance_id: failure for failure in reversed(failures)}
         with self.transaction(WRITE) as connection:
-            if connection.execute(known).first() is not None:
-                return False
-            insert_new(connection, t.boot_failures, [form.boot_failure_row(failure)])
-            return True
+            for batch in batches(list(fresh)):
+                known = select(t.boot_failures.c.instance_id).where(t.boot_failures.c.instance_id.in_(batch))
+                for instance_id in connection.execute(known).scalars():
+                    del fresh[instance_id]
+            insert_new(connection, t.boot_failures, [form.boot_failure_row(failure) for failure in fresh.values()])
+        return frozenset(fresh)
 
     def boot_failures(
         self, *, group: GroupName | None = None, node: str | None = None, limit: int
