@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,8 +64,6 @@ class Wellbeing:
     def _console(self, instance_id: str, *, latest: bool) -> str:
         with translated("ec2", "GetConsoleOutput"):
             raw = self._ec2().get_console_output(InstanceId=instance_id, Latest=latest)
-        try:
-            output = base64.b64decode(raw.get("Output") or "")
-        except binascii.Error:
-            return ""
-        return output[-CONSOLE_MAX_BYTES:].decode(errors="replace")
+        # botocore has turned EC2's base64 into text already (handlers.decode_console_output).
+        text = str(raw.get("Output") or "")
+        return text.encode()[-CONSOLE_MAX_BYTES:].decode(errors="ignore")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asbx.cli import boots, reading, site
+from asbx.cli import nodes as served
 from asbx.daemon.clock import RealClock
 from asbx.decide.explain import outlook
 from asbx.decide.intake import refusal
@@ -56,9 +57,11 @@ def explained(ledger: Ledger, settings: Config, node: str, view: NodeView | None
     name = parse_node_name(node)
     assert name is not None, "looked at by refusal"
     binding = next(iter(ledger.live_bindings([node])), None)
-    row = next(
-        (one for one in ledger.instances(live_only=True) if binding and one.instance_id == binding.instance_id), None
-    )
+    live = {row.instance_id: row for row in ledger.instances(live_only=True)} if binding else {}
+    instance = None
+    if binding is not None:
+        seen = {"registered_at": reading.time_text(binding.registered_at)}
+        instance = served.facts(binding, live.get(binding.instance_id)) | seen
     failures = ledger.boot_failures(node=node, limit=_HISTORY)
     breaker = next((one for one in ledger.breakers() if one.group == name.group), None)
     consoles = (ledger.console(one.instance_id) for one in reversed(failures))
