@@ -15,20 +15,21 @@ pytestmark = pytest.mark.slurm
 
 LOST = ("aws-cpu-000", "aws-cpu-001")
 ILL = "aws-hpc-001"
+SHUT_DOWN = "aws-hpc-002"
 _RESUME_TIMEOUT = 12
 
 
 def _impatient(config: Row) -> None:
     config["slurm"]["resume_timeout"] = _RESUME_TIMEOUT
     config["reconcile"] = {"interval_seconds": 2, "orphan_grace_seconds": 4}
-    config["boots"] = {"failures_in_a_row": 2, "first_pause_seconds": 8}
+    config["boots"] = {"failures_in_a_row": 2, "first_pause_seconds": 12}
     config["health"] = {"impaired_seconds": 3}
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Cluster]:
     """Keep a lab up in which everything happens soon, and no idle node is powered down by Slurm itself."""
-    with cluster("--nodes", "8", "--boot", "3") as one:
+    with cluster("--nodes", "8", "--boot", "4") as one:
         one.shorten(ResumeTimeout=str(_RESUME_TIMEOUT), SuspendTime="300", SuspendTimeout="3")
         one.configure(_impatient)
         yield one
@@ -36,23 +37,28 @@ def lab() -> Iterator[Cluster]:
 
 @dataclass(frozen=True)
 class Stories:
-    """hung: ids of the instances that never boot, by node. jobs: theirs. ill: the job on the node that falls ill."""
+    """hung: ids of the instances that never boot, by node. jobs: theirs.
+
+    ill: the job on the node that falls ill. shut_down: the job whose first machine powers itself off.
+    """
 
     hung: dict[str, str]
     jobs: list[int]
     ill: int
+    shut_down: int
 
 
 @pytest.fixture(scope="module")
 def begun(lab: Cluster) -> Stories:
-    """Submit two jobs whose machines hang, and one on a node whose host falls ill."""
+    """Submit two jobs whose machines hang, one whose machine powers itself off, one on a node whose host falls ill."""
     jobs = [lab.submit("-N1", "--exclusive", script=f"sleep 1; echo done {node}") for node in LOST]
     ill = lab.submit("-N1", f"-w{ILL}", script="sleep 2; echo healthy")
-    rows = until("EC2 has launched", lambda: [r for job in jobs for r in lab.of_job(job)], 20, lambda r: len(r) == 2)
-    lab.lab("instance", "hang", "--node", rows[0]["id"])
-    lab.ask("POST", f"machines/{rows[1]['id']}", {"state": "hung"})
-    hung = until("they are bound", lab.bound, 15, lambda bound: set(LOST) <= bound.keys())
-    return Stories({node: hung[node] for node in LOST}, jobs, ill)
+    shut_down = lab.submit("-N1", f"-w{SHUT_DOWN}", script="echo second machine")
+    rows = until("they have names", lambda: lab.of_nodes([*LOST, SHUT_DOWN]), 20, lambda found: len(found) == 3)
+    for row in rows:  # before they have booted
+        wish = "stopped-itself" if row["node"] == SHUT_DOWN else "hung"
+        lab.ask("POST", f"machines/{row['id']}", {"state": wish})
+    return Stories({row["node"]: row["id"] for row in rows if row["node"] in LOST}, jobs, ill, shut_down)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +76,7 @@ def given_up(lab: Cluster, begun: Stories, impaired: str) -> Stories:
     del impaired
     until(
         "both boots have failed",
-        lambda: [event for event in lab.events() if event["kind"] == "boot-failed"],
+        lambda: [e for e in lab.events() if e["kind"] == "boot-failed" and e["data"]["trouble"] == "never-registered"],
         40,
         lambda events: len(events) == 2,
     )
@@ -134,3 +140,14 @@ def test_an_ill_node_is_left_and_then_replaced(lab: Cluster, given_up: Stories, 
     assert f"the host status check of {impaired} fails" in drained[0]["text"]
     lab.all_gone([impaired], 40)
     until("the node is free", lambda: lab.states(ILL), 30, lambda states: states == {"IDLE+CLOUD+POWERED_DOWN"})
+
+
+def test_a_machine_that_powers_itself_off_is_not_waited_for(lab: Cluster, given_up: Stories) -> None:
+    """Its job is told and tried again long before ResumeTimeout, and runs on another machine."""
+    (failed,) = [event for event in lab.events("--node", SHUT_DOWN) if event["kind"] == "boot-failed"]
+    assert failed["data"]["trouble"] == "ended-itself"
+    assert lab.ended(given_up.shut_down, 60) == "COMPLETED"
+    assert lab.job(given_up.shut_down)["AdminComment"].startswith(
+        f"asbx:boot-failed {failed['instance_id']} never became"
+    )
+    assert len(lab.of_nodes([SHUT_DOWN])) == 2

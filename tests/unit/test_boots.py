@@ -30,6 +30,7 @@ def view(state: str, *flags: str, reason: str = "") -> NodeView:
 
 
 RISING = view("ALLOCATED", "CLOUD", "POWERING_UP", "NOT_RESPONDING")
+OFF = view("IDLE", "CLOUD", "POWERED_DOWN")
 # As 22.05.8 and 26.05.3 show it after ResumeTimeout.
 TIMED_OUT = (
     view("DOWN", "CLOUD", "POWERED_DOWN", "NOT_RESPONDING", reason="ResumeTimeout reached [slurm@2026-03-01T12:00:00]"),
@@ -60,6 +61,13 @@ def test_nothing_else_is_a_failed_boot(shown: NodeView, reason: str) -> None:
     """Coming up, serving, set DOWN by somebody, refused by EC2, taken back, terminated."""
     instance = replace(ENDED, state_reason=reason) if reason else samples.instance("i-1")
     assert failed([BINDING], {"i-1": instance}, {NODE: shown}) == ()
+
+
+@pytest.mark.parametrize("shown", [view("IDLE", "CLOUD", "NOT_RESPONDING"), OFF])
+def test_what_ended_after_its_boot_was_a_node(shown: NodeView) -> None:
+    """Slurm does not wait for it any more: it has registered, or is powered down."""
+    assert failed([BINDING], {"i-1": ENDED}, {NODE: shown}) == ()
+    assert len(failed([BINDING], {"i-1": ENDED}, {NODE: RISING})) == 1
 
 
 def test_absence_and_strangers_say_nothing() -> None:
@@ -95,7 +103,6 @@ def test_the_end_of_a_console_is_kept() -> None:
 
 
 CLOSED = Breaker(samples.CPU, NOON, NOON + timedelta(minutes=5), 1, 10)
-OFF = view("IDLE", "CLOUD", "POWERED_DOWN")
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,11 @@ _TIMED_OUT = "ResumeTimeout reached"
 
 @dataclass(frozen=True)
 class Failed:
-    """A node whose instance came to nothing; acts: whether Slurm does not know it yet and must be told."""
+    """A node whose instance came to nothing. detail: in Slurm's or EC2's words."""
 
     binding: Binding
     trouble: BootTrouble
     detail: str
-    acts: bool
 
 
 def failed(
@@ -55,13 +54,14 @@ def failed(
 def _failed(binding: Binding, instance: Instance | None, view: NodeView | None) -> Failed | None:
     if view is None:
         return None  # a foreign or empty node table says nothing
-    if instance is not None and instance.state.is_ended and instance.state_reason in _ITS_OWN_END:
-        rising = not view.is_powered_down
-        return Failed(binding, BootTrouble.ENDED_ITSELF, f"EC2 says {instance.state_reason}", acts=rising)
+    # Slurm still waits for it: one that ended later than its registration was a node.
+    waits = "POWERING_UP" in view.flags
+    if waits and instance is not None and instance.state.is_ended and instance.state_reason in _ITS_OWN_END:
+        return Failed(binding, BootTrouble.ENDED_ITSELF, f"EC2 says {instance.state_reason}")
     if view.state == "DOWN" and "POWERED_DOWN" in view.flags and view.reason.startswith(_TIMED_OUT):
-        return Failed(binding, BootTrouble.NEVER_REGISTERED, view.reason, acts=True)
+        return Failed(binding, BootTrouble.NEVER_REGISTERED, view.reason)
     if "INVALID_REG" in view.flags and not view.is_powered_down:
-        return Failed(binding, BootTrouble.BAD_REGISTRATION, view.reason or "INVALID_REG", acts=True)
+        return Failed(binding, BootTrouble.BAD_REGISTRATION, view.reason or "INVALID_REG")
     return None
 
 

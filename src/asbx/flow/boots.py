@@ -56,7 +56,7 @@ class Boots:
             self._before = bad
             self.note(ready)
             alive = {key for key, instance in seen.items() if instance.state.is_alive}
-            self._give_up([one for one in ready if one.acts and one.trouble is not BootTrouble.NEVER_REGISTERED], alive)
+            self._give_up([one for one in ready if one.trouble is not BootTrouble.NEVER_REGISTERED], alive)
         self._open_again()
         self._prune()
 

@@ -51,7 +51,7 @@ def suspend(doors: Doors, request: Request, boots: Boots | None = None) -> Outco
 def _note(boots: Boots, nodes: Sequence[str]) -> None:
     """Note the boots that failed: of nodes that have an instance, and whose slurmd was never seen."""
     waiting = [one for one in boots.doors.ledger.live_bindings(nodes) if one.registered_at is None]
-    boots.note(Failed(one, BootTrouble.NEVER_REGISTERED, "ResumeTimeout reached", acts=False) for one in waiting)
+    boots.note(Failed(one, BootTrouble.NEVER_REGISTERED, "ResumeTimeout reached") for one in waiting)
 
 
 def _ours(doors: Doors, request: Request, outcome: Outcome) -> list[str]:
