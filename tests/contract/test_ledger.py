@@ -15,6 +15,7 @@ from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
 from asbx.ledger.store import open_ledger
+from asbx.model.boot import Breaker, Console
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk
 from asbx.model.names import GroupName
@@ -472,3 +473,82 @@ def test_a_healthy_ledger_passes_its_check(ledger: Ledger) -> None:
     """check() says nothing when all is well, and leaves nothing behind."""
     ledger.check()
     assert ledger.events() == ()
+
+
+# -- boots
+
+
+def test_a_boot_fails_once_for_an_instance(ledger: Ledger) -> None:
+    """Told again, in the same breath or later, a failure is no news and stays as it was."""
+    first = samples.boot_failure("i-1")
+    assert ledger.add_boot_failures([first, replace(first, detail="again")]) == {"i-1"}
+    again = [replace(first, failed_at=LATER), samples.boot_failure("i-2", failed_at=LATER)]
+    assert ledger.add_boot_failures(again) == {"i-2"}
+    assert ledger.boot_failures(limit=10) == (first, again[1])
+    assert ledger.add_boot_failures([]) == frozenset()
+
+
+def test_boot_failures_are_found_by_group_and_node(ledger: Ledger) -> None:
+    """The last ones, oldest first."""
+    gpu = GroupName("aws", "gpu")
+    rows = [
+        samples.boot_failure("i-1"),
+        samples.boot_failure("i-2", group=gpu, failed_at=NOON + timedelta(seconds=1)),
+        samples.boot_failure("i-3", failed_at=LATER),
+    ]
+    ledger.add_boot_failures(rows)
+    assert ledger.boot_failures(group=samples.CPU, limit=10) == (rows[0], rows[2])
+    assert ledger.boot_failures(node="aws-gpu-000", limit=10) == (rows[1],)
+    assert ledger.boot_failures(limit=2) == (rows[1], rows[2])
+
+
+def test_the_last_boot_is_the_youngest_launch_that_registered(launched: Ledger) -> None:
+    """By group; whether the node is still there does not matter."""
+    assert launched.last_boot(samples.CPU) is None
+    early = samples.instance("i-1", launched_at=NOON)
+    late = samples.instance("i-2", launch_index=1, launched_at=LATER)
+    launched.bind([("aws-cpu-000", early), ("aws-cpu-001", late)], LATER)
+    launched.register(["aws-cpu-000"], LATER)
+    assert launched.last_boot(samples.CPU) == NOON
+    launched.register(["aws-cpu-001"], LATER)
+    launched.release(["aws-cpu-001"], LATER)
+    assert launched.last_boot(samples.CPU) == LATER
+    assert launched.last_boot(GroupName("aws", "gpu")) is None
+
+
+def test_a_breaker_is_changed_in_one_go(ledger: Ledger) -> None:
+    """What `change` returns is what stands; None forgets it."""
+    closed = Breaker(samples.CPU, NOON, LATER, 1, 10, LATER, "job-1 of r-1", NOON)
+    assert ledger.change_breaker(samples.CPU, lambda old: closed if old is None else old) == closed
+    assert ledger.breakers() == (closed,)
+    seen: list[Breaker | None] = []
+    assert ledger.change_breaker(samples.CPU, seen.append) is None
+    assert seen == [closed]
+    assert ledger.breakers() == ()
+
+
+def test_consoles_are_kept_for_a_while(ledger: Ledger) -> None:
+    """Whatever a machine writes comes back; old ones are dropped, and of the others the newest are kept."""
+    text = "boot: é ☃\n" * 5000
+    ledger.add_console(Console("i-1", "first", NOON))
+    ledger.add_console(Console("i-1", text, NOON))
+    ledger.add_console(Console("i-2", "", LATER))
+    ledger.add_console(Console("i-3", "x", LATER + timedelta(seconds=1)))
+    assert ledger.console("i-1") == Console("i-1", text, NOON)
+    assert ledger.console("i-9") is None
+    ledger.drop_consoles(NOON + timedelta(seconds=1), 1)
+    assert [ledger.console(one) is not None for one in ("i-1", "i-2", "i-3")] == [False, False, True]
+
+
+def test_a_node_has_a_history(launched: Ledger) -> None:
+    """Each instance it had, with what became of it; also of one nobody recorded."""
+    launched.bind([("aws-cpu-000", samples.instance("i-1"))], NOON)
+    launched.register(["aws-cpu-000"], LATER)
+    launched.end_instances(["i-1"], "its node was powered down", LATER)
+    launched.release(["aws-cpu-000"], LATER)
+    launched.bind([("aws-cpu-000", samples.instance("i-9"))], LATER + timedelta(seconds=1))
+    first, second = launched.services("aws-cpu-000", 10)
+    assert (first.instance_id, first.registered_at, first.ended_at) == ("i-1", LATER, LATER)
+    assert (first.instance_type, first.end_reason) == ("c7i.large", "its node was powered down")
+    assert (second.instance_id, second.instance_type, second.launched_at) == ("i-9", "", None)
+    assert launched.services("aws-cpu-000", 1) == (second,)

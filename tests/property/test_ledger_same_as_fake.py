@@ -17,6 +17,7 @@ from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
 from asbx.ledger.store import open_ledger
+from asbx.model.boot import Breaker
 from asbx.model.event import Event, EventKind
 from asbx.model.record import ResourceKind, Shortage
 from asbx.ports import Ledger
@@ -139,6 +140,23 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.setbacks(job_ids))
 
     @rule(ids=st.lists(IDS, max_size=3), at=SECONDS)
+    def fail_to_boot(self, ids: list[str], at: datetime) -> None:
+        """Let instances come to nothing, perhaps again."""
+        failures = [samples.boot_failure(one, failed_at=at) for one in ids]
+        self.both(lambda ledger: ledger.add_boot_failures(failures))
+        self.both(lambda ledger: ledger.boot_failures(group=samples.CPU, limit=3))
+
+    @rule(closings=st.integers(0, 3), at=SECONDS)
+    def change_breaker(self, closings: int, at: datetime) -> None:
+        """Close a group, or forget it."""
+
+        def change(old: Breaker | None) -> Breaker | None:
+            return Breaker(samples.CPU, at, at, closings + (old.closings if old else 0)) if closings else None
+
+        self.both(lambda ledger: ledger.change_breaker(samples.CPU, change))
+        self.both(lambda ledger: ledger.last_boot(samples.CPU))
+
+    @rule(ids=st.lists(IDS, max_size=3), at=SECONDS)
     def end(self, ids: list[str], at: datetime) -> None:
         """End instances, perhaps again."""
         self.both(lambda ledger: ledger.end_instances(ids, "over", at))
@@ -161,6 +179,7 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.instances(live_only=True))
         self.both(lambda ledger: ledger.instances())
         self.both(lambda ledger: ledger.shortages())
+        self.both(lambda ledger: ledger.breakers())
         self.both(lambda ledger: [ledger.resources(kind) for kind in ResourceKind])
         self.both(lambda ledger: ledger.setbacks(range(4)))
         live = self.real.live_bindings()

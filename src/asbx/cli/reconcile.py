@@ -28,6 +28,8 @@ def reconcile(
     from asbx.daemon.compose import doors as open_doors
     from asbx.daemon.lock import worker_lock
     from asbx.flow.blocks import Blocks
+    from asbx.flow.boots import Boots
+    from asbx.flow.health import Health
     from asbx.flow.making import tidy
     from asbx.flow.reconcile import Sweep, preview
 
@@ -50,6 +52,8 @@ def reconcile(
             )
         actions = sweep.run(*_busy(doors))
         tidy(doors, doors.clock.now())
+        Boots(doors).run()
+        Health(doors).run()
         Blocks(doors).run()
     _report(actions, sweep.look(), as_json=as_json, verb="did")
 

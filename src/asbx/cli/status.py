@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asbx.cli import reading, site
+from asbx.cli import boots, reading, site
 from asbx.cli import shortages as short
 from asbx.errors import SlurmError
 from asbx.model.hostlist import fold
@@ -43,9 +43,13 @@ def status(
         return
     facts = _facts(doors, ask(settings.paths.socket, "status"))
     if as_json:
-        site.show(facts | {"shortages": [short.facts(each, now) for each in lately]})
+        groups = boots.overview(doors.ledger, settings, now)
+        site.show(facts | {"shortages": [short.facts(each, now) for each in lately], "boots": groups})
         return
     tell(facts)
+    shut = boots.line(doors.ledger, settings, now)
+    if shut:
+        typer.echo(f"boots      {shut}")
     typer.echo(f"shortages  {short.line(lately, now)}")
 
 

@@ -172,3 +172,19 @@ PROBE_PAUSE = timedelta(seconds=2)
 RUNNING_SHARE_OF_RESUME_TIMEOUT = 0.8
 # Launch index lists that network order would scatter: topology is asked for 100 instances a call, so no more of them.
 TOPOLOGY_MOST = 1000
+# Boot failures and health -----------------------------------------------------------------------------------------
+# Newest failures of a group that are read to count those in a row.
+BOOT_FAILURES_READ = 1000
+# EC2 keeps the last 64 KB of a console (EC2 API reference, GetConsoleOutput).
+CONSOLE_MAX_BYTES = 64 * 1024
+# Consoles fetched at once, a call each and instances that cost money meanwhile: those of one burst fail alike.
+CONSOLES_AT_ONCE = 3
+# How long consoles are kept, and how many at most (packed, some 10 KiB each): whoever asks why, asks within days.
+CONSOLE_LIFE = timedelta(days=14)
+CONSOLES_MOST = 200
+# Beyond ResumeTimeout, how long a probe may be without news: its failure is seen within a sweep or two.
+PROBE_NEWS = timedelta(minutes=3)
+# A call for health or consoles that lacks a permission is tried again so often: administrators grant it by hand.
+REFUSED_AGAIN = timedelta(minutes=30)
+# DescribeInstanceStatus gives up to 1,000 rows a page (EC2 API reference).
+STATUS_PAGE = 1000

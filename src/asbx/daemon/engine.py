@@ -17,7 +17,9 @@ from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
+from asbx.flow.boots import Boots
 from asbx.flow.doors import Doors
+from asbx.flow.health import Health
 from asbx.flow.making import tidy
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
@@ -44,6 +46,8 @@ class Engine:
         self.sweep = Sweep(doors)
         self._blocks = Blocks(doors)
         self._network = Network(doors)
+        self._boots = Boots(doors)
+        self._health = Health(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -149,7 +153,7 @@ class Engine:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
             return outcome
-        return resume.run() if resume is not None else suspend(self.doors, request)
+        return resume.run() if resume is not None else suspend(self.doors, request, self._boots)
 
     def _trouble(self, request: Request, error: AsbxError) -> None:
         """Let a request rest where the trouble may pass, close it where it will not.
@@ -191,6 +195,11 @@ class Engine:
         with self._lock:
             return sorted(self._running)
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Return what EC2 refuses to tell about nodes, by action."""
+        return self._boots.troubles | self._health.troubles
+
     # -- the sweep
 
     def sweep_soon(self) -> None:
@@ -200,7 +209,7 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        for part in (self._sweep_once, self._blocks.run, self._network.run):
+        for part in (self._sweep_once, self._boots.run, self._health.run, self._blocks.run, self._network.run):
             self._in_pass(part)
 
     def _sweep_once(self) -> None:

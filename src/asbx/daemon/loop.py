@@ -150,6 +150,6 @@ class Daemon:
             "started": self._started.isoformat(),
             "running_requests": self._engine.running(),
             "slurm_processes": self._slurm_processes(),
-            "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})),
+            "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})) | self._engine.troubles,
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }

@@ -12,6 +12,7 @@ from asbx.errors import LedgerError
 from asbx.ledger import pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
+from asbx.ledger.boots import BootMemory
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.memory import Memory
@@ -52,7 +53,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory):
+class SqlLedger(Memory, BootMemory):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-from asbx.ledger.columns import Facts, Moment, Money, Names, Numbers
+from asbx.ledger.columns import Facts, Moment, Money, Names, Numbers, Packed
 
 metadata = MetaData(
     naming_convention={
@@ -95,8 +95,8 @@ bindings = Table(
     "bindings",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("node", String, nullable=False),
-    Column("instance_id", String, nullable=False),
+    Column("node", String, nullable=False, index=True),
+    Column("instance_id", String, nullable=False, index=True),
     Column("bound_at", Moment, nullable=False),
     Column("released_at", Moment),
     Column("registered_at", Moment),
@@ -145,6 +145,46 @@ setbacks = Table(
     Column("reason", Text, nullable=False),
     Column("at", Moment, nullable=False),
     Column("next_at", Moment),
+)
+
+# Instances that never became nodes, and what follows.
+boot_failures = Table(
+    "boot_failures",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("partition", String, nullable=False),
+    Column("node_group", String, nullable=False),
+    Column("node", String, nullable=False, index=True),
+    Column("trouble", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("jobs", Numbers, nullable=False),
+    Column("instance_type", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("launched_at", Moment, nullable=False),
+    Column("failed_at", Moment, nullable=False),
+    Index(None, "partition", "node_group", "failed_at"),
+)
+
+consoles = Table(
+    "consoles",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("text", Packed, nullable=False),
+    Column("taken_at", Moment, nullable=False),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("partition", String, primary_key=True),
+    Column("node_group", String, primary_key=True),
+    Column("closed_at", Moment),
+    Column("closed_until", Moment),
+    Column("closings", Integer, nullable=False),
+    Column("streak", Integer, nullable=False),
+    Column("probe_until", Moment),
+    Column("probe_by", String, nullable=False),
+    Column("cleared_at", Moment),
 )
 
 events = Table(
