@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
@@ -24,13 +25,13 @@ from asbx.ports import Ledger
 LATER = NOON + timedelta(hours=1)
 
 
-@pytest.fixture(params=["fake", "sqlite"])
+@pytest.fixture(params=["fake", "sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     """Open every ledger there is."""
     if request.param == "fake":
         yield FakeLedger()
         return
-    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.db" if request.param == "sqlite" else server().database())
     yield opened
     opened.close()
 

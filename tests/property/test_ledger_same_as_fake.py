@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
@@ -36,8 +37,12 @@ class BothLedgers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.real = open_ledger(f"sqlite:///{self.folder.name}/ledger.db")
+        self.real = open_ledger(self.url())
         self.fake = FakeLedger()
+
+    def url(self) -> str:
+        """Return where the real one is."""
+        return f"sqlite:///{self.folder.name}/ledger.db"
 
     def teardown(self) -> None:
         """Leave no file behind."""
@@ -168,7 +173,16 @@ class BothLedgers(RuleBasedStateMachine):
         assert len({binding.node for binding in live}) == len(live) == len({b.instance_id for b in live})
 
 
+class BothLedgersOnPostgresql(BothLedgers):
+    """The same on a server."""
+
+    def url(self) -> str:
+        """Return where the real one is."""
+        return server().database()
+
+
 TestBothLedgers = BothLedgers.TestCase
-TestBothLedgers.settings = settings(
+TestBothLedgersOnPostgresql = BothLedgersOnPostgresql.TestCase
+TestBothLedgers.settings = TestBothLedgersOnPostgresql.settings = settings(
     max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -80,8 +80,10 @@ TOPOLOGY_TRIES = 3
 SPOOL_POLL = timedelta(seconds=2)
 # Requests worked on at once (each waits mostly on EC2).
 REQUESTS_AT_ONCE = 8
-# SQLite waits this long for another writer (a hook without daemon, the CLI) before it gives up.
+# The ledger waits this long for another writer (a hook without daemon, the CLI) before it gives up.
 LEDGER_BUSY = timedelta(seconds=10)
+# A database server that does not even answer a connection; a request rests and tries again.
+LEDGER_CONNECT = timedelta(seconds=5)
 # After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
 # must not stand still for its own history.
 AUDIT_PAUSE = timedelta(seconds=30)
