@@ -84,6 +84,13 @@ REQUESTS_AT_ONCE = 8
 LEDGER_BUSY = timedelta(seconds=10)
 # A database server that does not even answer a connection; a request rests and tries again.
 LEDGER_CONNECT = timedelta(seconds=5)
+# Two controllers: how often each looks who is in control, and how long the working one may be silent before the other
+# may take over. A ping of a host that is off takes Slurm's MessageTimeout of 10 s, and must fit in.
+CONTROL_EVERY = timedelta(seconds=2)
+CONTROL_PING = timedelta(seconds=11)
+CONTROL_LEASE = timedelta(seconds=15)
+# How long slurmctld may take to answer a simple question before it counts as not serving.
+CONTROL_ANSWER = timedelta(seconds=5)
 # After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
 # must not stand still for its own history.
 AUDIT_PAUSE = timedelta(seconds=30)

@@ -14,6 +14,7 @@ from typing import Any
 from asbx import __version__
 from asbx.config.limits import SPOOL_POLL
 from asbx.config.schema import Config
+from asbx.daemon import post
 from asbx.daemon.clock import RealClock, StoppingError
 from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
@@ -65,14 +66,16 @@ def work(config: Config, patience: timedelta) -> bool:
         if held:
             clock = RealClock()
             signal.signal(signal.SIGTERM, lambda *_: clock.stop())
-            engine = Engine(open_doors(config, clock))
-            try:
-                engine.drain(patience)
-            except StoppingError:
-                pass
-            finally:
-                clock.stop()
-                engine.close()
+            doors = open_doors(config, clock)
+            with post.held(doors, patience):
+                engine = Engine(doors)
+                try:
+                    engine.drain(patience)
+                except StoppingError:
+                    pass
+                finally:
+                    clock.stop()
+                    engine.close()
         return held
 
 
@@ -85,6 +88,7 @@ class Daemon:
         self._wake = threading.Event()
         self._stopping = False
         self._engine = Engine(doors, self._wake.set)
+        self._post: post.Post | None = None
         self._started = clock.now()
         self._swept = self._started
 
@@ -93,21 +97,36 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         paths = self._doors.config.paths
-        control = ControlSocket(paths.socket, self._wake.set, self.status)
+        control = ControlSocket(paths.socket, self._knocked, self.status)
         # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
         sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
         threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
+        self._post = post.Post(post.duty_of(self._doors), self._wake.set)
         try:
             while not self._stopping:
-                self._pass()
+                self._turn(self._post)
                 self._wake.wait(SPOOL_POLL.total_seconds())
                 self._wake.clear()
         finally:
             control.close()
             self._clock.stop()
             self._engine.close()
+            self._post.close()
             self._doors.say(Event(EventKind.DAEMON_STOPPED, "stopped; open requests are in the ledger"))
+
+    def _knocked(self) -> None:
+        """Wake up; a hook's knock says that the slurmctld beside us is in control."""
+        if self._post is not None:
+            self._post.look()
+        self._wake.set()
+
+    def _turn(self, mine: post.Post) -> None:
+        """Work where it is ours to work. On standby the spool is left alone, and nothing is swept."""
+        if mine.is_ours:
+            self._pass()
+        else:
+            self._engine.sweep.sightings = {}  # what is seen after a takeover is a first sighting
 
     def _pass(self) -> None:
         """Do one turn. Each part that fails is recorded, and the next turn tries again."""
@@ -148,6 +167,7 @@ class Daemon:
             "pid": os.getpid(),
             "version": __version__,
             "started": self._started.isoformat(),
+            **(self._post.facts() if self._post is not None else {}),
             "running_requests": self._engine.running(),
             "slurm_processes": self._slurm_processes(),
             "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})),

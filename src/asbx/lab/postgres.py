@@ -55,10 +55,12 @@ def make(folder: Path) -> None:
         text=True,
         check=False,
         user=user,
-        preexec_fn=clean_signals,  # noqa: PLW1509  the lab's command line runs one thread
+        preexec_fn=clean_signals,
     )
     if done.returncode != 0:
-        raise LabBroken("lab-database", "PostgreSQL's files cannot be made", done.stderr.strip()[-400:], f"see {folder}")
+        raise LabBroken(
+            "lab-database", "PostgreSQL's files cannot be made", done.stderr.strip()[-400:], f"see {folder}"
+        )
 
 
 def serve(folder: Path, log: Path) -> Process:

@@ -27,7 +27,9 @@ class Controls(Database):
         """Return who works, whoever asks."""
         columns = t.control.c
         with self.transaction(READ, fenced=False) as connection:
-            row = connection.execute(select(columns.epoch, columns.holder, columns.beat, columns.since)).mappings().one()
+            row = (
+                connection.execute(select(columns.epoch, columns.holder, columns.beat, columns.since)).mappings().one()
+            )
             return Control(**row)
 
     def take_control(self, seen: Control, holder: str, at: datetime) -> bool:

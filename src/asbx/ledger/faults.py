@@ -88,10 +88,14 @@ _SQLSTATE = {
     "55P03": _SERVER_BUSY,  # lock_timeout
     "25P03": _SERVER_BUSY,  # idle_in_transaction_session_timeout
     "40": _SERVER_BUSY,  # deadlock, serialization failure
-    "53100": _Words("ledger-full", "the database's disk is full", "free space on the server; nothing is launched until then"),
+    "53100": _Words(
+        "ledger-full", "the database's disk is full", "free space on the server; nothing is launched until then"
+    ),
     "53": _SERVER_BUSY,  # memory, connections
     "25006": _Words(
-        "ledger-read-only", "the database takes no writes", "is it a standby? Name the primary, or both, in `ledger.url`"
+        "ledger-read-only",
+        "the database takes no writes",
+        "is it a standby? Name the primary, or both, in `ledger.url`",
     ),
     "28": _DENIED,
     "42501": _DENIED,
@@ -133,7 +137,12 @@ def _words(origin: BaseException) -> _Words:
     """Find what an error means: by SQLite's code, by its SQL state, else by its kind."""
     name = getattr(origin, "sqlite_errorname", "")
     state = getattr(origin, "sqlstate", None) or ""
-    for table, key in ((_SQLITE, name), (_SQLITE, "_".join(name.split("_")[:2])), (_SQLSTATE, state), (_SQLSTATE, state[:2])):
+    for table, key in (
+        (_SQLITE, name),
+        (_SQLITE, "_".join(name.split("_")[:2])),
+        (_SQLSTATE, state),
+        (_SQLSTATE, state[:2]),
+    ):
         if key in table:
             return table[key]
     return _OTHER if name or state else _by_kind(origin)

@@ -40,6 +40,8 @@ class EventKind(StrEnum):
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
+    CONTROL_TAKEN = "control-taken"
+    CONTROL_LEFT = "control-left"
 
 
 @dataclass(frozen=True)
