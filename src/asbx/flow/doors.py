@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
-from asbx.ports import Catalogue, Clock, Cloud, Ledger, Prices, Recorder, Scheduler
+from asbx.ports import Catalogue, Clock, Cloud, Ledger, Prices, Recorder, Scheduler, Workers
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Doors:
     clock: Clock
     recorder: Recorder
     catalogue: Catalogue
+    workers: Workers
 
     def say(self, event: Event) -> None:
         """Record an event."""

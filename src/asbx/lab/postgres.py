@@ -1,4 +1,4 @@
-"""A PostgreSQL of one's own, for a lab of two controllers and for the tests: one folder, one unix socket, no network."""
+"""A PostgreSQL of one's own, for a lab of two controllers and for tests: one folder, one unix socket, no network."""
 
 from __future__ import annotations
 

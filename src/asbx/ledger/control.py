@@ -1,8 +1,8 @@
 """Who of a pair of controllers may write: a row with a counter, and a fence in front of every transaction.
 
-A program that was stopped for a while and wakes up still believes that it works. So its every transaction first compares
-the counter it was given with the one that stands there; a write also holds the row, so that nobody can be relieved in
-the middle of one.
+A program that was stopped for a while and wakes up still believes that it works. So its every transaction first
+compares the counter it was given with the one that stands there; a write also holds the row, so that nobody can be
+relieved in the middle of one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,9 @@ class Controls(Database):
 
     def control(self) -> Control:
         """Return who works, whoever asks."""
-        columns = t.control.c
+        query = select(t.control.c.epoch, t.control.c.holder, t.control.c.beat, t.control.c.since)
         with self.transaction(READ, fenced=False) as connection:
-            row = (
-                connection.execute(select(columns.epoch, columns.holder, columns.beat, columns.since)).mappings().one()
-            )
-            return Control(**row)
+            return Control(**connection.execute(query).mappings().one())
 
     def take_control(self, seen: Control, holder: str, at: datetime) -> bool:
         """Take over from what was seen, unless somebody else did meanwhile; from now on every transaction is fenced."""

@@ -8,8 +8,8 @@ cut (https://sqlite.org/pragma.html#pragma_synchronous), among them the intent o
 heard of. Audit events alone are written with NORMAL: they are many, losing one launches nothing twice, and
 the next FULL commit syncs them too.
 
-PostgreSQL runs at READ COMMITTED: what must not race takes an advisory lock or is judged by a unique index. Durability is
-the server's own `synchronous_commit`, switched off for audit events alone
+PostgreSQL runs at READ COMMITTED: what must not race takes an advisory lock or is judged by a unique index. Durability
+is the server's own `synchronous_commit`, switched off for audit events alone
 (https://www.postgresql.org/docs/current/wal-async-commit.html). No statement, no lock and no idle transaction lasts
 longer than LEDGER_BUSY: a program that is stopped in the middle of one must not hold up the other controller's.
 """
@@ -156,7 +156,8 @@ def insert_if_new(connection: Connection, table: Table, row: dict[str, Any]) -> 
 
 def _insert_new(connection: Connection, table: Table) -> Insert:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
+    fresh: Insert = dialect.insert(table).on_conflict_do_nothing(index_elements=list(table.primary_key.columns))
+    return fresh
 
 
 def put(connection: Connection, table: Table, row: dict[str, Any]) -> None:

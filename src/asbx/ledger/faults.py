@@ -137,15 +137,10 @@ def _words(origin: BaseException) -> _Words:
     """Find what an error means: by SQLite's code, by its SQL state, else by its kind."""
     name = getattr(origin, "sqlite_errorname", "")
     state = getattr(origin, "sqlstate", None) or ""
-    for table, key in (
-        (_SQLITE, name),
-        (_SQLITE, "_".join(name.split("_")[:2])),
-        (_SQLSTATE, state),
-        (_SQLSTATE, state[:2]),
-    ):
-        if key in table:
-            return table[key]
-    return _OTHER if name or state else _by_kind(origin)
+    primary = "_".join(name.split("_")[:2])
+    if name or state:
+        return _SQLITE.get(name) or _SQLITE.get(primary) or _SQLSTATE.get(state) or _SQLSTATE.get(state[:2]) or _OTHER
+    return _by_kind(origin)
 
 
 def _by_kind(origin: BaseException) -> _Words:

@@ -9,8 +9,8 @@ from asbx.errors import SlurmError
 from asbx.model.control import Controller
 from asbx.slurm.process import SlurmCommands
 
-# `Slurmctld(primary) at ctl1 is UP`, then `Slurmctld(backup) at ..` or `(backup1)`; 22.05.8 and 26.05.3 alike. The names
-# are those of SlurmctldHost, in its order.
+# `Slurmctld(primary) at ctl1 is UP`, then `Slurmctld(backup) at ..` or `(backup1)`; 22.05.8 and 26.05.3 alike.
+# The names are those of SlurmctldHost, in its order.
 _LINE = re.compile(r"Slurmctld\([^)]*\) at (\S+) is (UP|DOWN)")
 
 
@@ -21,7 +21,7 @@ class SlurmControllers:
         self._commands = commands
 
     def controllers(self) -> tuple[Controller, ...]:
-        """Return every slurmctld in the order of slurm.conf. A backup on standby answers a ping too (seen on 22.05.8)."""
+        """Return every slurmctld in the order of slurm.conf. A backup on standby answers too (seen on 22.05.8)."""
         try:
             said = self._commands.run("scontrol", "ping", patience=CONTROL_PING)
         except SlurmError as error:
