@@ -82,7 +82,8 @@ def _ready(folder: Path, process: Process) -> Callable[[], bool]:
             lines = (folder / "data" / "postmaster.pid").read_text(encoding="utf-8").split("\n")
         except OSError:
             return not process.is_alive
-        return not process.is_alive or (len(lines) > 7 and lines[7].strip() == "ready")
+        ours = lines[0].strip() == str(process.pid)  # not what a crashed one has left
+        return not process.is_alive or (ours and len(lines) > 7 and lines[7].strip() == "ready")
 
     return looks_ready
 
