@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import os
 import shutil
 import signal
 import tempfile
@@ -38,6 +39,7 @@ class Server:
         """End it: SIGINT cuts its connections, SIGKILL is a crash."""
         send(self.process, number)
         assert wait_until(lambda: not self.process.is_alive, 20)
+        os.waitpid(self.process.pid, 0)  # a zombie would count as the server that still runs
 
     def url(self, database: str) -> str:
         """Return a database's URL."""
