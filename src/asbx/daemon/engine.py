@@ -18,6 +18,7 @@ from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
 from asbx.flow.doors import Doors
+from asbx.flow.late import still_wanted
 from asbx.flow.making import tidy
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
@@ -54,6 +55,8 @@ class Engine:
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
         self._unread: set[str] = set()
+        # Of one of two controllers: what was asked before may have been done by the other.
+        self.in_office_since: datetime | None = None
 
     # -- requests
 
@@ -69,6 +72,8 @@ class Engine:
             try:
                 body = spool.read(folder, request_id, SPOOL_MAX_BYTES)
                 request = read_request(request_id, body, self.doors.clock.now())
+                if self.in_office_since is not None and request.received_at < self.in_office_since:
+                    request = still_wanted(self.doors, request)
                 fresh = self.doors.ledger.add_request(request)
             except spool.SpoolUnreadableError as error:
                 self._set_aside(folder, request_id, str(error))

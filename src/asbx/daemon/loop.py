@@ -67,8 +67,9 @@ def work(config: Config, patience: timedelta) -> bool:
             clock = RealClock()
             signal.signal(signal.SIGTERM, lambda *_: clock.stop())
             doors = open_doors(config, clock)
-            with post.held(doors, patience):
+            with post.held(doors, patience) as mine:
                 engine = Engine(doors)
+                engine.in_office_since = mine.in_office_since
                 try:
                     engine.drain(patience)
                 except StoppingError:
@@ -124,6 +125,7 @@ class Daemon:
     def _turn(self, mine: post.Post) -> None:
         """Work where it is ours to work. On standby the spool is left alone, and nothing is swept."""
         if mine.is_ours:
+            self._engine.in_office_since = mine.in_office_since
             self._pass()
         else:
             self._engine.sweep.sightings = {}  # what is seen after a takeover is a first sighting

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from asbx.config.limits import CONTROL_EVERY
 from asbx.config.schema import Config
@@ -52,6 +52,11 @@ class Post:
     def is_ours(self) -> bool:
         """Whether this process works."""
         return self.duty is None or self.duty.acting
+
+    @property
+    def in_office_since(self) -> datetime | None:
+        """Since when this host works, restarts of its daemon included; None: always."""
+        return None if self.duty is None else self.duty.in_office_since
 
     def look(self) -> None:
         """Look at once: a hook was called here, so our slurmctld is in control."""

@@ -27,13 +27,14 @@ class Duty:
     say: Callable[[Event], None]
     acting: bool = False
     since: datetime = field(init=False)
+    in_office_since: datetime = field(init=False)
     _seen: tuple[int, int] = (-1, -1)
     _seen_at: datetime = field(init=False)
     _trouble: str = ""
 
     def __post_init__(self) -> None:
         """Begin on standby."""
-        self.since = self._seen_at = self.clock.now()
+        self.since = self.in_office_since = self._seen_at = self.clock.now()
 
     def step(self) -> bool:
         """Look at Slurm and the ledger and return whether we work. What does not answer changes nothing."""
@@ -79,6 +80,7 @@ class Duty:
         # not serve comes to nothing.
         may = may_take(control, self.me, self._seen_at, now, CONTROL_LEASE)
         if may and self.controllers.serves() and self.tenure.take_control(control, self.me, now):
+            self.in_office_since = (control.since if control.holder == self.me else None) or now
             before = f"; {control.holder} did before" if control.holder not in ("", self.me) else ""
             self._become(True, f"its slurmctld is in control{before}")
 

@@ -32,9 +32,10 @@ class Controls(Database):
     def take_control(self, seen: Control, holder: str, at: datetime) -> bool:
         """Take over from what was seen, unless somebody else did meanwhile; from now on every transaction is fenced."""
         epoch = seen.epoch + 1
+        since = (seen.since if seen.holder == holder else None) or at  # a restart is no change
         with self.transaction(WRITE, fenced=False) as connection:
             mine = update(t.control).where(t.control.c.epoch == seen.epoch)
-            taken = connection.execute(mine.values(epoch=epoch, holder=holder, beat=0, since=at)).rowcount == 1
+            taken = connection.execute(mine.values(epoch=epoch, holder=holder, beat=0, since=since)).rowcount == 1
         if taken:
             self.epoch = epoch
         return taken
