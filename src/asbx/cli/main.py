@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "nodes": ("asbx.cli.nodes", "Show the nodes that have an instance."),
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
     "cost": ("asbx.cli.cost", "Show what jobs cost."),
+    "ledger": ("asbx.cli.ledger", "Check the ledger, back it up, rebuild it from EC2's tags."),
     "config": (
         "asbx.cli.config",
         "Print lines for slurm.conf and gres.conf, the schema, and where values come from.",

@@ -20,12 +20,17 @@ from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
 from asbx.daemon.lock import worker_lock
+from asbx.daemon.lost import refuse_lost
 from asbx.daemon.socket import ControlSocket, ask
-from asbx.errors import AsbxError, ConfigError
+from asbx.errors import AsbxError, ConfigError, LedgerError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger
 from asbx.model.event import Event, EventKind
+from asbx.ports import CloudError
 from asbx.telemetry.behind import WriteBehind
+
+# A daemon that runs does not leave; one that is just ending does.
+RUN_PATIENCE = timedelta(seconds=2)
 
 
 def run(config: Config) -> None:
@@ -54,7 +59,7 @@ def run(config: Config) -> None:
 
 def _patience(config: Config) -> timedelta:
     """Return how long to wait for the spool: another daemon stays, but a hook's worker leaves when its work is done."""
-    return timedelta(seconds=2) if ask(config.paths.socket, "status") is not None else config.resume_deadline
+    return RUN_PATIENCE if ask(config.paths.socket, "status") is not None else config.resume_deadline
 
 
 def work(config: Config, patience: timedelta) -> bool:
@@ -68,6 +73,7 @@ def work(config: Config, patience: timedelta) -> bool:
             signal.signal(signal.SIGTERM, lambda *_: clock.stop())
             doors = open_doors(config, clock)
             with post.held(doors, patience) as mine:
+                refuse_lost(doors)
                 engine = Engine(doors)
                 engine.in_office_since = mine.in_office_since
                 try:
@@ -90,6 +96,7 @@ class Daemon:
         self._stopping = False
         self._engine = Engine(doors, self._wake.set)
         self._post: post.Post | None = None
+        self._sure = False
         self._started = clock.now()
         self._swept = self._started
 
@@ -124,11 +131,28 @@ class Daemon:
 
     def _turn(self, mine: post.Post) -> None:
         """Work where it is ours to work. On standby the spool is left alone, and nothing is swept."""
-        if mine.is_ours:
+        if mine.is_ours and self._is_sure():
             self._engine.in_office_since = mine.in_office_since
             self._pass()
         else:
             self._engine.sweep.sightings = {}  # what is seen after a takeover is a first sighting
+
+    def _is_sure(self) -> bool:
+        """Whether the ledger is the right one, as far as we know. Raises LedgerError (`ledger-lost`): then we end."""
+        if not self._sure:
+            try:
+                refuse_lost(self._doors)
+            except CloudError as error:
+                self._doors.say(
+                    Event(EventKind.PASS_FAILED, f"the ledger is empty, and EC2 must be asked first: {error}")
+                )
+            except LedgerError as error:
+                if error.code == "ledger-lost":
+                    raise
+                self._doors.say(Event(EventKind.PASS_FAILED, str(error), level="error"))
+            else:
+                self._sure = True
+        return self._sure
 
     def _pass(self) -> None:
         """Do one turn. Each part that fails is recorded, and the next turn tries again."""

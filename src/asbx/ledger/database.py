@@ -25,7 +25,7 @@ class Database:
     """Transactions over an engine. May be shared between threads."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
         is_sqlite = engine.dialect.name == "sqlite"
         # For messages: the file, or the URL with its password hidden.
         self.place = (is_sqlite and engine.url.database) or str(engine.url)
@@ -38,7 +38,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connections; the ledger opens new ones if it is used again."""
-        self._engine.dispose()
+        self.engine.dispose()
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -60,7 +60,7 @@ class Database:
         with (
             self.translated(),
             turn,
-            self._engine.connect().execution_options(asbx=mode) as connection,
+            self.engine.connect().execution_options(asbx=mode) as connection,
             connection.begin(),
         ):
             if fenced and self.epoch is not None:

@@ -16,6 +16,7 @@ longer than LEDGER_BUSY: a program that is stopped in the middle of one must not
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, Table, create_engine, event, make_url, text
@@ -106,11 +107,18 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
+@contextmanager
+def bare(engine: Engine) -> Iterator[Connection]:
+    """Connect without a transaction of ours, for what must not be in one."""
+    with engine.connect().execution_options(asbx=_BARE) as connection:
+        yield connection
+
+
 def use_write_ahead_log(engine: Engine) -> None:
     """Put an SQLite file into WAL mode, which it keeps. Some network disks cannot: go on without."""
     if engine.dialect.name != "sqlite":
         return
-    with engine.connect().execution_options(asbx=_BARE) as connection:
+    with bare(engine) as connection:
         if connection.exec_driver_sql("PRAGMA journal_mode").scalar() != "wal":
             connection.exec_driver_sql("PRAGMA journal_mode=WAL")
 

@@ -261,6 +261,11 @@ class SqlLedger(Memory, Controls):
             rows = connection.execute(query).mappings().all()
             return tuple((row["id"], row["at"], form.event_of(row)) for row in reversed(rows))
 
+    def is_blank(self) -> bool:
+        """Return whether nothing was ever launched by it."""
+        with self.transaction(READ) as connection:
+            return connection.execute(select(t.intents.c.intent_id).limit(1)).first() is None
+
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""
         with self.transaction(WRITE) as connection:
