@@ -86,7 +86,7 @@ def test_after_a_rebuild_a_suspend_ends_the_instance(site: Site, fresh: SqlLedge
 
 
 def test_what_serves_nobody_is_ended_by_the_sweep(site: Site, fresh: SqlLedger) -> None:
-    """Slurm had powered a node down while the ledger was gone: its instance is ours, spare, and ends after the grace."""
+    """Slurm had powered a node down while the ledger was gone: its instance is spare, and ends after the grace."""
     site.scheduler.power_down(["aws-cpu-004"])
     doors = after(site, fresh)
     found = look(doors)

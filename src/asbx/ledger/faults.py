@@ -50,7 +50,8 @@ _SQLITE = {
     "SQLITE_CANTOPEN": _Words(
         "ledger-cannot-open",
         "the ledger cannot be opened",
-        "create its folder, owned by the user that runs slurmctld, or correct `paths.state` or `ledger.url`",
+        "create its folder, owned by the user that runs slurmctld, or correct `paths.state` or `ledger.url`; "
+        "a read-only file system will not do",
     ),
     "SQLITE_CORRUPT": _Words("ledger-corrupt", "the ledger's file is damaged", _REBUILD),
     "SQLITE_NOTADB": _Words("ledger-corrupt", "the ledger's file is not an SQLite database", _REBUILD),
