@@ -366,6 +366,12 @@ class Ledger(Protocol):
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return events, oldest first."""
 
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget up to `most` events, and as many finished requests with their calls; return how many. Never money.
+
+        What belongs to an instance that lives is not old.
+        """
+
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""
 

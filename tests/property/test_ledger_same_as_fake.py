@@ -159,6 +159,11 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.add_event(Event(EventKind.NODE_BOUND, text, node=node), NOON))
         self.both(lambda ledger: ledger.events(node=node, limit=3))
 
+    @rule(before=SECONDS)
+    def prune(self, before: datetime) -> None:
+        """Forget what is old."""
+        self.both(lambda ledger: ledger.prune(before, 100))
+
     @invariant()
     def looks_alike(self) -> None:
         """Compare what is kept; no node and no instance is bound twice."""
@@ -183,6 +188,6 @@ class BothLedgersOnPostgresql(BothLedgers):
 
 TestBothLedgers = BothLedgers.TestCase
 TestBothLedgersOnPostgresql = BothLedgersOnPostgresql.TestCase
-TestBothLedgers.settings = TestBothLedgersOnPostgresql.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+_SEARCH = settings(max_examples=25, stateful_step_count=20, suppress_health_check=[HealthCheck.too_slow])
+TestBothLedgers.settings = _SEARCH
+TestBothLedgersOnPostgresql.settings = settings(_SEARCH, max_examples=10)

@@ -91,6 +91,9 @@ CONTROL_PING = timedelta(seconds=11)
 CONTROL_LEASE = timedelta(seconds=15)
 # How long slurmctld may take to answer a simple question before it counts as not serving.
 CONTROL_ANSWER = timedelta(seconds=5)
+# How often old rows are forgotten, and how many at once: a write that lasts long keeps launches waiting.
+PRUNE_EVERY = timedelta(minutes=10)
+PRUNE_MOST = 2000
 # After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
 # must not stand still for its own history.
 AUDIT_PAUSE = timedelta(seconds=30)

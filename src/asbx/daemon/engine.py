@@ -24,6 +24,7 @@ from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
+from asbx.flow.retention import Retention
 from asbx.flow.suspend import suspend
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
@@ -45,6 +46,7 @@ class Engine:
         self.sweep = Sweep(doors)
         self._blocks = Blocks(doors)
         self._network = Network(doors)
+        self._retention = Retention(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -205,7 +207,7 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        for part in (self._sweep_once, self._blocks.run, self._network.run):
+        for part in (self._sweep_once, self._blocks.run, self._network.run, self._retention.run):
             self._in_pass(part)
 
     def _sweep_once(self) -> None:
