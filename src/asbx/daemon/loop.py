@@ -105,6 +105,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         paths = self._doors.config.paths
+        if not post.is_pair(self._doors.config):
+            self._is_sure()  # before anybody can knock; one of a pair asks when its turn comes
         control = ControlSocket(paths.socket, self._knocked, self.status)
         # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
         sys.setswitchinterval(0.0005)
