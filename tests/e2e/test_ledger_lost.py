@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.e2e.cluster import Cluster, cluster, run, until
+from tests.e2e.cluster import Cluster, cluster, run
 
 pytestmark = pytest.mark.slurm
 
@@ -21,8 +21,9 @@ def lab() -> Iterator[Cluster]:
 
 def test_a_destroyed_ledger_is_rebuilt(lab: Cluster) -> None:
     """Refused, rebuilt from tags and Slurm, and from then on as before: the job runs through and all ends with it."""
-    job = lab.submit("-N2", "--exclusive", script="sleep 12")
-    nodes = until("the job runs", lambda: lab.job(job), 60, lambda job: job.get("JobState") == "RUNNING")["NodeList"]
+    nodes = "aws-cpu-[000-001]"
+    job = lab.submit("-N2", "--exclusive", f"-w{nodes}", script="sleep 2")
+    lab.serving(nodes)
     before = lab.bound()
     lab.lab("daemon", "kill")
     ledger = lab.root / "state" / "ledger.db"
@@ -47,6 +48,5 @@ def test_a_destroyed_ledger_is_rebuilt(lab: Cluster) -> None:
     assert lab.bound() == before
     lab.lab("daemon", "start")
     assert lab.ended(job, 60) == "COMPLETED", lab.output(job)
-    lab.powered_down(nodes)
     lab.all_gone({row["id"] for row in lab.instances()}, 40)
     assert lab.bound() == {}
