@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from asbx.errors import AsbxError
 from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
+from asbx.model.control import Control, Controller
 from asbx.model.event import Event
 from asbx.model.fence import Fence
 from asbx.model.gang import Gang
@@ -410,10 +411,46 @@ class Ledger(Protocol):
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return events, oldest first."""
 
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget up to `most` events, and as many finished requests with their calls; return how many. Never money.
+
+        What belongs to an instance that lives is not old.
+        """
+
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""
 
 
+class Tenure(Protocol):
+    """Who of a pair of controllers works, as their common ledger has it. Raises LedgerError."""
+
+    def control(self) -> Control:
+        """Return who works, whoever asks."""
+
+    def take_control(self, seen: Control, holder: str, at: datetime) -> bool:
+        """Take over from what was seen, unless somebody else did meanwhile.
+
+        From then on this ledger refuses everything (`ledger-relieved`) as soon as somebody takes over from us.
+        """
+
+    def beat(self) -> None:
+        """Show that the holder lives. Raises LedgerError (`ledger-relieved`) when it is the holder no more."""
+
+    def leave_control(self) -> None:
+        """Let the other controller take over at once. What still runs here can write no more."""
+
+
+class Controllers(Protocol):
+    """Slurm's controllers. Raises SlurmError when they cannot be asked."""
+
+    def controllers(self) -> tuple[Controller, ...]:
+        """Return every slurmctld in the order of slurm.conf, and whether it answers."""
+
+    def serves(self) -> bool:
+        """Return whether one of them is in control: it answers more than a ping."""
+
+
+__all__ = ["Catalogue", "Clock", "Cloud", "CloudError", "Gang", "Ledger", "Prices", "Recorder", "Scheduler"]
 __all__ = [
     "Catalogue",
     "Clock",

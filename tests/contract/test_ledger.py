@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
@@ -25,13 +26,13 @@ from asbx.ports import Ledger
 LATER = NOON + timedelta(hours=1)
 
 
-@pytest.fixture(params=["fake", "sqlite"])
+@pytest.fixture(params=["fake", "sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     """Open every ledger there is."""
     if request.param == "fake":
         yield FakeLedger()
         return
-    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.db" if request.param == "sqlite" else server().database())
     yield opened
     opened.close()
 
@@ -467,6 +468,64 @@ def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
     with pytest.raises(LedgerError) as caught:
         ledger.add_event(Event(EventKind.PLAN_NOTE, "x"), naive)
     assert caught.value.code == "ledger-value"
+
+
+# -- forgetting
+
+
+def test_what_is_old_is_forgotten_and_money_is_not(launched: Ledger) -> None:
+    """Events and a finished request go with its calls; its instances, their intent and the cost stay for good."""
+    launched.add_event(Event(EventKind.PLAN_NOTE, "old"), NOON)
+    launched.add_event(Event(EventKind.PLAN_NOTE, "young"), LATER)
+    launched.end_instances(["i-1", "i-2"], "over", NOON)
+    launched.finish_request("r-1", failed=False, note="", at=NOON)
+    before = launched.instances()
+    assert launched.prune(LATER, 100) == 2
+    assert [event.text for _, event in launched.events()] == ["young"]
+    assert launched.request_outcome("r-1") is None
+    assert launched.attempts("int-1") == ()
+    assert launched.instances() == before
+    assert launched.known_intents(["int-1"]) == {"int-1"}
+    assert launched.prune(LATER, 100) == 0
+
+
+def test_what_lives_is_not_old(launched: Ledger) -> None:
+    """A request whose instance runs for a year keeps its calls; an open one stays whatever its age."""
+    launched.add_request(samples.request("r-open"))
+    launched.finish_request("r-1", failed=False, note="", at=NOON)
+    launched.end_instances(["i-1"], "over", NOON)
+    assert launched.prune(LATER, 100) == 0
+    assert len(launched.attempts("int-1")) == 1
+    assert [request.request_id for request in launched.open_requests()] == ["r-open"]
+
+
+def test_an_intent_that_launched_nothing_is_forgotten(ledger: Ledger) -> None:
+    """What was meant and came to nothing has cost nothing."""
+    ledger.add_request(samples.request())
+    ledger.add_intent(samples.intent())
+    ledger.answer_attempt(replace(samples.attempt(), answered_at=NOON, error="x"), [])
+    ledger.finish_request("r-1", failed=True, note="", at=NOON)
+    assert ledger.prune(LATER, 100) == 1
+    assert ledger.known_intents(["int-1"]) == frozenset()
+    assert ledger.intents("r-1") == ()
+
+
+def test_a_little_is_forgotten_at_a_time(ledger: Ledger) -> None:
+    """The oldest first, so that no write lasts long."""
+    for number in range(5):
+        ledger.add_event(Event(EventKind.PLAN_NOTE, str(number)), NOON + timedelta(seconds=number))
+    assert [ledger.prune(LATER, 2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_things_and_setbacks_are_forgotten(ledger: Ledger) -> None:
+    """What was removed from EC2 long ago, and jobs nobody tries any more."""
+    ledger.add_resource(samples.resource("a"))
+    ledger.add_resource(samples.resource("b"))
+    ledger.end_resource(ResourceKind.PLACEMENT_GROUP, "a", NOON)
+    ledger.set_setback(samples.setback(7))
+    ledger.prune(LATER, 100)
+    assert ledger.setbacks([7]) == {}
+    assert ledger.resources(ResourceKind.PLACEMENT_GROUP) == (samples.resource("b"),)
 
 
 def test_a_healthy_ledger_passes_its_check(ledger: Ledger) -> None:

@@ -36,6 +36,7 @@ class FakeLedger:
 
     _requests: dict[str, Request] = field(default_factory=dict)
     _outcomes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _finished: dict[str, datetime] = field(default_factory=dict)
     _intents: dict[str, Intent] = field(default_factory=dict)
     _attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     _instances: dict[str, InstanceRow] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class FakeLedger:
         with self._faults.call("finish_request"):
             _aware(at)
             if self._outcomes.get(request_id, ("", ""))[0] == "new":
+                self._finished[request_id] = _aware(at)
                 self._outcomes[request_id] = ("failed" if failed else "done", note)
 
     def request_outcome(self, request_id: str) -> tuple[str, str] | None:
@@ -396,6 +398,23 @@ class FakeLedger:
                 and request_id in (None, event.request_id)
             ]
             return tuple(mine[-limit:] if limit else ())
+
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
+        with self._faults.call("prune"):
+            self._resources = {k: r for k, r in self._resources.items() if not r.removed_at or r.removed_at >= before}
+            self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
+            oldest = [at for at, _ in self._events[:most] if at < before]
+            self._events = [row for n, row in enumerate(self._events) if n >= most or row[0] >= before]
+            living = {self._intents[row.intent_id].request_id for row in self._instances.values() if not row.ended_at}
+            over = [one for one, at in self._finished.items() if at < before and one not in living][:most]
+            for request_id in over:
+                del self._requests[request_id], self._outcomes[request_id], self._finished[request_id]
+            mine = {key for key, intent in self._intents.items() if intent.request_id in over}
+            launched = {row.intent_id for row in self._instances.values()}
+            self._attempts = {key: one for key, one in self._attempts.items() if key[0] not in mine}
+            self._intents = {key: one for key, one in self._intents.items() if key not in mine or key in launched}
+            return len(oldest) + len(over)
 
     def check(self) -> None:
         """Memory can always be read and written, unless a fault was injected."""

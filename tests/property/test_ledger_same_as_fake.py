@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
@@ -37,8 +38,12 @@ class BothLedgers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.real = open_ledger(f"sqlite:///{self.folder.name}/ledger.db")
+        self.real = open_ledger(self.url())
         self.fake = FakeLedger()
+
+    def url(self) -> str:
+        """Return where the real one is."""
+        return f"sqlite:///{self.folder.name}/ledger.db"
 
     def teardown(self) -> None:
         """Leave no file behind."""
@@ -172,6 +177,11 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.add_event(Event(EventKind.NODE_BOUND, text, node=node), NOON))
         self.both(lambda ledger: ledger.events(node=node, limit=3))
 
+    @rule(before=SECONDS)
+    def prune(self, before: datetime) -> None:
+        """Forget what is old."""
+        self.both(lambda ledger: ledger.prune(before, 100))
+
     @invariant()
     def looks_alike(self) -> None:
         """Compare what is kept; no node and no instance is bound twice."""
@@ -187,7 +197,16 @@ class BothLedgers(RuleBasedStateMachine):
         assert len({binding.node for binding in live}) == len(live) == len({b.instance_id for b in live})
 
 
+class BothLedgersOnPostgresql(BothLedgers):
+    """The same on a server."""
+
+    def url(self) -> str:
+        """Return where the real one is."""
+        return server().database()
+
+
 TestBothLedgers = BothLedgers.TestCase
-TestBothLedgers.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestBothLedgersOnPostgresql = BothLedgersOnPostgresql.TestCase
+_SEARCH = settings(max_examples=25, stateful_step_count=20, suppress_health_check=[HealthCheck.too_slow])
+TestBothLedgers.settings = _SEARCH
+TestBothLedgersOnPostgresql.settings = settings(_SEARCH, max_examples=10)

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from asbx.config.companions import Asba, Asbb, Ecosystem
+from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
 from asbx.config.upkeep import Boots, Health
@@ -329,6 +330,8 @@ class Cluster(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "slurm"
     """Value of the tag `asbx:cluster` on everything in AWS. Two clusters in one account need two names."""
+    controller: str = ""
+    """With two controllers: this host's name in SlurmctldHost of slurm.conf; empty means the host's own name."""
 
 
 class Paths(Section):
@@ -355,13 +358,6 @@ class Paths(Section):
     def socket(self) -> Path:
         """Return the daemon's socket."""
         return self.runtime / "asbx.sock"
-
-
-class LedgerSection(Section):
-    """Where the ledger is."""
-
-    url: str = Field(default="", repr=False)
-    """SQLAlchemy URL of the database; empty means SQLite at `paths.state`/ledger.db."""
 
 
 class Reconcile(Section):

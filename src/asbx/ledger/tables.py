@@ -186,18 +186,31 @@ breakers = Table(
     Column("probe_by", String, nullable=False),
     Column("cleared_at", Moment),
 )
+# One row: which controller of a pair works. See control.py.
+control = Table(
+    "control",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("since", Moment),
+)
+
+# SQLite numbers rows by itself only where the column is an INTEGER, which holds 64 bits there.
+_BIG = BigInteger().with_variant(Integer(), "sqlite")
 
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("at", Moment, nullable=False),
     Column("kind", String, nullable=False),
     Column("level", String, nullable=False),
     Column("text", Text, nullable=False),
     Column("request_id", String, nullable=False, index=True),
     Column("gang_id", String, nullable=False),
-    Column("job_id", Integer, index=True),
+    Column("job_id", _BIG, index=True),
     Column("node", String, nullable=False, index=True),
     Column("instance_id", String, nullable=False),
     Column("data", Facts, nullable=False),

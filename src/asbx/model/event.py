@@ -46,6 +46,9 @@ class EventKind(StrEnum):
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
+    LEDGER_REBUILT = "ledger-rebuilt"
+    CONTROL_TAKEN = "control-taken"
+    CONTROL_LEFT = "control-left"
 
 
 @dataclass(frozen=True)
