@@ -90,8 +90,8 @@ def scenario() -> str:
         "# Scenarios",
         "",
         "TOML for `asbx simulate`. Lengths of time are numbers of seconds or texts such as `90s`, `5m`, `2h`, `1.5d`;",
-        "where there are two, chance draws one between them. Unknown keys are refused. `examples/scenarios/` has some to",
-        "begin with.",
+        "where there are two, chance draws one between them. Unknown keys are refused. `examples/scenarios/` has some",
+        "to begin with.",
         "",
     ]
     for key, model in _sections(Scenario, ""):

@@ -27,6 +27,8 @@ class FakeLedger(MemoryLedger):
         self._bound.clear()
         self._node_of.clear()
         self._once_bound.clear()
+        self._past.clear()
+        self._registered.clear()
 
 
 def _faulty(method: str) -> Callable[..., Any]:

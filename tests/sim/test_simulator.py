@@ -53,7 +53,8 @@ def test_the_same_seed_gives_the_same_run_and_another_another() -> None:
 def test_programs_may_die_at_any_call() -> None:
     """Twenty deaths by SIGKILL of daemon and hooks: no orphan, no double launch, no job lost, every end known."""
     kills = {"count": 20, "apart": ["20s", "4m"], "pause": ["1s", "30s"]}
-    said = simulate(scenario(lasts="5h", seed=2, incidents={"kills": kills}))
+    work = [{"group": "aws-cpu", "count": 90, "nodes": [1, 1, 4], "array": [1, 5], "runtime": "10m"}]
+    said = simulate(scenario(lasts="10h", seed=2, streams=work, incidents={"kills": kills}))
     left = said.leftovers
     assert sum(said.figures["deaths"].values()) == 20
     assert (left.orphans, left.lost, left.unended, left.unfinished, left.open_requests) == ((), (), (), (), ())

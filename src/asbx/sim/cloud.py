@@ -14,6 +14,7 @@ from decimal import Decimal
 from asbx.aws.answers import verdict_of
 from asbx.config.limits import DESCRIBE_BATCH, FLEET_MAX_NODES, TAG_BATCH, TERMINATE_BATCH, TOPOLOGY_BATCH
 from asbx.model.catalogue import TemplateChange
+from asbx.model.health import InstanceHealth
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Launched, Refusal, Template
 from asbx.ports import CloudError
 from asbx.sim.fleet import FleetSpec, Offer, Share, Strategy
@@ -163,6 +164,18 @@ class SimCloud:
         """Tell nothing: the market model knows no network below the zone."""
         self._begin("DescribeInstanceTopology", self._ec2.call, len(instance_ids), TOPOLOGY_BATCH)
         return {}
+
+    def unwell(self) -> tuple[InstanceHealth, ...]:
+        """Tell of nothing: machines here die, they are not ill."""
+        self._begin("DescribeInstanceStatus", self._ec2.call, 3)
+        return ()
+
+    def console(self, instance_id: str) -> str:
+        """Return nothing: what a machine writes is not part of this world."""
+        self._begin("GetConsoleOutput", self._ec2.call)
+        if instance_id not in self.machines:
+            raise refused("InvalidInstanceID.NotFound", instance_id)
+        return ""
 
     # -- what calls have in common
 

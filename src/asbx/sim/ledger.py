@@ -7,6 +7,7 @@ so that an answer costs what it holds and not what there ever was.
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,9 +17,11 @@ from decimal import Decimal
 from threading import Lock
 
 from asbx.errors import LedgerError
+from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.event import Event
 from asbx.model.job import Request
 from asbx.model.market import Instance
+from asbx.model.names import GroupName
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 
@@ -55,6 +58,12 @@ class MemoryLedger:
     _node_of: dict[str, str] = field(default_factory=dict)  # instance -> node, live
     _once_bound: set[str] = field(default_factory=set)
     _shortages: dict[str, Shortage] = field(default_factory=dict)
+    _past: dict[str, list[Binding]] = field(default_factory=dict)  # node -> bindings that are over
+    _registered: dict[str, None] = field(default_factory=dict)  # instances whose node has registered
+    _finished: dict[str, datetime] = field(default_factory=dict)
+    _boot_failures: dict[str, BootFailure] = field(default_factory=dict)
+    _breakers: dict[GroupName, Breaker] = field(default_factory=dict)
+    _consoles: dict[str, Console] = field(default_factory=dict)
     _resources: dict[tuple[ResourceKind, str], Resource] = field(default_factory=dict)
     _setbacks: dict[int, Setback] = field(default_factory=dict)
     _turn: Lock = field(default_factory=Lock)
@@ -82,6 +91,7 @@ class MemoryLedger:
         """Close a request; the first word stands."""
         _aware(at)
         if self._open.pop(request_id, None) is not None:
+            self._finished[request_id] = _aware(at)
             self._outcomes[request_id] = ("failed" if failed else "done", note)
 
     def request_outcome(self, request_id: str) -> tuple[str, str] | None:
@@ -217,14 +227,15 @@ class MemoryLedger:
             binding = self._bound.get(node)
             if binding is not None and not binding.registered_at:
                 self._bound[node] = replace(binding, registered_at=_aware(at))
+                self._registered[binding.instance_id] = None
 
     def release(self, nodes: Sequence[str], at: datetime) -> None:
         """Close the live bindings of these nodes."""
-        _aware(at)
         for node in nodes:
             binding = self._bound.pop(node, None)
             if binding is not None:
                 del self._node_of[binding.instance_id]
+                self._past.setdefault(node, []).append(replace(binding, released_at=_aware(at)))
 
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
@@ -305,6 +316,76 @@ class MemoryLedger:
         for job_id in job_ids:
             self._setbacks.pop(job_id, None)
 
+    # -- boots
+
+    def add_boot_failures(self, failures: Sequence[BootFailure]) -> frozenset[str]:
+        """Keep failures; return the ids of the instances of which none was kept."""
+        fresh = {one.instance_id for one in failures} - self._boot_failures.keys()
+        for one in failures:
+            self._boot_failures.setdefault(one.instance_id, replace(one, failed_at=_aware(one.failed_at)))
+        return frozenset(fresh)
+
+    def boot_failures(
+        self, *, group: GroupName | None = None, node: str | None = None, limit: int
+    ) -> tuple[BootFailure, ...]:
+        """Return the last so many failures (of a group, of a node), oldest first."""
+        mine = [one for one in self._boot_failures.values() if group in (None, one.group) and node in (None, one.node)]
+        return tuple(sorted(mine, key=lambda one: (one.failed_at, one.instance_id))[-limit:])
+
+    def last_boot(self, group: GroupName) -> datetime | None:
+        """Return the launch of the youngest instance of a group whose node has registered."""
+        rows = (self._instances[one] for one in self._registered if one in self._instances)
+        return max((row.launched_at for row in rows if row.group == group), default=None)
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """Return every breaker there is, by group."""
+        return tuple(self._breakers[key] for key in sorted(self._breakers))
+
+    def change_breaker(self, group: GroupName, change: Callable[[Breaker | None], Breaker | None]) -> Breaker | None:
+        """Read one, change it and write it, while no other thread does."""
+        with self._turn:
+            new = change(self._breakers.get(group))
+            if new is None:
+                self._breakers.pop(group, None)
+            else:
+                self._breakers[group] = replace(new, group=group)
+            return new
+
+    def add_console(self, console: Console) -> None:
+        """Keep a console."""
+        self._consoles[console.instance_id] = replace(console, taken_at=_aware(console.taken_at))
+
+    def console(self, instance_id: str) -> Console | None:
+        """Return the console of an instance, where one is kept."""
+        return self._consoles.get(instance_id)
+
+    def drop_consoles(self, before: datetime, most: int) -> None:
+        """Forget old consoles, and of the others all but the newest."""
+        young = [one for one in self._consoles.values() if one.taken_at >= before]
+        kept = sorted(young, key=lambda one: one.taken_at, reverse=True)[:most]
+        self._consoles = {one.instance_id: one for one in kept}
+
+    def services(self, node: str, limit: int) -> tuple[Service, ...]:
+        """Return the last so many instances of a node, oldest first."""
+        mine = [*self._past.get(node, ()), *([self._bound[node]] if node in self._bound else [])]
+        return tuple(self._service(one) for one in sorted(mine, key=lambda one: one.bound_at)[-limit:])
+
+    def _service(self, one: Binding) -> Service:
+        row = self._instances.get(one.instance_id)
+        return Service(
+            node=one.node,
+            instance_id=one.instance_id,
+            instance_type=row.instance_type if row else "",
+            zone=row.zone if row else "",
+            market=row.market.value if row else "",
+            launched_at=row.launched_at if row else None,
+            bound_at=one.bound_at,
+            registered_at=one.registered_at,
+            released_at=one.released_at,
+            ended_at=row.ended_at if row else None,
+            end_reason=row.end_reason if row else "",
+        )
+
     # -- events
 
     def add_event(self, event: Event, at: datetime) -> None:
@@ -322,6 +403,29 @@ class MemoryLedger:
             if job_id in (None, event.job_id) and node in (None, event.node) and request_id in (None, event.request_id)
         ]
         return tuple(mine[-limit:] if limit else ())
+
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
+        self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
+        oldest = [at for at, _ in itertools.islice(self._events, most) if at < before]
+        kept = (row for number, row in enumerate(self._events) if number >= most or row[0] >= before)
+        self._events = deque(kept, maxlen=self.events_kept)
+        living = {self._intents[self._instances[one].intent_id].request_id for one in self._alive}
+        over = [one for one, at in self._finished.items() if at < before and one not in living][:most]
+        for request_id in over:
+            self._forget(request_id)
+        return len(oldest) + len(over)
+
+    def _forget(self, request_id: str) -> None:
+        """Forget a request with its calls; an intent that has launched something is part of the bill."""
+        del self._requests[request_id], self._outcomes[request_id], self._finished[request_id]
+        for intent_id in self._intents_of.get(request_id, ()):
+            self._attempts.pop(intent_id, None)
+            if intent_id not in self._instances_of:
+                del self._intents[intent_id]
+        mine = [one for one in self._intents_of.pop(request_id, ()) if one in self._intents]
+        if mine:
+            self._intents_of[request_id] = mine
 
     def check(self) -> None:
         """Memory can always be read and written."""

@@ -124,6 +124,13 @@ class SimScheduler:
         self._run("nodes")
         return self._controller.table.views()
 
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Have Slurm power down nodes that no job runs on."""
+        self._run("power_down", len(nodes))
+        for node in self._known(nodes):
+            self._controller.power_down(node)
+        self._refuse_unknown(nodes)
+
     def power_up(self, nodes: Sequence[str]) -> None:
         """Have Slurm hold nodes for powered up."""
         self._run("power_up", len(nodes))
