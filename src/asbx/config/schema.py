@@ -13,16 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from asbx.config.interruptions import Interruptions
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.section import Section
 from asbx.model.names import GroupName
-
-
-class Section(BaseModel):
-    """Frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class AssumeRole(Section):
@@ -463,6 +459,8 @@ class Config(Section):
     """When Slurm tries a job again whose launch failed."""
     reservations: Reservations = Reservations()
     """How Capacity Blocks are used."""
+    interruptions: Interruptions = Interruptions()
+    """What is done when EC2 announces that an instance will go."""
     cost: Cost = Cost()
     """How instances are billed."""
     asba: Asba = Asba()

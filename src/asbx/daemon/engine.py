@@ -18,6 +18,7 @@ from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
 from asbx.flow.doors import Doors
+from asbx.flow.interrupt import Interruptions
 from asbx.flow.making import tidy
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
@@ -43,6 +44,7 @@ class Engine:
         self.doors = doors
         self.sweep = Sweep(doors)
         self._blocks = Blocks(doors)
+        self.interruptions = Interruptions(doors)
         self._network = Network(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
@@ -200,7 +202,7 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        for part in (self._sweep_once, self._blocks.run, self._network.run):
+        for part in (self._sweep_once, self.interruptions.run, self._blocks.run, self._network.run):
             self._in_pass(part)
 
     def _sweep_once(self) -> None:

@@ -18,6 +18,7 @@ from asbx.daemon.clock import RealClock, StoppingError
 from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
+from asbx.daemon.listen import Listener
 from asbx.daemon.lock import worker_lock
 from asbx.daemon.socket import ControlSocket, ask
 from asbx.errors import AsbxError, ConfigError
@@ -85,6 +86,7 @@ class Daemon:
         self._wake = threading.Event()
         self._stopping = False
         self._engine = Engine(doors, self._wake.set)
+        self._listener = Listener(doors, self._engine.interruptions)
         self._started = clock.now()
         self._swept = self._started
 
@@ -98,6 +100,7 @@ class Daemon:
         sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
         threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
+        self._listener.start()
         try:
             while not self._stopping:
                 self._pass()
@@ -106,6 +109,7 @@ class Daemon:
         finally:
             control.close()
             self._clock.stop()
+            self._listener.close()
             self._engine.close()
             self._doors.say(Event(EventKind.DAEMON_STOPPED, "stopped; open requests are in the ledger"))
 
@@ -150,6 +154,7 @@ class Daemon:
             "started": self._started.isoformat(),
             "running_requests": self._engine.running(),
             "slurm_processes": self._slurm_processes(),
+            "interruptions": self._listener.state(),
             "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from asbx.lab.emulator.bus import Bus
 from asbx.lab.emulator.control_reservations import add_block, add_reservation, reservation_rows
 from asbx.lab.emulator.faults import FaultBook
 from asbx.lab.emulator.machine import BY_FAILURE, BY_ITSELF, BY_SPOT, Machine, iso
@@ -14,7 +15,7 @@ from asbx.lab.emulator.world import World
 from asbx.sim.market import Lifecycle, PoolKey
 
 _NOTICE = 120.0  # seconds; EC2's two minutes
-_WISHES = ("stopped-itself", "killed", "hung", "interrupted", "rebalance")
+_WISHES = ("stopped-itself", "killed", "hung", "interrupted", "rebalance", "retirement", "reservation-interrupted")
 _NODE_TAGS = ("asbx:node", "Name")
 
 
@@ -29,8 +30,9 @@ class BadRequestError(ValueError):
 class Control:
     """Answers /_lab requests with something JSON can hold. Raises BadRequestError."""
 
-    def __init__(self, world: World, faults: FaultBook, base_url: Callable[[], str]) -> None:
+    def __init__(self, world: World, faults: FaultBook, bus: Bus, base_url: Callable[[], str]) -> None:
         self._world = world
+        self._bus = bus
         self._faults = faults
         self._base_url = base_url
         self._routes: dict[tuple[str, str], Callable[[Mapping[str, Any]], object]] = {
@@ -142,6 +144,12 @@ class Control:
             machine.hang = True
         elif wish == "rebalance":
             machine.rebalance_at = now
+            self._bus.rebalance(machine)
+        elif wish == "retirement":
+            self._bus.retirement(machine)
+        elif wish == "reservation-interrupted":
+            self._bus.reservation_warning(machine, now + _NOTICE)
+            self._world.end(machine, BY_FAILURE, at=now + _NOTICE)
         else:
             self._interrupt(machine, body.get("notice", _NOTICE), now)
         return self._row(machine)
@@ -152,6 +160,7 @@ class Control:
         if not isinstance(notice, int | float) or notice < 0:
             raise BadRequestError(f"notice must be seconds from 0, not '{notice}'")
         machine.notice_at = now
+        self._bus.spot_warning(machine)
         self._world.end(machine, BY_SPOT, at=now + notice)
 
     def _bill(self) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class Booking:
 
 @dataclass
 class World:
-    """Everything there is. now: seconds since the epoch."""
+    """Everything there is. now: seconds since the epoch. on_end: hears of each machine whose end is set."""
 
     now: Callable[[], float]
     region: str
@@ -71,6 +71,7 @@ class World:
     bookings: dict[str, Booking] = field(default_factory=dict)
     tokens: dict[tuple[Owner, str, str], tuple[str, Any]] = field(default_factory=dict)
     addresses: dict[str, AddressPool] = field(default_factory=dict)
+    on_end: Callable[[Machine], None] = lambda machine: None
 
     def __post_init__(self) -> None:
         self._random = random.Random()
@@ -183,6 +184,7 @@ class World:
         machine.ending = self.knobs.ending if ending is None else ending
         machine.reason = reason
         heapq.heappush(self._ending, (when + machine.ending, next(self._order), machine))
+        self.on_end(machine)
 
     def settle(self) -> None:
         """Give back the capacity and the addresses of machines that became terminated since the last call."""
