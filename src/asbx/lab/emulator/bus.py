@@ -12,12 +12,14 @@ from __future__ import annotations
 import heapq
 import itertools
 import json
-import sys
 import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from moto.events.models import events_backends
+from moto.sqs.models import Message, sqs_backends
 
 from asbx.lab.emulator.machine import Machine, Owner, iso_z
 from asbx.lab.emulator.world import World
@@ -135,18 +137,12 @@ def _seconds(moment: float) -> str:
 
 
 def _rules(owner: Owner) -> list[Any]:
-    """Return an account's rules, [] while nobody has used EventBridge."""
-    if "moto.events.models" not in sys.modules:
-        return []
-    from moto.events.models import events_backends
-
+    """Return an account's rules."""
     return list(events_backends[owner.account][owner.region].event_buses["default"].rules.values())
 
 
 def _deliver(owner: Owner, rule: Any, body: str) -> None:
     """Put a message into the queues a rule names, past moto's send_message, which counts the whole queue each time."""
-    from moto.sqs.models import Message, sqs_backends
-
     queues = sqs_backends[owner.account][owner.region].queues
     for target in rule.targets:
         queue = queues.get(str(target.get("Arn", "")).rpartition(":")[2])
