@@ -317,13 +317,15 @@ def leave_watcher(settings: Settings, metadata: Metadata, name: str, facts: Dict
         guard.bind("\0asbx-watch-" + facts["instance-id"])  # let go when its process ends, however it does
     except OSError:
         return
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         try:
             os.setsid()
             watch(settings, metadata, name, facts)
         finally:
             os._exit(1)
     guard.close()
+    say(f"process {child} watches for the interruption of this spot instance")
 
 
 def bootstrap(settings: Settings) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +142,10 @@ def test_the_rules_let_through_what_is_read() -> None:
             source = pattern["source"][0]
             body = health([ID], NOON) if source == "aws.health" else event(name, ID, NOON, state="stopped")
             assert read(body).kind not in {NoticeKind.UNKNOWN, NoticeKind.OTHER}
+
+
+def test_the_patterns_in_the_documentation_are_ours() -> None:
+    """Whoever makes the rules by hand gets what the code reads."""
+    page = (Path(__file__).parents[2] / "docs/how-to/spot-interruptions.md").read_text(encoding="utf-8")
+    shown = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", page, re.DOTALL)]
+    assert shown == list(event_patterns().values())
