@@ -7,13 +7,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.fakes import samples
 from tests.fakes.cloud import cloud_error
 from tests.fakes.notices import REBALANCE, RESERVATION, SPOT, STATE, FakeNotices, event, health
 from tests.fakes.site import Site, config
 
 from asbx.errors import AsbxError, LedgerError, SlurmError
 from asbx.flow.interrupt import Interruptions
-from asbx.model.event import EventKind
+from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobAsk, JobFacts, Request, RequestKind
 from asbx.model.market import Verdict
@@ -328,6 +329,44 @@ def test_a_restarted_daemon_goes_on(world: World) -> None:
     world.turns()
     assert world.site.scheduler.restarts[7] == 1
     assert "aws-cpu-001" not in world.site.bound()
+
+
+def test_a_restarted_daemon_lets_requeued_jobs_go(world: World) -> None:
+    """Killed between the requeue and the job's return to the queue: it does not wait Slurm's two minutes."""
+    site = world.site
+    site.scheduler.slow_requeue = 3
+    world.put(SPOT)
+    world.turns(1)
+    assert site.scheduler.restarts[7] == 1
+    for one in world.of(EventKind.JOB_REQUEUED):
+        site.ledger.add_event(one, site.clock.now())
+    world.flow = Interruptions(site.doors)
+    world.flow.begin()
+    world.turns(4)
+    assert site.scheduler.begin[7] == timedelta(seconds=1)
+
+
+def test_a_job_put_off_since_is_left_alone(world: World) -> None:
+    """Requeued, and its launch found no capacity: a restart of the daemon does not send it there again."""
+    site, now = world.site, world.site.clock.now()
+    site.scheduler.add_job(JobFacts(9, state="PENDING"))
+    site.ledger.add_event(Event(EventKind.JOB_REQUEUED, "job 9 requeued", job_id=9), now)
+    site.ledger.set_setback(samples.setback(9, next_at=now + timedelta(minutes=5)))
+    world.flow.begin()
+    world.turns(2)
+    assert 9 not in site.scheduler.begin
+
+
+def test_a_spot_instance_gone_without_a_word_is_known_by_ec2s_reason(world: World) -> None:
+    """The warning was lost: node DOWN, pool short, and the job does not wait for two minutes."""
+    site, instance = world.site, world.id()
+    site.cloud.kill(instance, reason="Server.SpotInstanceTermination")
+    world.queue.put(event(STATE, instance, site.clock.now(), state="shutting-down"))
+    world.turns(3)
+    assert site.scheduler.node("aws-cpu-001").state == "DOWN"
+    assert [row.end_reason for row in site.ledger.instances() if row.instance_id == instance] == ["spot reclaimed"]
+    assert len(site.ledger.shortages()) == 1
+    assert site.scheduler.begin[7] == timedelta(seconds=1)
 
 
 def test_a_node_that_drained_itself_is_a_warning(world: World) -> None:

@@ -75,6 +75,8 @@ class Listener:
         self._trouble = ""
 
     def _look_after(self) -> None:
+        # The first sweep would find what an earlier daemon left, but half of the two minutes would be over by then.
+        self._once(self._flow.begin)
         while not self._stop.wait(EVACUATION_LOOK.total_seconds()):
             if self._flow.evacuation.is_urgent():
                 self._once(self._flow.evacuation.step)

@@ -6,7 +6,7 @@ What is in hand is kept in memory only. After a restart it is found again by the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -58,6 +58,12 @@ class Evacuation:
         """Let a case go: its instance is gone."""
         with self._lock:
             self._cases.pop(node, None)
+
+    def wake(self, jobs: Iterable[int]) -> None:
+        """Let requeued jobs start at once, as soon as they are PENDING; no site that does not want it."""
+        if self.doors.config.interruptions.replace:
+            with self._lock:
+                self._waking.update(jobs)
 
     def is_urgent(self) -> bool:
         """Whether something is to be done within seconds."""
@@ -113,8 +119,7 @@ class Evacuation:
             self._leave(run, case)
             return
         self._done.add(run)
-        if self.doors.config.interruptions.replace:
-            self._waking.add(job)
+        self.wake([job])
         said = f"asbx:{case.kind} {case.node} ({case.instance_id}): {ENDS[case.kind]}; the job was requeued"
         self._tell(job, said)
         text = f"job {job} requeued: {case.node} will lose its instance ({ENDS[case.kind]})"
@@ -150,15 +155,18 @@ class Evacuation:
 
     def _wake(self) -> None:
         """Let requeued jobs start at once: a StartTime set before the job is PENDING is overwritten by its requeue."""
-        if not self._waking:
+        with self._lock:
+            jobs = sorted(self._waking)
+        if not jobs:
             return
-        known = {fact.job_id: fact.state for fact in self.doors.scheduler.jobs(sorted(self._waking))}
-        for job in sorted(self._waking):
+        known = {fact.job_id: fact.state for fact in self.doors.scheduler.jobs(jobs)}
+        for job in jobs:
             state = known.get(job)
             if state == "PENDING":
                 self.doors.scheduler.postpone(job, _AT_ONCE)
             if state not in {"COMPLETING", "REQUEUED"}:
-                self._waking.discard(job)
+                with self._lock:
+                    self._waking.discard(job)
 
     # -- the end of an instance
 

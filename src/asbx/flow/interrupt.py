@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from asbx.config.limits import NOTICE_HANDLERS, NOTICE_LATE, NOTICES_REMEMBERED
+from asbx.config.limits import NOTICE_HANDLERS, NOTICE_LATE, NOTICES_REMEMBERED, SPOT_NOTICE
 from asbx.decide import interrupt as decide
 from asbx.decide.interrupt import ENDS, Case, Response
 from asbx.decide.shortage import reclaimed
@@ -29,6 +29,8 @@ from asbx.model.record import Binding, InstanceRow
 
 # EC2's reason for an instance it took back (EC2 user guide, "Spot Instance interruptions", state reason codes).
 _RECLAIM = "Server.SpotInstanceTermination"
+# Events read when a program begins: those of two busy minutes.
+_LOOK_BACK = 2000
 _SAID: Mapping[NoticeKind, tuple[EventKind, str]] = {
     NoticeKind.SPOT_INTERRUPTION: (EventKind.SPOT_INTERRUPTED, "will be taken back by EC2"),
     NoticeKind.REBALANCE: (EventKind.REBALANCE_RECOMMENDED, "may soon be taken back by EC2"),
@@ -193,6 +195,8 @@ class Interruptions:
             return True
         reason = self._reason(notice, binding)
         now = doors.clock.now()
+        if reason == ENDS[NoticeKind.SPOT_INTERRUPTION]:
+            self.evacuation.wake(one.job_id for one in doors.scheduler.tenants([binding.node]) if one.can_requeue)
         doors.scheduler.fail([binding.node], f"asbx:instance-lost {instance} is {notice.detail}: {reason}")
         doors.ledger.end_instances([instance], reason, now)
         doors.ledger.release([binding.node], now)
@@ -219,6 +223,19 @@ class Interruptions:
         return f"it was {notice.detail} behind our back"
 
     # -- the sweep's part
+
+    def begin(self) -> None:
+        """Go on where an earlier program stopped: with drained nodes, and with jobs it had requeued but not let go.
+
+        Those were recorded as events. One that was put off since, because its launch failed, is left alone.
+        """
+        ledger, now = self.doors.ledger, self.doors.clock.now()
+        told = ledger.events(limit=_LOOK_BACK)
+        jobs = [e.job_id for at, e in told if e.kind is EventKind.JOB_REQUEUED and now - at < SPOT_NOTICE]
+        found = {job for job in jobs if job is not None}
+        put_off = ledger.setbacks(found) if found else {}
+        self.evacuation.wake(found - {job for job, one in put_off.items() if one.next_at is None or one.next_at > now})
+        self.run()
 
     def run(self) -> None:
         """Take up what nobody works on (after a restart, or marked by a node itself), and go on with all cases.
