@@ -20,6 +20,7 @@ from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
+from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
 from asbx.flow.making import tidy
 from asbx.flow.network import Network
@@ -47,6 +48,7 @@ class Engine:
         self.doors = doors
         self.sweep = Sweep(doors)
         self._blocks = Blocks(doors)
+        self.interruptions = Interruptions(doors)
         self._network = Network(doors)
         self._boots = Boots(doors)
         self._health = Health(doors)
@@ -216,7 +218,7 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        parts = (self._boots, self._health, self._blocks, self._network, self._retention)
+        parts = (self.interruptions, self._boots, self._health, self._blocks, self._network, self._retention)
         for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
 
