@@ -22,7 +22,7 @@ _MOST = 2**31 - 1
 class Geometry:
     """What one component of a job asks for.
 
-    nodes: the least and the most. tasks: of the whole component. tasks_per_node: 0 where it is left to Slurm.
+    nodes: the least and the most; where -N is not stated (nodes_stated), Slurm finds as few as hold the tasks. tasks: of the whole component. tasks_per_node: 0 where it is left to Slurm.
     memory_mib: for each node, 0 where nothing is said; memory_per_cpu_mib alike. gpus_per_node: of gpu_type, "" any.
     gpus: in all where only that is said. time_limit: None where nothing is said; timedelta.max: none.
     array_tasks: 1 for a job without `--array`; at_once: the most of them at a time, 0: all.
@@ -30,6 +30,7 @@ class Geometry:
 
     nodes: tuple[int, int]
     tasks: int
+    nodes_stated: bool = True
     cpus_per_task: int = 1
     tasks_per_node: int = 0
     threads_per_core: int = 0
@@ -98,6 +99,7 @@ def geometry(stated: Stating) -> Geometry:
     return Geometry(
         nodes=nodes,
         tasks=tasks,
+        nodes_stated=asked.has("nodes"),
         cpus_per_task=cpus,
         tasks_per_node=per_node,
         threads_per_core=asked.number("threads-per-core"),
@@ -123,7 +125,8 @@ def _layout(asked: _Asked) -> tuple[tuple[int, int], int, int]:
         nodes = (least, least if per_node else 0)
     if not tasks:
         tasks = nodes[0] * (per_node or 1)
-    low, high = nodes
+    # sbatch warns and takes fewer nodes where there are fewer tasks than nodes.
+    low, high = min(nodes[0], tasks), min(nodes[1], tasks)
     return (low, max(low, high)), tasks, per_node
 
 
@@ -223,8 +226,8 @@ def _time(asked: _Asked) -> timedelta | None:
 
 
 def _span(asked: _Asked, days: int, hours: int, minutes: int, seconds: int) -> timedelta | None:
-    try:
-        return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    try:  # Slurm counts in minutes, and begins a new one
+        return timedelta(days=days, hours=hours, minutes=minutes + -(-seconds // 60))
     except OverflowError:
         asked.complain("time")
         return None

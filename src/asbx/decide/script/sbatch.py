@@ -74,7 +74,8 @@ def read(script: str, words: Sequence[str] = (), environment: Mapping[str, str] 
     written = _script(body, problems)
     around = _environment(environment or {})
     count = max(len(written), len(said))
-    parts = [_over(_nth(written, index), around, _nth(said, index)) for index in range(count)]
+    # One command line is meant for every component of the script (seen on 22.05.8).
+    parts = [_over(_nth(written, index), around, _nth(said, index if len(said) > 1 else 0)) for index in range(count)]
     return Submission(tuple(parts[:_MOST_COMPONENTS]), body, tuple(arguments), tuple(problems))
 
 
