@@ -172,3 +172,6 @@ PROBE_PAUSE = timedelta(seconds=2)
 RUNNING_SHARE_OF_RESUME_TIMEOUT = 0.8
 # Launch index lists that network order would scatter: topology is asked for 100 instances a call, so no more of them.
 TOPOLOGY_MOST = 1000
+# Job scripts ---------------------------------------------------------------------------------------------------
+# What Slurm sees of a type's memory, once kernel and firmware have theirs: Karpenter assumes 92.5 % until a node tells.
+SLURM_SEES_OF_MEMORY = 0.925

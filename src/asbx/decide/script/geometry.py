@@ -22,10 +22,11 @@ _MOST = 2**31 - 1
 class Geometry:
     """What one component of a job asks for.
 
-    nodes: the least and the most; where -N is not stated (nodes_stated), Slurm finds as few as hold the tasks. tasks: of the whole component. tasks_per_node: 0 where it is left to Slurm.
-    memory_mib: for each node, 0 where nothing is said; memory_per_cpu_mib alike. gpus_per_node: of gpu_type, "" any.
-    gpus: in all where only that is said. time_limit: None where nothing is said; timedelta.max: none.
-    array_tasks: 1 for a job without `--array`; at_once: the most of them at a time, 0: all.
+    nodes: the least and the most; where -N is not stated (nodes_stated), Slurm finds as few as hold the tasks.
+    tasks: of the whole component. tasks_per_node: 0 where it is left to Slurm. memory_mib: for each node, 0 where
+    nothing is said; memory_per_cpu_mib alike. gpus_per_node: of gpu_type, "" any. gpus: in all where only that is
+    said. time_limit: None where nothing is said; timedelta.max: none. array_tasks: 1 for a job without `--array`;
+    at_once: the most of them at a time, 0: all.
     """
 
     nodes: tuple[int, int]
