@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "asbx.cli.reconcile",
         "Compare Slurm, EC2 and the ledger once and undo what must not last.",
     ),
+    "analyze": ("asbx.cli.analyze", "Say what a job script asks of EC2, as text, JSON or execution plan."),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
     "nodes": ("asbx.cli.nodes", "Show the nodes that have an instance."),
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),

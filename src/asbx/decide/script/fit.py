@@ -55,7 +55,7 @@ def need(geometry: Geometry, facts: TypeFacts, *, tight: bool) -> Need | None:
         return None
     most = min(room, geometry.tasks_per_node or room)
     nodes = geometry.nodes[0] if geometry.nodes_stated else -(-geometry.tasks // most)
-    tasks = geometry.tasks_per_node or -(-geometry.tasks // nodes)
+    tasks = -(-geometry.tasks // nodes)  # with -n, --ntasks-per-node is the most there may be
     gpus = _gpus(geometry, nodes, tasks)
     if tasks > room or gpus > facts.gpus:
         return None
