@@ -227,3 +227,14 @@ EVACUATION_MARGIN = timedelta(seconds=35)
 EVACUATION_LOOK = timedelta(seconds=1)
 # The instance has been gone for so long: what is left is for the sweep.
 EVACUATION_OVER = timedelta(seconds=60)
+# Job scripts ---------------------------------------------------------------------------------------------------
+# What Slurm sees of a type's memory, once kernel and firmware have theirs: Karpenter assumes 92.5 % until a node tells.
+SLURM_SEES_OF_MEMORY = 0.925
+# Types an analysis puts into a plan: alternatives where a pool is empty. Karpenter sends at most 60 a launch; of types
+# that waste more than these there is little use.
+PLAN_MOST_TYPES = 8
+# What an interruption may cost a job that cannot go on where it was: hours of one node, or minutes of many.
+SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
+SPOT_SHORT_JOB = timedelta(hours=1)
+# slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
+SCRIPT_MAX_BYTES = 4 * 1024 * 1024
