@@ -16,10 +16,11 @@ from asbx.model.event import Event
 from asbx.model.fence import Fence
 from asbx.model.gang import Gang
 from asbx.model.health import InstanceHealth
-from asbx.model.job import JobFacts, Request
+from asbx.model.job import JobFacts, Request, Tenant
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
 from asbx.model.names import GroupName
 from asbx.model.node import NodeView
+from asbx.model.notice import Message
 from asbx.model.record import (
     Attempt,
     Binding,
@@ -230,6 +231,18 @@ class Scheduler(Protocol):
     def undrain(self, nodes: Sequence[str]) -> None:
         """Take that back."""
 
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Have Slurm power nodes down now, or when their jobs are gone; it calls SuspendProgram for them."""
+
+    def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
+        """Return the jobs that have one of these nodes, those that are leaving it too."""
+
+    def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
+        """Send jobs a signal. target: `batch` (the script), `steps` or `all`. Jobs that are gone are no error."""
+
+    def requeue(self, job_id: int) -> bool:
+        """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
+
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
 
@@ -252,9 +265,6 @@ class Scheduler(Protocol):
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
 
-    def power_down(self, nodes: Sequence[str]) -> None:
-        """Have Slurm power down nodes that no job runs on; it calls SuspendProgram for them."""
-
     def power_up(self, nodes: Sequence[str]) -> None:
         """Have Slurm hold nodes for powered up; it calls ResumeProgram for those that were not."""
 
@@ -263,6 +273,16 @@ class Scheduler(Protocol):
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
         """Return what the queue knows of these jobs; unknown ones are left out."""
+
+
+class Notices(Protocol):
+    """What AWS announces. Both methods raise CloudError when the queue cannot be used."""
+
+    def receive(self) -> tuple[Message, ...]:
+        """Wait for messages, some seconds at the longest. Each comes at least once, in any order."""
+
+    def done(self, handles: Sequence[str]) -> None:
+        """Let messages not come again."""
 
 
 class Ledger(Protocol):
@@ -464,6 +484,7 @@ __all__ = [
     "Gang",
     "Ledger",
     "Line",
+    "Notices",
     "Prices",
     "Recorder",
     "Scheduler",

@@ -54,7 +54,7 @@ _CODES: dict[Verdict, str] = {
         InvalidAMIID.NotFound InvalidCapacityReservationId.NotFound InvalidPlacementGroup.Unknown QueueDoesNotExist
         NoSuchEntity ParameterNotFound InvalidGroup.NotFound InvalidID InvalidSubnetId.NotFound
         InvalidSecurityGroupID.NotFound InvalidKeyPair.NotFound InvalidSnapshot.NotFound InvalidLaunchTargets
-        InvalidZone.NotFound NoSuchResourceException""",
+        InvalidZone.NotFound NoSuchResourceException AWS.SimpleQueueService.NonExistentQueue""",
     Verdict.EXISTS: """InvalidPlacementGroup.Duplicate InvalidPlacementGroup.InUse
         InvalidLaunchTemplateName.AlreadyExistsException EntityAlreadyExists""",
     Verdict.DRY_RUN: "DryRunOperation",

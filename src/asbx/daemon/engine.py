@@ -21,6 +21,7 @@ from asbx.flow.boots import Boots
 from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
+from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
 from asbx.flow.making import tidy
 from asbx.flow.network import Network
@@ -49,6 +50,7 @@ class Engine:
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
         self._blocks = Blocks(doors)
+        self.interruptions = Interruptions(doors)
         self._network = Network(doors)
         self._boots = Boots(doors)
         self._health = Health(doors)
@@ -218,7 +220,8 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        parts = (self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        ours = (self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        parts = (self.interruptions, *ours)
         for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
 

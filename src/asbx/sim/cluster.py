@@ -166,9 +166,21 @@ class Controller:
                 job.told = node.reason
                 self._end(job, "NODE_FAIL")
                 continue
-            self.requeues += 1
-            job.state, job.restarts = "COMPLETING", job.restarts + 1
-            self.hub.after(self._cluster.completing, lambda job=job, turn=job.turn: self._pend(job, turn))  # type: ignore[misc]
+            self._wait_again(job)
+
+    def requeue(self, job: Job) -> bool:
+        """Take a job's nodes away and let it wait again; False where that is not allowed, or it has none."""
+        if not job.requeue or job.state not in ("RUNNING", "CONFIGURING"):
+            return False
+        self._leave(job)
+        self._wait_again(job)
+        return True
+
+    def _wait_again(self, job: Job) -> None:
+        self.requeues += 1
+        job.state, job.restarts = "COMPLETING", job.restarts + 1
+        turn = job.turn
+        self.hub.after(self._cluster.completing, lambda: self._pend(job, turn))
 
     def _pend(self, job: Job, turn: int) -> None:
         if job.turn == turn:

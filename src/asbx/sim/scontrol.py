@@ -11,7 +11,7 @@ from asbx.config.limits import SCONTROL_BATCH
 from asbx.errors import SlurmError
 from asbx.model.fence import Fence
 from asbx.model.hostlist import unique_sorted
-from asbx.model.job import JobFacts
+from asbx.model.job import JobFacts, Tenant
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
 from asbx.sim.cluster import Controller
@@ -119,16 +119,34 @@ class SimScheduler:
         jobs = {one for node in self._known(nodes) for one in node.jobs}
         return tuple(one for one in sorted(jobs) if self._controller.jobs[one].state == "CONFIGURING")
 
+    def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
+        """Return the jobs that have one of these nodes."""
+        self._run("tenants", len(nodes))
+        jobs = sorted({one for node in self._known(nodes) for one in node.jobs})
+        found = (self._controller.jobs[one] for one in jobs)
+        return tuple(Tenant(job.job_id, job.state, job.on, job.requeue, job.restarts) for job in found)
+
+    def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
+        """Send jobs a signal; those here take no notice."""
+        del name, target
+        self._run("signal", len(job_ids))
+
+    def requeue(self, job_id: int) -> bool:
+        """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
+        self._run("requeue")
+        job = self._controller.queued.get(job_id)
+        return job is not None and self._controller.requeue(job)
+
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
         self._run("nodes")
         return self._controller.table.views()
 
     def power_down(self, nodes: Sequence[str]) -> None:
-        """Have Slurm power down nodes that no job runs on."""
+        """Have Slurm power nodes down now, or when their jobs are gone."""
         self._run("power_down", len(nodes))
         for node in self._known(nodes):
-            self._controller.power_down(node)
+            self._controller.retire(node)
         self._refuse_unknown(nodes)
 
     def power_up(self, nodes: Sequence[str]) -> None:
