@@ -13,16 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.section import Section
+from asbx.config.security import Security
 from asbx.model.names import GroupName
-
-
-class Section(BaseModel):
-    """Frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class AssumeRole(Section):
@@ -455,6 +451,8 @@ class Config(Section):
     """Which cluster this is."""
     paths: Paths = Paths()
     """Where ASBX keeps things."""
+    security: Security = Security()
+    """Whom the daemon listens to."""
     ledger: LedgerSection = LedgerSection()
     """Where the ledger is."""
     reconcile: Reconcile = Reconcile()

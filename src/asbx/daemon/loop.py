@@ -18,8 +18,9 @@ from asbx.daemon.clock import RealClock, StoppingError
 from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
+from asbx.daemon.guard import admit, owners
 from asbx.daemon.lock import worker_lock
-from asbx.daemon.socket import ControlSocket, ask
+from asbx.daemon.socket import ControlSocket, Guests, ask
 from asbx.errors import AsbxError, ConfigError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger
@@ -29,6 +30,7 @@ from asbx.telemetry.behind import WriteBehind
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises AsbxError when it cannot start."""
+    warnings = admit(config)
     with worker_lock(config.paths.runtime, _patience(config)) as held:
         if not held:
             raise ConfigError(
@@ -45,7 +47,9 @@ def run(config: Config) -> None:
             return behind[0]
 
         try:
-            Daemon(open_doors(config, clock, audit), clock).serve()
+            doors = open_doors(config, clock, audit)
+            warn(doors, warnings)
+            Daemon(doors, clock).serve()
         finally:
             for store in behind:
                 store.close()
@@ -61,11 +65,14 @@ def work(config: Config, patience: timedelta) -> bool:
 
     SIGTERM and Ctrl-C end it at the next pause of a request; what is open then stays open for the next worker.
     """
+    warnings = admit(config)
     with worker_lock(config.paths.runtime, patience) as held:
         if held:
             clock = RealClock()
             signal.signal(signal.SIGTERM, lambda *_: clock.stop())
-            engine = Engine(open_doors(config, clock))
+            doors = open_doors(config, clock)
+            warn(doors, warnings)
+            engine = Engine(doors)
             try:
                 engine.drain(patience)
             except StoppingError:
@@ -74,6 +81,12 @@ def work(config: Config, patience: timedelta) -> bool:
                 clock.stop()
                 engine.close()
         return held
+
+
+def warn(doors: Doors, warnings: tuple[str, ...]) -> None:
+    """Say what the start-up checks let pass."""
+    for text in warnings:
+        doors.say(Event(EventKind.SECURITY_WARNING, text, level="warning"))
 
 
 class Daemon:
@@ -93,7 +106,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         paths = self._doors.config.paths
-        control = ControlSocket(paths.socket, self._wake.set, self.status)
+        guests = Guests.of(owners(self._doors.config), self._doors.config)
+        control = ControlSocket(paths.socket, self._wake.set, self.status, guests)
         # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
         sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))

@@ -37,6 +37,7 @@ class EventKind(StrEnum):
     JOB_POSTPONED = "job-postponed"
     PLAN_NOTE = "plan-note"
     DAEMON_STARTED = "daemon-started"
+    SECURITY_WARNING = "security-warning"
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
