@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "asbx.cli.config",
         "Print lines for slurm.conf and gres.conf, the schema, and where values come from.",
     ),
+    "iam": ("asbx.cli.iam", "Print the least IAM policy, and the stack for interruption messages."),
     "validate": ("asbx.cli.validate", "Check a configuration, a plan, or the companions."),
     "lab": ("asbx.cli.lab", "A real Slurm and an emulated EC2 on this machine."),
 }

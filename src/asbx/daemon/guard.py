@@ -30,7 +30,8 @@ def admit(config: Config) -> tuple[str, ...]:
 
 def examine(config: Config, file: Path) -> tuple[Finding, ...]:
     """Return what is unsafe about the folders that are there and the configuration file, for `validate`."""
-    mine = Place("the configuration", _look(file), tuple(_above(file)), is_ours=False)
+    keys = config.aws.access_keys is not None or bool(config.ledger.url)
+    mine = Place("the configuration", _look(file), tuple(_above(file)), private=keys, is_ours=False)
     return about_places((*places(config), mine), owners(config))
 
 

@@ -46,7 +46,7 @@ class Seen:
 class Place:
     """A folder or file of ours. above: everything on the way to it, from the root down, real folders and links.
 
-    what: in words. private: nobody else may even look inside (the spool). is_ours: a danger refuses the start;
+    what: in words. private: nobody else may even look inside. is_ours: a danger refuses the start;
     otherwise it is told.
     """
 
@@ -123,10 +123,11 @@ def _about(place: Place, owners: frozenset[int]) -> Iterator[Finding]:
         hint = f"chown it to SlurmUser, or put {seen.uid} into security.allowed_uids"
         yield Finding(where, why, hint, is_fatal=place.is_ours)
     if seen.is_open:
-        hint = f"chmod {'700' if place.private else 'go-w'} {seen.path}"
+        hint = f"chmod {'go=' if place.private else 'go-w'} {seen.path}"
         yield Finding(where, f"may be written by others (mode {seen.mode:04o})", hint, is_fatal=place.is_ours)
     elif place.private and seen.mode & _OTHERS:
-        yield Finding(where, f"is open to others (mode {seen.mode:04o})", f"chmod 700 {seen.path}")
+        hint = f"chmod go= {seen.path}"
+        yield Finding(where, f"is open to others (mode {seen.mode:04o})", hint, is_fatal=place.is_ours)
     for step in place.above:
         yield from _on_the_way(step, where, owners, is_fatal=place.is_ours)
 
