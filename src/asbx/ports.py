@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, ExitCode
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
 from asbx.model.event import Event
 from asbx.model.fence import Fence
@@ -34,6 +34,8 @@ class CloudError(AsbxError):
     def __init__(self, code: str, what: str, why: str, hint: str, verdict: Verdict) -> None:
         super().__init__(code, what, why, hint)
         self.verdict = verdict
+        if verdict is Verdict.PERMISSION:
+            self.exit_code = ExitCode.AWS_ACCESS
 
 
 class Clock(Protocol):

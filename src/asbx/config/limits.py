@@ -40,6 +40,10 @@ ADDRESS_DEADLINE = timedelta(seconds=60)
 RETRY_FIRST_PAUSE = timedelta(seconds=1)
 RETRY_LONGEST_PAUSE = timedelta(seconds=20)
 RETRY_MOST = 6
+# Credentials of a role are renewed this long before their end if that works, and this long before it must work; these
+# are botocore's own values (credentials.py), and a quarter of a session that is short.
+RENEW_EARLY = timedelta(minutes=15)
+RENEW_LATE = timedelta(minutes=10)
 AWS_CONNECT_TIMEOUT = timedelta(seconds=5)
 # CreateFleet of 1,000 instances answers in tens of seconds.
 AWS_READ_TIMEOUT = timedelta(seconds=60)
