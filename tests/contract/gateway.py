@@ -155,7 +155,7 @@ def serve(behind: str) -> Iterator[Gateway]:
     with _Server(("127.0.0.1", 0), handler) as server:
         gateway = Gateway(f"http://127.0.0.1:{server.server_port}", behind)
         handler.gateway = gateway  # type: ignore[attr-defined]
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=[0.02], daemon=True)
         thread.start()
         try:
             yield gateway

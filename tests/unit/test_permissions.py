@@ -20,6 +20,8 @@ _WORDS_ONLY = {"permissions.py", "policy.py", "stack.py", "hcl.py"}
 _SERVICES = {"ec2": "ec2", "pricing": "pricing", "service-quotas": "servicequotas", "sqs": "sqs", "sts": "sts"}
 # What botocore calls for us.
 _HELPERS = {"create_assume_role_refresher": "sts:AssumeRole"}
+# Asked without a signature, so there is nobody a policy could allow it.
+_UNSIGNED = {"sts:AssumeRoleWithWebIdentity"}
 # In the list, and on the way into the code. An entry whose call has come must go from here.
 EXPECTED_SOON = {
     "ec2:DescribeInstanceStatus",
@@ -59,7 +61,7 @@ def called() -> dict[str, str]:
         if path.name not in _WORDS_ONLY:
             for word in words(ast.parse(path.read_text(encoding="utf-8"))):
                 action = _HELPERS.get(word) or operations().get(word)
-                if action:
+                if action and action not in _UNSIGNED:
                     found.setdefault(action, path.name)
     return found
 

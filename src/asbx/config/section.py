@@ -1,4 +1,4 @@
-"""What every section of the configuration is made of."""
+"""What every section of the configuration is."""
 
 from __future__ import annotations
 
