@@ -30,7 +30,7 @@ class AssumeRole(Section):
     """Name of the session, as CloudTrail shows it."""
     duration_seconds: int = Field(default=3600, ge=900, le=43200)
     """How long credentials last before they are renewed."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     policy: str = ""
     """JSON policy that narrows the session further."""
@@ -67,7 +67,7 @@ class CrossAccount(Section):
     """Profile whose credentials assume the role; empty means the default chain."""
     target_role_arn: str = Field(min_length=1)
     """The role in the account that pays for the nodes."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     session_name: str = "asbx"
     """Name of the session, as CloudTrail shows it."""
