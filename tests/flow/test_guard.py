@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -223,3 +226,25 @@ def test_validate_reports_what_the_daemon_would_refuse(settings: Config, tmp_pat
     said = json.loads(done.stdout)
     assert said["error"]["code"] == "unsafe-place"
     assert str(settings.paths.requests) in said["error"]["why"]
+
+
+@pytest.mark.parametrize("answer", [b"[1]", b"{", b"[" * 5000, b"x" * 3000])
+def test_whoever_listens_in_the_daemons_place_can_only_be_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """An answer that is too long, or no object, says nothing; it is no traceback."""
+    monkeypatch.setattr("asbx.daemon.socket.STATUS_MAX_BYTES", 2000)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen(1)
+
+        def reply() -> None:
+            caller, _ = listener.accept()
+            with caller, contextlib.suppress(OSError):
+                caller.recv(64)
+                caller.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        assert ask(tmp_path / "s", "status") == {}
+        thread.join()

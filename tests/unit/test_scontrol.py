@@ -177,3 +177,13 @@ def test_a_whole_topology_has_the_sites_own_nodes_too(tmp_path: Path) -> None:
     )
     assert door.write_topology({"n-1": ("nn-1",)})
     assert "SwitchName=asbx-rest Nodes=old-1" in (tmp_path / "topology.conf").read_text()
+
+
+def test_a_command_that_prints_without_end_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no cluster has to tell is refused before anybody tries to understand it."""
+    monkeypatch.setattr("asbx.slurm.process.SLURM_MAX_OUTPUT", 1000)
+    (tmp_path / "scontrol").write_text("#!/bin/sh\nhead -c 2000 /dev/zero | tr '\\0' x\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "slurm.conf").write_text("")
+    with pytest.raises(SlurmError, match="slurm-output"):
+        SlurmCommands(tmp_path, tmp_path / "slurm.conf").run("scontrol", "show", "node")

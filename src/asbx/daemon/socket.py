@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from asbx.config.limits import STATUS_MAX_BYTES
 from asbx.config.schema import Config
 from asbx.errors import ConfigError
 
@@ -124,10 +125,14 @@ def ask(path: Path, words: str) -> dict[str, Any] | None:
             line.connect(str(path))
             line.sendall(words.encode() + b"\n")
             line.shutdown(socket.SHUT_WR)
-            answer = b"".join(iter(lambda: line.recv(65536), b""))
+            answer = bytearray()
+            while piece := line.recv(65536):
+                answer += piece
+                if len(answer) > STATUS_MAX_BYTES:
+                    return {}
         except OSError:
             return None
     try:
         return dict(json.loads(answer)) if answer else {}
-    except ValueError:
+    except (ValueError, TypeError, RecursionError):
         return {}
