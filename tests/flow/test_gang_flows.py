@@ -15,8 +15,9 @@ from tests.fakes.ledger import FakeLedger
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config
 
-from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT
+from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT, PROBE_LEASE
 from asbx.config.schema import Config, Mpi
+from asbx.decide.shortage_key import capacity_key
 from asbx.errors import ExitCode
 from asbx.flow.making import tidy
 from asbx.flow.reconcile import Sweep
@@ -25,7 +26,7 @@ from asbx.model.event import EventKind
 from asbx.model.hostlist import expand, fold
 from asbx.model.job import JobFacts
 from asbx.model.market import InstanceState, Market, Verdict
-from asbx.model.record import Binding, ResourceKind
+from asbx.model.record import Binding, ResourceKind, Shortage
 
 KINDS = ("c7i.large", "m7i.large")
 ZONES = ("us-east-2a", "us-east-2b")
@@ -300,6 +301,26 @@ def test_one_gang_probes_for_all(site: Site) -> None:
     outcome = site.resume(nodes, *jobs, request_id="r-2")
     assert len(outcome.bound) == 40
     assert site.cloud.calls["CreateFleet"] - calls <= 21
+
+
+def test_a_gang_that_waits_for_a_probe_lets_others_pass() -> None:
+    """Its only pool is being tried by somebody else; the gang behind it has a pool of its own, and is not kept."""
+    one_type = {"launch_template_overrides": [{"instance_type": "m7i.large"}], "subnet_ids": ["subnet-a"]}
+    site = two_groups(one_type | {"placement": "none"}, {"placement": "none"})
+    now = site.clock.now()
+    key = capacity_key(Market.ON_DEMAND, "m7i.large", "us-east-2a", placed=False)
+    hour = timedelta(hours=1)
+    probed = Shortage(key, ICE, 1, 1, now - hour, now, now + PROBE_LEASE, "somebody")
+    site.ledger.change_shortage(key, lambda _: probed)
+    site.cloud.capacity["m7i.large", "us-east-2b", Market.ON_DEMAND] = 0
+    outcome = site.resume("aws-cpu-[000-001],aws-gpu-[0-1]", (1, "aws-cpu-[000-001]"), (2, "aws-gpu-[0-1]"))
+    assert len(outcome.bound) == 4
+    first, second = site.cloud.orders
+    assert "c7i.large" in {pool.instance_type for pool in first.pools}
+    assert {pool.instance_type for pool in second.pools} == {"m7i.large"}
+    (waited,) = [one for one in site.ledger.intents("r-1") if one.gang_id == "job-1"]
+    (attempt,) = site.ledger.attempts(waited.intent_id)
+    assert attempt.asked_at - now >= PROBE_LEASE
 
 
 # -- the order between jobs, and what one teaches the others

@@ -18,14 +18,14 @@ PACKAGE = Path(asbx.aws.__file__).parent
 _WORDS_ONLY = {"permissions.py", "policy.py", "stack.py", "hcl.py"}
 # Client name -> prefix in IAM.
 _SERVICES = {"ec2": "ec2", "pricing": "pricing", "service-quotas": "servicequotas", "sqs": "sqs", "sts": "sts"}
+# Calls that another action allows (Service Authorization Reference, "Actions defined by Amazon SQS").
+_ALLOWED_BY = {"sqs:DeleteMessageBatch": "sqs:DeleteMessage"}
 # What botocore calls for us.
 _HELPERS = {"create_assume_role_refresher": "sts:AssumeRole"}
 # Asked without a signature, so there is nobody a policy could allow it.
 _UNSIGNED = {"sts:AssumeRoleWithWebIdentity"}
 # In the list, and on the way into the code. An entry whose call has come must go from here.
 EXPECTED_SOON = {
-    "ec2:DescribeInstanceStatus",
-    "ec2:GetConsoleOutput",
     "sqs:GetQueueUrl",
     "sqs:ReceiveMessage",
     "sqs:DeleteMessage",
@@ -62,7 +62,7 @@ def called() -> dict[str, str]:
             for word in words(ast.parse(path.read_text(encoding="utf-8"))):
                 action = _HELPERS.get(word) or operations().get(word)
                 if action and action not in _UNSIGNED:
-                    found.setdefault(action, path.name)
+                    found.setdefault(_ALLOWED_BY.get(action, action), path.name)
     return found
 
 

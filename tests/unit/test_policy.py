@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +226,17 @@ def test_each_kind_of_message_reaches_the_queue_and_no_other(aws: Any) -> None:
         events.put_events(Entries=[{"Source": source, "DetailType": kind, "Detail": json.dumps(detail)}])
     found = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
     assert sorted(json.loads(message["Body"])["detail-type"] for message in found) == sorted(MESSAGES)
+
+
+@pytest.mark.skipif(find_spec("asbx.aws.notices_parse") is None, reason="this version reads no queue")
+def test_the_rules_let_through_what_is_read() -> None:
+    """The stack's rules and the parser of messages speak of the same events."""
+    patterns = import_module("asbx.aws.notices_parse").event_patterns()
+    read = {(source, kind) for one in patterns.values() for source in one["source"] for kind in one["detail-type"]}
+    made = {
+        (source, kind) for rule in RULES for source in rule.pattern["source"] for kind in rule.pattern["detail-type"]
+    }
+    assert made == read
 
 
 def test_iam_takes_the_policies(aws: Any) -> None:

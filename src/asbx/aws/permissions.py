@@ -76,6 +76,11 @@ def queue_of(config: Config) -> str:
     return str(getattr(section, "queue", "") or "")
 
 
+def queue_account_of(config: Config) -> str:
+    """Return the account that owns the queue, "" where that is the instances' own."""
+    return str(getattr(getattr(config, "interruptions", None), "queue_account", "") or "")
+
+
 _USED = (
     "image",
     "snapshot",
@@ -118,13 +123,15 @@ PERMISSIONS: tuple[Permission, ...] = (
         "ec2:DescribeInstanceStatus",
         Scope.READ,
         "health checks, scheduled events",
-        "an instance that EC2 calls impaired is not drained",
+        "nodes on failing hosts, or that AWS is about to stop, are not drained",
+        lambda config: config.health.enabled,
     ),
     Permission(
         "ec2:GetConsoleOutput",
         Scope.LOOK,
         "console output of a node that did not register",
-        "`asbx explain` cannot show why a node did not boot",
+        "`asbx explain` shows no console of nodes that did not come",
+        lambda config: config.boots.console,
         kinds=("instance",),
     ),
     Permission(

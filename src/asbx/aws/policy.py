@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from asbx.aws.permissions import PERMISSIONS, Permission, Scope, needed, queue_of
+from asbx.aws.permissions import PERMISSIONS, Permission, Scope, needed, queue_account_of, queue_of
 from asbx.config.schema import Config
 
 Statement = dict[str, Any]
@@ -170,13 +170,16 @@ def _spot_role(site: _Site, _: list[str]) -> Statement:
 
 
 def _queue(site: _Site, _: list[str]) -> Statement:
-    name = queue_of(site.config).rpartition("/")[2] or queue_name(site.config)
-    return {"Resource": f"arn:{site.partition}:sqs:{site.region}:{site.names.account}:{name}"}
+    """Name the queue of the configuration, which may be a URL: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME."""
+    place = queue_of(site.config).rpartition("/")[0]
+    owner = place.rpartition("/")[2] if place else queue_account_of(site.config)
+    account = owner if owner.isdecimal() else site.names.account
+    return {"Resource": f"arn:{site.partition}:sqs:{site.region}:{account}:{queue_name(site.config)}"}
 
 
 def queue_name(config: Config) -> str:
-    """Return the name that `asbx iam stack` gives the queue (SQS: letters, digits, hyphens and underscores, 80)."""
-    return f"asbx-{config.cluster.name.replace('.', '-')}"[:80]
+    """Return the queue of the configuration, else what `asbx iam stack` calls it (SQS: 80 letters, digits, - and _)."""
+    return queue_of(config).rpartition("/")[2] or f"asbx-{config.cluster.name.replace('.', '-')}"[:80]
 
 
 _BUILDERS: dict[Scope, Callable[[_Site, list[str]], Statement]] = {

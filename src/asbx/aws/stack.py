@@ -49,12 +49,23 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "Health",
         "EC2 plans maintenance or retirement",
-        {"source": ["aws.health"], "detail-type": ["AWS Health Event"], "detail": {"service": ["EC2"]}},
+        {
+            "source": ["aws.health"],
+            "detail-type": ["AWS Health Event"],
+            "detail": {"service": ["EC2"], "eventTypeCategory": ["scheduledChange"]},
+        },
     ),
     Rule(
         "ReservationInterruption",
         "a capacity reservation is taken back",
-        {"source": ["aws.ec2"], "detail-type": ["EC2 Capacity Reservation Instance Interruption Warning"]},
+        {
+            "source": ["aws.ec2"],
+            # AWS's own pages spell this one in both ways.
+            "detail-type": [
+                "EC2 Capacity Reservation Instance Interruption Warning",
+                "EC2 Interruptible Capacity Reservation Instance Interruption Warning",
+            ],
+        },
     ),
 )
 OWN_MACHINE = ("default", "instance_profile")

@@ -109,9 +109,10 @@ class Settle:
 
 @dataclass(frozen=True)
 class Wait:
-    """Do nothing before this moment."""
+    """Do nothing before this moment. for_probe: another launch is trying the only pools left."""
 
     until: datetime
+    for_probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ def _go_on(
     if ask is None:
         soon = now + PROBE_PAUSE
         is_near = any(one.is_probed for one in shut.values()) and soon < deadline
-        return Wait(soon) if is_near else _why(aim, attempts, shut)
+        return Wait(soon, for_probe=True) if is_near else _why(aim, attempts, shut)
     if repeats:
         answered = attempts[-1].answered_at
         assert answered is not None, "an unanswered attempt is settled before anything else"
