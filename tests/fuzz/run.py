@@ -37,13 +37,13 @@ class Tally:
     findings: dict[int, str] = field(default_factory=dict)
 
 
-def fuzz(target: Target, count: int, seed: str) -> Tally:
+def fuzz(target: Target, count: int, seed: str, patience_s: float = PATIENCE_S) -> Tally:
     """Feed a target spoiled inputs."""
     tally = Tally(target.name)
     for number in range(count):
         text = mutate(Random(f"{seed}/{target.name}/{number}"), target.corpus)
         began = time.process_time()
-        signal.setitimer(signal.ITIMER_PROF, PATIENCE_S)
+        signal.setitimer(signal.ITIMER_PROF, patience_s)
         try:
             taken = target.enter(text)
         except (Exception, TooSlowError):  # noqa: BLE001  this is the very thing that is looked for
@@ -58,12 +58,14 @@ def fuzz(target: Target, count: int, seed: str) -> Tally:
     return tally
 
 
-def run(count: int, seed: str = "1", targets: Sequence[Target] = TARGETS) -> list[Tally]:
+def run(
+    count: int, seed: str = "1", targets: Sequence[Target] = TARGETS, patience_s: float = PATIENCE_S
+) -> list[Tally]:
     """Share the inputs among the targets."""
     previous = signal.signal(signal.SIGPROF, _too_slow)
     try:
         whole = sum(target.share for target in targets)
-        return [fuzz(target, max(1, round(count * target.share / whole)), seed) for target in targets]
+        return [fuzz(target, max(1, round(count * target.share / whole)), seed, patience_s) for target in targets]
     finally:
         signal.signal(signal.SIGPROF, previous)
 

@@ -41,7 +41,7 @@ def test_the_harness_sees_what_escapes() -> None:
             pass
 
     assert len(fuzz(Target("broken", ("{}", "[1]"), breaks, 1), 50, "1").findings) > 5
-    (tally,) = run(1, targets=(Target("hanging", ("x",), hangs, 1),))
+    (tally,) = run(1, targets=(Target("hanging", ("x",), hangs, 1),), patience_s=0.1)
     assert "TooSlowError" in tally.findings[0]
 
 
