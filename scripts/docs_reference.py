@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from asbx.aws.permissions import PERMISSIONS, Permission
 from asbx.cli.main import COMMANDS, main
 from asbx.config.rules import WITHOUT_EFFECT
 from asbx.config.schema import Config
@@ -178,7 +179,32 @@ def execution_plan() -> str:
     return "\n".join(lines)
 
 
+def permissions() -> str:
+    """Return the table of what is asked of AWS."""
+    rows: dict[str, list[Permission]] = {}
+    for one in PERMISSIONS:
+        rows.setdefault(one.action, []).append(one)
+    lines = [
+        "# Permissions in AWS",
+        "",
+        "Every action ASBX needs, what for, and what happens without it. `asbx iam policy` prints those that a",
+        "configuration needs as a policy ([how to](../how-to/iam.md)). Tests hold this list and the calls in the code",
+        "together. *asked by EC2*: we do not call it, EC2 asks for it on behalf of a call of ours.",
+        "",
+        "| action | on | what for | without |",
+        "|---|---|---|---|",
+    ]
+    for action, ones in rows.items():
+        asked = "" if all(one.called for one in ones) else " (asked by EC2)"
+        scopes = "; ".join(dict.fromkeys(one.scope.value for one in ones))
+        why = "; ".join(dict.fromkeys(one.why for one in ones))
+        without = "; ".join(dict.fromkeys(one.without for one in ones))
+        lines.append(f"| `{action}`{asked} | {scopes} | {why} | {without} |")
+    return "\n".join([*lines, ""])
+
+
 PAGES = {
+    "permissions.md": permissions,
     "configuration.md": configuration,
     "commands.md": commands,
     "exit-codes.md": exit_codes,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, ExitCode
 from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
 from asbx.model.control import Control, Controller
@@ -39,6 +39,8 @@ class CloudError(AsbxError):
     def __init__(self, code: str, what: str, why: str, hint: str, verdict: Verdict) -> None:
         super().__init__(code, what, why, hint)
         self.verdict = verdict
+        if verdict is Verdict.PERMISSION:
+            self.exit_code = ExitCode.AWS_ACCESS
 
 
 class Clock(Protocol):

@@ -28,6 +28,7 @@ def reconcile(
     """
     from asbx.daemon import post
     from asbx.daemon.compose import doors as open_doors
+    from asbx.daemon.guard import admit
     from asbx.daemon.lock import worker_lock
     from asbx.flow.blocks import Blocks
     from asbx.flow.boots import Boots
@@ -36,6 +37,8 @@ def reconcile(
     from asbx.flow.reconcile import Sweep, preview
 
     settings = site.load(config).config
+    if not dry_run:
+        admit(settings)
     doors = open_doors(settings)
     sweep = Sweep(doors)
     look = sweep.look(*_busy(doors))

@@ -40,6 +40,10 @@ ADDRESS_DEADLINE = timedelta(seconds=60)
 RETRY_FIRST_PAUSE = timedelta(seconds=1)
 RETRY_LONGEST_PAUSE = timedelta(seconds=20)
 RETRY_MOST = 6
+# Credentials of a role are renewed this long before their end if that works, and this long before it must work; these
+# are botocore's own values (credentials.py), and a quarter of a session that is short.
+RENEW_EARLY = timedelta(minutes=15)
+RENEW_LATE = timedelta(minutes=10)
 AWS_CONNECT_TIMEOUT = timedelta(seconds=5)
 # CreateFleet of 1,000 instances answers in tens of seconds.
 AWS_READ_TIMEOUT = timedelta(seconds=60)
@@ -100,6 +104,10 @@ AUDIT_PAUSE = timedelta(seconds=30)
 # Reading ----------------------------------------------------------------------------------------------------
 # A configuration file larger than this is a mistake (10,000 groups fit).
 CONFIG_MAX_BYTES = 4 * 1024 * 1024
+# What one of Slurm's commands may print, in characters. 26.05's JSON has 7 KB for a node, so 10,000 of them are 70 MB.
+SLURM_MAX_OUTPUT = 512 * 1024 * 1024
+# The daemon's answer about its state has a few KB; whoever asks reads no more than this.
+STATUS_MAX_BYTES = 16 * 1024 * 1024
 # The resume file of a 10,000-node, 10,000-job call is about 2 MB.
 SPOOL_MAX_BYTES = 64 * 1024 * 1024
 PLAN_MAX_BYTES = 1024 * 1024

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
+from asbx.daemon.guard import owners
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
@@ -65,6 +66,7 @@ class Engine:
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
         self._unread: set[str] = set()
+        self._owners = owners(doors.config)
         # Of one of two controllers: what was asked before may have been done by the other.
         self.in_office_since: datetime | None = None
 
@@ -80,7 +82,7 @@ class Engine:
         taken = 0
         for request_id in spool.waiting(folder):
             try:
-                body = spool.read(folder, request_id, SPOOL_MAX_BYTES)
+                body = spool.read(folder, request_id, SPOOL_MAX_BYTES, self._owners)
                 request = read_request(request_id, body, self.doors.clock.now())
                 if self.in_office_since is not None and request.received_at < self.in_office_since:
                     request = still_wanted(self.doors, request)
@@ -115,15 +117,16 @@ class Engine:
         except OSError as error:
             self._leave(request_id, f"{why}; it cannot be moved either: {error.strerror}")
             return
-        text = f"the request {request_id} cannot be read ({why}); it is kept in {place}"
-        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, request_id, level="error"))
+        # ascii: the name may be anything that a folder takes, bytes that are no text and line ends among it.
+        text = f"the request {request_id!a} cannot be read ({why}); it is kept in {place!a}"
+        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, ascii(request_id)[1:-1], level="error"))
 
     def _leave(self, request_id: str, why: str) -> None:
         """Say once that a file stays in the spool."""
         if request_id not in self._unread:
             self._unread.add(request_id)
-            text = f"the request {request_id} stays in the spool: {why}"
-            self.doors.say(Event(EventKind.REQUEST_ODD, text, request_id, level="error"))
+            text = f"the request {request_id!a} stays in the spool: {why}"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text, ascii(request_id)[1:-1], level="error"))
 
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""

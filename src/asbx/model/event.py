@@ -54,6 +54,7 @@ class EventKind(StrEnum):
     QUEUE_SILENT = "queue-silent"
     QUEUE_ANSWERS = "queue-answers"
     DAEMON_STARTED = "daemon-started"
+    SECURITY_WARNING = "security-warning"
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"

@@ -73,7 +73,7 @@ def parse_jobs_json(text: str) -> tuple[QueuedJob, ...]:
     """Read `squeue --json` (23.02 and later)."""
     try:
         return tuple(_queued(row) for row in json.loads(text)["jobs"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise SlurmError(
             "slurm-json", "squeue's answer cannot be read", f"{type(error).__name__}: {error}", "report this"
         ) from None
