@@ -274,13 +274,25 @@ def test_a_health_event_lets_jobs_end(world: World) -> None:
     site = world.site
     world.queue.put(health([world.id(), "i-ffffffffffffffff0"], site.clock.now()))
     world.turns(2)
-    assert "health" in site.scheduler.node("aws-cpu-001").reason
+    assert site.scheduler.node("aws-cpu-001").reason.startswith("asbx:scheduled-event ")
     world.flow.run()
     assert len(site.cloud.alive()) == 4
     site.scheduler.job_nodes[7] = ()
     world.flow.run()
     assert len(site.cloud.alive()) == 3
     assert len(world.of(EventKind.HEALTH_SCHEDULED)) == 1
+
+
+def test_a_node_somebody_undrains_is_kept(world: World) -> None:
+    """The administrator knows better: the event is over, say. Its instance is not ended when it is idle."""
+    site = world.site
+    world.queue.put(health([world.id()], site.clock.now()))
+    world.turns(1)
+    site.scheduler.undrain(["aws-cpu-001"])
+    site.scheduler.job_nodes[7] = ()
+    world.flow.run()
+    assert len(site.cloud.alive()) == 4
+    assert not world.flow.evacuation.nodes()
 
 
 def test_a_reservation_that_is_taken_back_is_a_warning(world: World) -> None:

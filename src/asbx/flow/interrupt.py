@@ -243,7 +243,10 @@ class Interruptions:
         Raises SlurmError or LedgerError when a side does not answer.
         """
         doors, policy = self.doors, self.doors.config.interruptions
+        # Asked before the node table is: a node is drained first, and then in hand.
+        in_hand = self.evacuation.nodes()
         now, views = doors.clock.now(), doors.scheduler.nodes()
+        self.evacuation.keep(in_hand, {view.name for view in views if "DRAIN" in view.flags})
         if any(decide.marked(view, policy, now) for view in views):
             rows = {row.instance_id: row for row in doors.ledger.instances(live_only=True)}
             bindings = {b.node: b for b in doors.ledger.live_bindings()}
