@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from asbx.cli import site
+from asbx.config.limits import CONTROL_LEASE
 from asbx.decide.reconcile import Action, Snapshot, due
 from asbx.errors import ConfigError
 from asbx.flow.doors import Doors
@@ -25,9 +26,12 @@ def reconcile(
 
     Example: asbx reconcile --dry-run
     """
+    from asbx.daemon import post
     from asbx.daemon.compose import doors as open_doors
     from asbx.daemon.lock import worker_lock
     from asbx.flow.blocks import Blocks
+    from asbx.flow.boots import Boots
+    from asbx.flow.health import Health
     from asbx.flow.making import tidy
     from asbx.flow.reconcile import Sweep, preview
 
@@ -48,9 +52,11 @@ def reconcile(
                 "it holds the worker lock",
                 "use --dry-run to see what it finds",
             )
-        actions = sweep.run(*_busy(doors))
-        tidy(doors, doors.clock.now())
-        Blocks(doors).run()
+        with post.held(doors, CONTROL_LEASE * 2):
+            actions = sweep.run(*_busy(doors))
+            tidy(doors, doors.clock.now())
+            for part in (Boots(doors), Health(doors), Blocks(doors)):
+                part.run()
     _report(actions, sweep.look(), as_json=as_json, verb="did")
 
 

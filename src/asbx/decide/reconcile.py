@@ -66,7 +66,8 @@ def registered(look: Snapshot) -> tuple[str, ...]:
 
 
 def _answers(view: NodeView) -> bool:
-    rising = {"POWERING_UP", "POWERED_DOWN", "POWERING_DOWN", "POWER_UP", "NOT_RESPONDING"}
+    # One that came with less than slurm.conf promises (INVALID_REG) does not serve: that is a failed boot.
+    rising = {"POWERING_UP", "POWERED_DOWN", "POWERING_DOWN", "POWER_UP", "NOT_RESPONDING", "INVALID_REG"}
     return view.state not in ("DOWN", "UNKNOWN", "FUTURE") and not view.flags & rising
 
 

@@ -48,6 +48,12 @@ class Evacuation:
         with self._lock:
             return frozenset(self._cases)
 
+    def forget(self) -> None:
+        """Let everything go: another controller may have gone on with it since."""
+        with self._stepping, self._lock:
+            for kept in (self._cases, self._signalled, self._done, self._waking):
+                kept.clear()
+
     def keep(self, known: Collection[str], drained: Collection[str]) -> None:
         """Let go the cases of `known` nodes that are not drained any more: somebody wants to go on using them."""
         with self._lock:

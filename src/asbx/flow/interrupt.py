@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -57,11 +57,14 @@ class Interruptions:
 
     # -- the queue
 
-    def turn(self) -> int:
-        """Wait for messages, act on them, and delete those that are done; return how many came. Raises AsbxError."""
+    def turn(self, is_ours: Callable[[], bool] = lambda: True) -> int:
+        """Wait for messages, act on them, and delete those that are done; return how many came. Raises AsbxError.
+
+        is_ours: asked after the wait; messages that came to a controller on standby come again, to the other.
+        """
         assert self.doors.notices is not None
         messages = self.doors.notices.receive()
-        if messages:
+        if messages and is_ours():
             done = self.take(messages)
             if done:
                 self.doors.notices.done(done)
@@ -229,6 +232,7 @@ class Interruptions:
 
         Those were recorded as events. One that was put off since, because its launch failed, is left alone.
         """
+        self.evacuation.forget()
         ledger, now = self.doors.ledger, self.doors.clock.now()
         told = ledger.events(limit=_LOOK_BACK)
         jobs = [e.job_id for at, e in told if e.kind is EventKind.JOB_REQUEUED and now - at < SPOT_NOTICE]

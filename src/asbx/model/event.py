@@ -48,10 +48,18 @@ class EventKind(StrEnum):
     JOB_LEFT = "job-left"
     QUEUE_SILENT = "queue-silent"
     QUEUE_ANSWERS = "queue-answers"
+    BOOT_FAILED = "boot-failed"
+    GROUP_CLOSED = "group-closed"
+    GROUP_PROBED = "group-probed"
+    GROUP_OPENED = "group-opened"
+    NODE_REPLACED = "node-replaced"
     DAEMON_STARTED = "daemon-started"
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
+    LEDGER_REBUILT = "ledger-rebuilt"
+    CONTROL_TAKEN = "control-taken"
+    CONTROL_LEFT = "control-left"
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,24 @@ from typing import Any
 from asbx.lab.emulator.bus import Bus
 from asbx.lab.emulator.control_reservations import add_block, add_reservation, reservation_rows
 from asbx.lab.emulator.faults import FaultBook
+from asbx.lab.emulator.health import heal, impair, schedule
 from asbx.lab.emulator.machine import BY_FAILURE, BY_ITSELF, BY_SPOT, Machine, iso
 from asbx.lab.emulator.world import World
 from asbx.sim.market import Lifecycle, PoolKey
 
 _NOTICE = 120.0  # seconds; EC2's two minutes
-_WISHES = ("stopped-itself", "killed", "hung", "interrupted", "rebalance", "retirement", "reservation-interrupted")
+_WISHES = (
+    "stopped-itself",
+    "killed",
+    "hung",
+    "interrupted",
+    "rebalance",
+    "retirement",
+    "reservation-interrupted",
+    "impaired",
+    "well",
+    "event",
+)
 _NODE_TAGS = ("asbx:node", "Name")
 
 
@@ -142,17 +154,23 @@ class Control:
             self._world.end(machine, BY_FAILURE, ending=0.0)
         elif wish == "hung":
             machine.hang = True
-        elif wish == "rebalance":
+        elif wish in ("rebalance", "retirement", "reservation-interrupted"):
+            self._announce(machine, str(wish), now)
+        elif wish in ("impaired", "well", "event"):
+            _health(machine, str(wish), body, now)
+        else:
+            self._interrupt(machine, body.get("notice", _NOTICE), now)
+        return self._row(machine)
+
+    def _announce(self, machine: Machine, wish: str, now: float) -> None:
+        if wish == "rebalance":
             machine.rebalance_at = now
             self._bus.rebalance(machine)
         elif wish == "retirement":
             self._bus.retirement(machine)
-        elif wish == "reservation-interrupted":
+        else:
             self._bus.reservation_warning(machine, now + _NOTICE)
             self._world.end(machine, BY_FAILURE, at=now + _NOTICE)
-        else:
-            self._interrupt(machine, body.get("notice", _NOTICE), now)
-        return self._row(machine)
 
     def _interrupt(self, machine: Machine, notice: object, now: float) -> None:
         if not machine.launch.is_spot:
@@ -246,6 +264,18 @@ class Control:
         for name, value in body.items():
             setattr(knobs, name, value)
         return dataclasses.asdict(knobs)
+
+
+def _health(machine: Machine, wish: str, body: Mapping[str, Any], now: float) -> None:
+    try:
+        if wish == "impaired":
+            impair(machine, body, now)
+        elif wish == "event":
+            schedule(machine, body, now)
+        else:
+            heal(machine)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from error
 
 
 def _or_refused(

@@ -57,10 +57,14 @@ class Booking:
 
 @dataclass
 class World:
-    """Everything there is. now: seconds since the epoch. on_end: hears of each machine whose end is set."""
+    """Everything there is. now: seconds since the epoch. console: what a machine has written so far, by id.
+
+    on_end: hears of each machine whose end is set.
+    """
 
     now: Callable[[], float]
     region: str
+    console: Callable[[str], bytes] = lambda _: b""
     knobs: Knobs = field(default_factory=Knobs)
     market: Market = field(default_factory=Market)
     lock: threading.RLock = field(default_factory=threading.RLock)
