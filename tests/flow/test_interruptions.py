@@ -332,6 +332,16 @@ def test_what_we_end_ourselves_is_no_loss(world: World) -> None:
     assert world.of(EventKind.INSTANCE_LOST) == []
 
 
+def test_an_instance_that_ends_while_it_boots_is_no_loss(world: World) -> None:
+    """It never was a node: that is a failed boot, which is found, counted and told elsewhere."""
+    world.site.scheduler.power_up(["aws-cpu-001"])
+    world.put(STATE, state="shutting-down")
+    world.turns(1)
+    assert world.queue.waiting == {}
+    assert "aws-cpu-001" in world.site.bound()
+    assert world.of(EventKind.INSTANCE_LOST) == []
+
+
 def test_a_restarted_daemon_goes_on(world: World) -> None:
     """Killed between drain and requeue, the message deleted: the drain reason tells the next one."""
     world.put(SPOT)

@@ -184,7 +184,7 @@ class Interruptions:
         """Take a node DOWN whose instance ends without our doing, so that its jobs are requeued at once.
 
         A node that Slurm powers down, and a request that works on it, are behind most of these messages: not ours to
-        judge then.
+        judge then. Nor is one that has not registered: that is a failed boot (flow/boots), which is counted.
         """
         doors, instance = self.doors, binding.instance_id
         if instance in self.evacuation.ending:
@@ -194,7 +194,7 @@ class Interruptions:
         if instance not in {one.instance_id for one in doors.ledger.live_bindings([binding.node])}:
             return True
         view = next((view for view in doors.scheduler.nodes() if view.name == binding.node), None)
-        if view is None or view.is_powered_down:
+        if view is None or view.is_powered_down or "POWERING_UP" in view.flags:
             return True
         reason = self._reason(notice, binding)
         now = doors.clock.now()
