@@ -175,11 +175,11 @@ class FakeScheduler:
             self._refuse_unknown(nodes)
 
     def power_down(self, nodes: Sequence[str]) -> None:
-        """Do as slurmctld when it calls SuspendProgram, for idle nodes or because it was told to; a drain stays."""
+        """Do as slurmctld when it calls SuspendProgram; a drain is over with it (22.05.8 with idle_on_node_suspend)."""
         self._count("power_down", len(nodes))
         with self._faults.call("power_down"):
             for node in self._known(nodes):
-                self._change(node, state="IDLE", flags=_GOING | (self._table[node].flags & {"DRAIN"}))
+                self._change(node, state="IDLE", flags=_GOING, reason="")
             self._refuse_unknown(nodes)
 
     def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:

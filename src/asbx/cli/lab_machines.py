@@ -43,7 +43,7 @@ def spot_rebalance(node: NodeOption, state_dir: StateDirOption = None, as_json: 
 
 @instance.command("retire")
 def instance_retire(node: NodeOption, state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
-    """Have AWS Health announce that an instance will be retired in two weeks, by a message only.
+    """Have AWS Health announce that an instance will be retired in two weeks.
 
     Example: asbx lab instance retire --node aws-cpu-003
     """

@@ -184,6 +184,22 @@ PROBE_PAUSE = timedelta(seconds=2)
 RUNNING_SHARE_OF_RESUME_TIMEOUT = 0.8
 # Launch index lists that network order would scatter: topology is asked for 100 instances a call, so no more of them.
 TOPOLOGY_MOST = 1000
+# Boot failures and health -----------------------------------------------------------------------------------------
+# Newest failures of a group that are read to count those in a row.
+BOOT_FAILURES_READ = 1000
+# EC2 keeps the last 64 KB of a console (EC2 API reference, GetConsoleOutput).
+CONSOLE_MAX_BYTES = 64 * 1024
+# Consoles fetched at once, a call each and instances that cost money meanwhile: those of one burst fail alike.
+CONSOLES_AT_ONCE = 3
+# How long consoles are kept, and how many at most (packed, some 10 KiB each): whoever asks why, asks within days.
+CONSOLE_LIFE = timedelta(days=14)
+CONSOLES_MOST = 200
+# Beyond ResumeTimeout, how long a probe may be without news: its failure is seen within a sweep or two.
+PROBE_NEWS = timedelta(minutes=3)
+# A call for health or consoles that lacks a permission is tried again so often: administrators grant it by hand.
+REFUSED_AGAIN = timedelta(minutes=30)
+# DescribeInstanceStatus gives up to 1,000 rows a page (EC2 API reference).
+STATUS_PAGE = 1000
 # Interruptions ------------------------------------------------------------------------------------------------
 # The most SQS gives in one call, and the longest it waits for a message (SQS API reference, ReceiveMessage).
 NOTICE_BATCH = 10
@@ -211,19 +227,14 @@ EVACUATION_MARGIN = timedelta(seconds=35)
 EVACUATION_LOOK = timedelta(seconds=1)
 # The instance has been gone for so long: what is left is for the sweep.
 EVACUATION_OVER = timedelta(seconds=60)
-# Boot failures and health -----------------------------------------------------------------------------------------
-# Newest failures of a group that are read to count those in a row.
-BOOT_FAILURES_READ = 1000
-# EC2 keeps the last 64 KB of a console (EC2 API reference, GetConsoleOutput).
-CONSOLE_MAX_BYTES = 64 * 1024
-# Consoles fetched at once, a call each and instances that cost money meanwhile: those of one burst fail alike.
-CONSOLES_AT_ONCE = 3
-# How long consoles are kept, and how many at most (packed, some 10 KiB each): whoever asks why, asks within days.
-CONSOLE_LIFE = timedelta(days=14)
-CONSOLES_MOST = 200
-# Beyond ResumeTimeout, how long a probe may be without news: its failure is seen within a sweep or two.
-PROBE_NEWS = timedelta(minutes=3)
-# A call for health or consoles that lacks a permission is tried again so often: administrators grant it by hand.
-REFUSED_AGAIN = timedelta(minutes=30)
-# DescribeInstanceStatus gives up to 1,000 rows a page (EC2 API reference).
-STATUS_PAGE = 1000
+# Job scripts ---------------------------------------------------------------------------------------------------
+# What Slurm sees of a type's memory, once kernel and firmware have theirs: Karpenter assumes 92.5 % until a node tells.
+SLURM_SEES_OF_MEMORY = 0.925
+# Types an analysis puts into a plan: alternatives where a pool is empty. Karpenter sends at most 60 a launch; of types
+# that waste more than these there is little use.
+PLAN_MOST_TYPES = 8
+# What an interruption may cost a job that cannot go on where it was: hours of one node, or minutes of many.
+SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
+SPOT_SHORT_JOB = timedelta(hours=1)
+# slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
+SCRIPT_MAX_BYTES = 4 * 1024 * 1024

@@ -96,9 +96,9 @@ class Daemon:
         self._wake = threading.Event()
         self._stopping = False
         self._engine = Engine(doors, self._wake.set)
-        self._listener = Listener(doors, self._engine.interruptions)
         self._post: post.Post | None = None
         self._sure = False
+        self._listener = Listener(doors, self._engine.interruptions)
         self._started = clock.now()
         self._swept = self._started
 
@@ -204,7 +204,7 @@ class Daemon:
             **(self._post.facts() if self._post is not None else {}),
             "running_requests": self._engine.running(),
             "slurm_processes": self._slurm_processes(),
-            "interruptions": self._listener.state(),
             "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})) | self._engine.troubles,
+            "interruptions": self._listener.state(),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }
