@@ -44,6 +44,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Print lines for slurm.conf and gres.conf, the schema, and where values come from.",
     ),
     "validate": ("asbx.cli.validate", "Check a configuration, a plan, or the companions."),
+    "simulate": ("asbx.cli.simulate", "Play a scenario in virtual time: a week in a minute."),
     "lab": ("asbx.cli.lab", "A real Slurm and an emulated EC2 on this machine."),
 }
 

@@ -145,6 +145,10 @@ SLURM_PATIENCE = timedelta(seconds=45)
 SLURM_PAUSE = timedelta(seconds=3)
 # EC2 may not know a fresh id for some seconds (eventual consistency); one unseen after this long is gone.
 UNSEEN_GRACE = timedelta(minutes=5)
+# EC2 shows a terminated instance for about an hour (EC2 API reference, DescribeInstances): then it cannot be asked.
+ENDED_SHOWN = timedelta(hours=1)
+# What ended while the last pass was looking is asked for again: a request in work may have written it a little later.
+DATED_AGAIN = timedelta(minutes=2)
 # A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again.
 REST = timedelta(seconds=5)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
