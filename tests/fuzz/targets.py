@@ -495,7 +495,12 @@ TARGETS: tuple[Target, ...] = (
     Target("node table, JSON", _tables("json"), node_table_json, 8),
     Target("queue, text", _queue_text(), queue_text, 3),
     Target("queue, JSON", ((RECORDED / "squeue-running.json").read_text(encoding="utf-8"),), queue_json, 3),
-    Target("requeue flags", ("           7       1       1\n           8       0       1\n",), requeue_text, 1),
+    Target(
+        "requeue flags",
+        ("           7       1       1       0\n           8       0       1       2\n",),
+        requeue_text,
+        1,
+    ),
     Target("reservations", _RESERVATION, reservations, 1),
     Target("outcome note", (Outcome(["aws-cpu-000"], {"aws-cpu-001": "why"}, ["x"]).note(),), outcome_note, 2),
 )
