@@ -7,7 +7,6 @@ sinfo(1); what was seen on 22.05.8 and 26.05.3 is in tests/recorded and tests/un
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -42,8 +41,8 @@ class Condition(StrEnum):
     NOBODY = "nobody"  # no node is concerned
 
 
-# Reasons slurmctld gives by itself (node_mgr.c, power_save.c, ping_nodes.c of 22.05 and 26.05), and ours. A node that is
-# DOWN for another reason was set DOWN by somebody, who may not want it back yet. No reason at all is nobody's.
+# Reasons slurmctld gives by itself, as administrators' reports have them (not all are in the manual), and ours. A node
+# that is DOWN for another reason was set DOWN by somebody, who may not want it back yet. No reason at all is nobody's.
 _SLURMS_OWN = (
     "ResumeTimeout reached",
     "Not responding",
@@ -196,14 +195,12 @@ def condition(view: NodeView) -> Condition:
 
 
 @lru_cache(maxsize=4096)  # ten thousand nodes are in a handful of states
-def _condition(state: str, flags: frozenset[str], slurms: bool) -> Condition:  # noqa: FBT001  lru_cache takes positions
+def _condition(state: str, flags: frozenset[str], slurms: bool) -> Condition:
     return next(row.condition for row in TABLE if row.fits(state, flags, slurms=slurms))
 
 
 # Conditions of which none has anything running on it that Slurm knows of.
-OFF = frozenset(
-    {Condition.OFF, Condition.OFF_SILENT, Condition.HELD_OFF, Condition.BOOT_TIMED_OUT, Condition.GOING}
-)
+OFF = frozenset({Condition.OFF, Condition.OFF_SILENT, Condition.HELD_OFF, Condition.BOOT_TIMED_OUT, Condition.GOING})
 _UP = frozenset({Condition.UP, Condition.DRAINING, Condition.DRAINED, Condition.COMPLETING, Condition.POWER_DOWN_ASKED})
 
 

@@ -221,9 +221,10 @@ class _Judge:
             return Book.STRANGER, ""
         if binding is not None:
             return Book.BOUND, binding.node
-        instance = self._owned.get(one)
-        if instance is None:
-            return Book.LOOSE, ""
+        return self._loose(self._owned[one]) if one in self._owned else (Book.LOOSE, "")
+
+    def _loose(self, instance: Instance) -> tuple[Book, str]:
+        """Return what an instance without a binding is: a node's second one, one Slurm has the address of, or lost."""
         if (named := name_of(instance)) in self._instance_of:
             return Book.SECOND, named
         if (served := self._at.get(instance.private_ip, "")) and served not in self._instance_of:
@@ -292,7 +293,8 @@ def trusted(actions: Sequence[Action], doubted: Sequence[Doubt]) -> tuple[Action
     return tuple(
         action
         for action in actions
-        if action.kind is ActionKind.REPORT or not (None in scopes or (action.group is not None and action.group in scopes))
+        if action.kind is ActionKind.REPORT
+        or not (None in scopes or (action.group is not None and action.group in scopes))
     )
 
 

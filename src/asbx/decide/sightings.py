@@ -18,7 +18,7 @@ from asbx.config.limits import (
     UNSEEN_GRACE,
     UNSEEN_MANY_GRACE,
 )
-from asbx.config.schema import Reconcile
+from asbx.config.upkeep import Reconcile
 from asbx.decide.reconcile import Action
 from asbx.decide.reconcile_rules import ActionKind, Grace
 
@@ -44,7 +44,7 @@ class Patience:
 
     def of(self, grace: Grace, tries: int = 0) -> timedelta:
         """Return a grace; each try that changed nothing doubles it."""
-        return self.graces[grace] * 2 ** min(tries, REPEATS_DOUBLE)
+        return self.graces[grace] * (1 << min(tries, REPEATS_DOUBLE))
 
 
 def patience(settings: Reconcile) -> Patience:
