@@ -143,7 +143,7 @@ STATES = ("IDLE", "ALLOCATED", "MIXED", "DOWN", "UNKNOWN", "ERROR", "FUTURE", "N
 
 
 def test_every_combination_has_a_meaning() -> None:
-    """All states with all sets of flags are something; a power flag is never overlooked; unknown flags change nothing."""
+    """All states with all sets of flags are something; a power flag is never overlooked, an unknown one ignored."""
     for state in STATES:
         for flags in chain.from_iterable(combinations(FLAGS, size) for size in range(len(FLAGS) + 1)):
             view = NodeView("n", state, frozenset({*flags, "CLOUD"}), "n", "n")

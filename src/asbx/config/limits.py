@@ -172,6 +172,8 @@ PROBE_PAUSE = timedelta(seconds=2)
 RUNNING_SHARE_OF_RESUME_TIMEOUT = 0.8
 # Launch index lists that network order would scatter: topology is asked for 100 instances a call, so no more of them.
 TOPOLOGY_MOST = 1000
+# Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
+SECOND_LOOK_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
 # Reconcile passes ---------------------------------------------------------------------------------------------
 # EC2 itself says that an instance has ended: the second look only makes sure that it was not misread.
 CONFIRM_GRACE = timedelta(seconds=10)
