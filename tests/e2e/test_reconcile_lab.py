@@ -75,10 +75,9 @@ def test_a_killed_instances_job_is_requeued_and_finishes_elsewhere(world: World)
     assert lab.ended(job) == "COMPLETED", lab.output(job)
     assert lab.output(job).count("end") == 1
     machines = [row["id"] for row in lab.of_job(job)]
-    assert len(machines) == 2 or lab.job(job)["BatchHost"] in (BUSY, IDLE)
+    assert len(machines) == 2 or lab.job(job)["BatchHost"] == IDLE
     row = lab.billed()[first["id"]]
     assert (row["running"], row["node"]) == (False, VICTIM)
-    world.reached(VICTIM, Condition.OFF) if lab.job(job)["BatchHost"] != VICTIM else None
     said = [event for event in lab.events() if event["data"].get("rule") == "instance-ended"]
     assert [event["instance_id"] for event in said] == [first["id"]]
 
@@ -104,7 +103,8 @@ def test_states_of_nodes_that_run(world: World) -> None:
     world.lab.serving(f"{BUSY},{IDLE}")
     assert world.condition(BUSY) is Condition.UP
     assert world.update(BUSY, "state=drain", "reason=hm") is Condition.DRAINING
-    assert world.update(BUSY, "state=undrain") is Condition.UP
+    # On 22.05.8 an undrained node is NOT_RESPONDING until the next ping.
+    assert world.update(BUSY, "state=undrain") in (Condition.UP, Condition.SILENT)
     assert world.update(BUSY, "state=power_down") is Condition.POWER_DOWN_ASKED
     assert world.update(IDLE, "state=drain", "reason=hm") is Condition.DRAINED
     assert world.update(IDLE, "state=down", "reason=panic") is Condition.HELD_DOWN
@@ -128,7 +128,8 @@ def test_a_machine_that_never_registers_is_ended(world: World) -> None:
 def test_nothing_is_left(world: World) -> None:
     """All of it converges: no instance lives, every row has its end, and a dry run finds nothing more to do."""
     lab = world.lab
-    lab.slurm("scontrol", "update", f"nodename={VICTIM}", "state=power_down") if lab.alive() else None
+    if lab.alive():
+        lab.slurm("scontrol", "update", f"nodename={VICTIM}", "state=power_down")
     until("nothing lives", lab.alive, 30, lambda rows: not rows)
     lab.all_gone(row["id"] for row in lab.instances())
     assert [one for one in lab.asbx("reconcile", "--dry-run")["actions"] if one["kind"] != "report"] == []
