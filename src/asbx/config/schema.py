@@ -21,7 +21,7 @@ from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
 from asbx.config.security import Security
-from asbx.config.upkeep import Boots, Health
+from asbx.config.upkeep import Boots, Health, Reconcile
 from asbx.model.names import GroupName
 
 
@@ -360,15 +360,6 @@ class Paths(Section):
     def socket(self) -> Path:
         """Return the daemon's socket."""
         return self.runtime / "asbx.sock"
-
-
-class Reconcile(Section):
-    """How patient the sweep for stray instances is."""
-
-    interval_seconds: int = Field(default=60, gt=0)
-    """Time between two sweeps."""
-    orphan_grace_seconds: int = Field(default=120, ge=0)
-    """How long an instance must be found without a node before it is ended."""
 
 
 class Backoff(Section):

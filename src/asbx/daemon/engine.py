@@ -24,7 +24,7 @@ from asbx.flow.doors import Doors
 from asbx.flow.health import Health
 from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
-from asbx.flow.making import tidy
+from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
@@ -50,6 +50,7 @@ class Engine:
         self.doors = doors
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
+        self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self.interruptions = Interruptions(doors)
         self._network = Network(doors)
@@ -223,7 +224,7 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        ours = (self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
         parts = (self.interruptions, *ours)
         for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
@@ -234,9 +235,8 @@ class Engine:
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
         self.sweep.run(nodes, intents)
-        tidy(self.doors, self.doors.clock.now())
 
-    def _in_pass(self, part: Callable[[], None]) -> None:
+    def _in_pass(self, part: Callable[[], object]) -> None:
         """Do a part of a pass; skip it when a side does not answer."""
         try:
             part()

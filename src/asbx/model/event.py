@@ -61,6 +61,7 @@ class EventKind(StrEnum):
     LEDGER_REBUILT = "ledger-rebuilt"
     CONTROL_TAKEN = "control-taken"
     CONTROL_LEFT = "control-left"
+    RECONCILE_REPORT = "reconcile-report"
 
 
 @dataclass(frozen=True)
