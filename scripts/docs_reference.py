@@ -14,10 +14,10 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -27,6 +27,7 @@ from asbx.config.rules import WITHOUT_EFFECT
 from asbx.config.schema import Config
 from asbx.errors import ExitCode
 from asbx.model import plan as plan_module
+from asbx.sim.scenario import Scenario
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WIDTH = "100"
@@ -78,6 +79,24 @@ def configuration() -> str:
     for key, model in _sections(Config, ""):
         title = f"`{key}`" if key else "The file"
         lines += [f"## {title}", "", inspect.getdoc(model) or "", ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(key, name, field) for name, field in model.model_fields.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def scenario() -> str:
+    """Return the reference of every key of a scenario."""
+    lines = [
+        "# Scenarios",
+        "",
+        "TOML for `asbx simulate`. Lengths of time are numbers of seconds or texts such as `90s`, `5m`, `2h`, `1.5d`;",
+        "where there are two, chance draws one between them. Unknown keys are refused. `examples/scenarios/` has some",
+        "to begin with.",
+        "",
+    ]
+    for key, model in _sections(Scenario, ""):
+        lines += [f"## {f'`{key}`' if key else 'The file'}", "", inspect.getdoc(model) or "", ""]
         lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
         lines += [_row(key, name, field) for name, field in model.model_fields.items()]
         lines.append("")
@@ -191,6 +210,7 @@ PAGES = {
     "exit-codes.md": exit_codes,
     "tags.md": tags,
     "execution-plan.md": execution_plan,
+    "scenario.md": scenario,
 }
 
 
@@ -252,11 +272,16 @@ def _type(field: FieldInfo) -> str:
     inner, is_list = _model_in(field.annotation)
     if inner is not None:
         return "list of sections" if is_list else "section"
+    if any(isinstance(one, BeforeValidator) for one in field.metadata):
+        return "length of time"
     return _type_name(field.annotation)
 
 
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        is_length = any(isinstance(one, BeforeValidator) for one in arguments[1:])
+        return "length of time" if is_length else _type_name(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if origin is tuple:

@@ -16,10 +16,11 @@ from asbx.model.event import Event
 from asbx.model.fence import Fence
 from asbx.model.gang import Gang
 from asbx.model.health import InstanceHealth
-from asbx.model.job import JobFacts, Request
+from asbx.model.job import JobFacts, Request, Tenant
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
 from asbx.model.names import GroupName
 from asbx.model.node import NodeView
+from asbx.model.notice import Message
 from asbx.model.record import (
     Attempt,
     Binding,
@@ -232,6 +233,18 @@ class Scheduler(Protocol):
     def undrain(self, nodes: Sequence[str]) -> None:
         """Take that back."""
 
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Have Slurm power nodes down now, or when their jobs are gone; it calls SuspendProgram for them."""
+
+    def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
+        """Return the jobs that have one of these nodes, those that are leaving it too."""
+
+    def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
+        """Send jobs a signal. target: `batch` (the script), `steps` or `all`. Jobs that are gone are no error."""
+
+    def requeue(self, job_id: int) -> bool:
+        """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
+
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
 
@@ -254,9 +267,6 @@ class Scheduler(Protocol):
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
 
-    def power_down(self, nodes: Sequence[str]) -> None:
-        """Have Slurm power down nodes that no job runs on; it calls SuspendProgram for them."""
-
     def power_up(self, nodes: Sequence[str]) -> None:
         """Have Slurm hold nodes for powered up; it calls ResumeProgram for those that were not."""
 
@@ -265,6 +275,16 @@ class Scheduler(Protocol):
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
         """Return what the queue knows of these jobs; unknown ones are left out."""
+
+
+class Notices(Protocol):
+    """What AWS announces. Both methods raise CloudError when the queue cannot be used."""
+
+    def receive(self) -> tuple[Message, ...]:
+        """Wait for messages, some seconds at the longest. Each comes at least once, in any order."""
+
+    def done(self, handles: Sequence[str]) -> None:
+        """Let messages not come again."""
 
 
 class Ledger(Protocol):
@@ -306,8 +326,10 @@ class Ledger(Protocol):
         """Return the calls of an intent, oldest first."""
 
     # -- instances and bindings
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
-        """Return instances, by launch."""
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None, ended_since: datetime | None = None
+    ) -> tuple[InstanceRow, ...]:
+        """Return instances, by launch; ended_since: those that ended then or later."""
 
     def bind(
         self,
@@ -334,6 +356,9 @@ class Ledger(Protocol):
 
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
+
+    def date_instances(self, seen: Sequence[Instance]) -> None:
+        """Set when instances began, and those that are over ended, where EC2 says so: its word counts, not ours."""
 
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost: id -> USD an hour."""
@@ -461,6 +486,7 @@ __all__ = [
     "Gang",
     "Ledger",
     "Line",
+    "Notices",
     "Prices",
     "Recorder",
     "Scheduler",

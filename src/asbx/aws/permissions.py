@@ -71,14 +71,8 @@ def _reads_topology(config: Config) -> bool:
 
 
 def queue_of(config: Config) -> str:
-    """Return the name of the queue of interruption messages, "" where the configuration has none."""
-    section = getattr(config, "interruptions", None)
-    return str(getattr(section, "queue", "") or "")
-
-
-def queue_account_of(config: Config) -> str:
-    """Return the account that owns the queue, "" where that is the instances' own."""
-    return str(getattr(getattr(config, "interruptions", None), "queue_account", "") or "")
+    """Return name or URL of the queue of interruption messages, "" where the configuration has none."""
+    return config.interruptions.queue
 
 
 _USED = (

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "asbx.cli.reconcile",
         "Compare Slurm, EC2 and the ledger once and undo what must not last.",
     ),
+    "analyze": ("asbx.cli.analyze", "Say what a job script asks of EC2, as text, JSON or execution plan."),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
     "explain": ("asbx.cli.explain", "Explain a node: its history, why it did not come, what comes next."),
     "boots": ("asbx.cli.boots", "Show node groups whose instances do not become nodes, and let them try again."),
@@ -45,6 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "iam": ("asbx.cli.iam", "Print the least IAM policy, and the stack for interruption messages."),
     "validate": ("asbx.cli.validate", "Check a configuration, a plan, or the companions."),
+    "simulate": ("asbx.cli.simulate", "Play a scenario in virtual time: a week in a minute."),
     "lab": ("asbx.cli.lab", "A real Slurm and an emulated EC2 on this machine."),
 }
 

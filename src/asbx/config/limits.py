@@ -153,6 +153,10 @@ SLURM_PATIENCE = timedelta(seconds=45)
 SLURM_PAUSE = timedelta(seconds=3)
 # EC2 may not know a fresh id for some seconds (eventual consistency); one unseen after this long is gone.
 UNSEEN_GRACE = timedelta(minutes=5)
+# EC2 shows a terminated instance for about an hour (EC2 API reference, DescribeInstances): then it cannot be asked.
+ENDED_SHOWN = timedelta(hours=1)
+# What ended while the last pass was looking is asked for again: a request in work may have written it a little later.
+DATED_AGAIN = timedelta(minutes=2)
 # A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again.
 REST = timedelta(seconds=5)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
@@ -208,3 +212,41 @@ PROBE_NEWS = timedelta(minutes=3)
 REFUSED_AGAIN = timedelta(minutes=30)
 # DescribeInstanceStatus gives up to 1,000 rows a page (EC2 API reference).
 STATUS_PAGE = 1000
+# Interruptions ------------------------------------------------------------------------------------------------
+# The most SQS gives in one call, and the longest it waits for a message (SQS API reference, ReceiveMessage).
+NOTICE_BATCH = 10
+NOTICE_WAIT = timedelta(seconds=20)
+# A message that is not deleted comes again after this. Handling one takes a second; Karpenter has 20 s.
+NOTICE_VISIBILITY = timedelta(seconds=20)
+# Messages worked on at once, each with a call of scontrol; Karpenter has 10.
+NOTICE_HANDLERS = 10
+# SQS takes 256 KiB, and more in newer queues; EC2's messages have less than one.
+NOTICE_MAX_BYTES = 256 * 1024
+# Instances named by one message of AWS Health; a page of them has 50.
+NOTICE_MOST_INSTANCES = 1000
+# A warning about an instance that has no node yet is looked at again until it is so old that the instance is gone.
+NOTICE_LATE = timedelta(minutes=5)
+# Warnings already acted on, so that SQS may bring them twice.
+NOTICES_REMEMBERED = 10_000
+# Pauses after a queue that does not answer.
+QUEUE_FIRST_PAUSE = timedelta(seconds=1)
+QUEUE_LONGEST_PAUSE = timedelta(seconds=60)
+# EC2 interrupts a spot instance two minutes after its warning (EC2 user guide, "Spot Instance interruption notices").
+SPOT_NOTICE = timedelta(minutes=2)
+# A requeued job has KillWait (30 s by default) to end its processes before they are killed (slurm.conf(5)).
+EVACUATION_MARGIN = timedelta(seconds=35)
+# How often jobs on nodes that will go are looked at, each with two processes of Slurm.
+EVACUATION_LOOK = timedelta(seconds=1)
+# The instance has been gone for so long: what is left is for the sweep.
+EVACUATION_OVER = timedelta(seconds=60)
+# Job scripts ---------------------------------------------------------------------------------------------------
+# What Slurm sees of a type's memory, once kernel and firmware have theirs: Karpenter assumes 92.5 % until a node tells.
+SLURM_SEES_OF_MEMORY = 0.925
+# Types an analysis puts into a plan: alternatives where a pool is empty. Karpenter sends at most 60 a launch; of types
+# that waste more than these there is little use.
+PLAN_MOST_TYPES = 8
+# What an interruption may cost a job that cannot go on where it was: hours of one node, or minutes of many.
+SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
+SPOT_SHORT_JOB = timedelta(hours=1)
+# slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
+SCRIPT_MAX_BYTES = 4 * 1024 * 1024

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from asbx.config.companions import Asba, Asbb, Ecosystem
+from asbx.config.interruptions import Interruptions
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
@@ -424,6 +425,8 @@ class Config(Section):
     """What is done about instances that EC2 says are unwell."""
     reservations: Reservations = Reservations()
     """How Capacity Blocks are used."""
+    interruptions: Interruptions = Interruptions()
+    """What is done when EC2 announces that an instance will go."""
     cost: Cost = Cost()
     """How instances are billed."""
     asba: Asba = Asba()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from asbx.aws.catalogue import Ec2Catalogue
 from asbx.aws.cloud import Ec2
+from asbx.aws.notices import SqsNotices
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
@@ -52,6 +53,7 @@ def doors(
         ),
         catalogue=Ec2Catalogue(config.aws, clock),
         workers=Threads(),
+        notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
     )
 
 

@@ -19,8 +19,10 @@ from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
+from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
+from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
 from asbx.flow.making import tidy
 from asbx.flow.network import Network
@@ -47,7 +49,9 @@ class Engine:
     def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
         self.doors = doors
         self.sweep = Sweep(doors)
+        self._dating = Dating(doors)
         self._blocks = Blocks(doors)
+        self.interruptions = Interruptions(doors)
         self._network = Network(doors)
         self._boots = Boots(doors)
         self._health = Health(doors)
@@ -219,7 +223,8 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        parts = (self._boots, self._health, self._blocks, self._network, self._retention)
+        ours = (self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        parts = (self.interruptions, *ours)
         for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
 

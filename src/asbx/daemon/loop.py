@@ -20,6 +20,7 @@ from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
 from asbx.daemon.guard import admit, owners
+from asbx.daemon.listen import Listener
 from asbx.daemon.lock import worker_lock
 from asbx.daemon.lost import refuse_lost
 from asbx.daemon.socket import ControlSocket, Guests, ask
@@ -109,6 +110,7 @@ class Daemon:
         self._engine = Engine(doors, self._wake.set)
         self._post: post.Post | None = None
         self._sure = False
+        self._listener = Listener(doors, self._engine.interruptions)
         self._started = clock.now()
         self._swept = self._started
 
@@ -126,6 +128,7 @@ class Daemon:
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
         threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
         self._post = post.Post(post.duty_of(self._doors), self._wake.set)
+        self._listener.start()
         try:
             while not self._stopping:
                 self._turn(self._post)
@@ -134,6 +137,7 @@ class Daemon:
         finally:
             control.close()
             self._clock.stop()
+            self._listener.close()
             self._engine.close()
             self._post.close()
             self._doors.say(Event(EventKind.DAEMON_STOPPED, "stopped; open requests are in the ledger"))
@@ -212,5 +216,6 @@ class Daemon:
             "running_requests": self._engine.running(),
             "slurm_processes": self._slurm_processes(),
             "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})) | self._engine.troubles,
+            "interruptions": self._listener.state(),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }

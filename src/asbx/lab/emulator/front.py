@@ -19,6 +19,7 @@ from moto.core.utils import camelcase_to_underscores
 from moto.ec2.responses import EC2Response
 from moto.server import DomainDispatcherApplication, create_backend_app
 
+from asbx.lab.emulator.bus import Bus
 from asbx.lab.emulator.control import BadRequestError, Control
 from asbx.lab.emulator.faults import DROP_ANSWER, OVERRIDE_REFUSALS, Fault, FaultBook
 from asbx.lab.emulator.imds import MetadataService
@@ -53,7 +54,7 @@ class Front:
     def __init__(self, world: World, faults: FaultBook, base_url: Callable[[], str]) -> None:
         self._world = world
         self._faults = faults
-        self._control = Control(world, faults, base_url)
+        self._control = Control(world, faults, Bus(world), base_url)
         self._metadata = MetadataService(world)
         self._moto = DomainDispatcherApplication(create_backend_app)
 
