@@ -68,7 +68,7 @@ def _plain(field: str) -> str:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a number of Slurm's, which have 32 bits. (Python's own test takes digits of all scripts.)"""
+    """Whether a text is a number of Slurm's, which have 32 bits; Python's own test takes digits of all scripts."""
     return _NUMBER.fullmatch(text) is not None
 
 
