@@ -38,7 +38,7 @@ def machine(tmp_path: Path) -> Iterator[emulator.Emulator]:
 
 
 def test_every_door_together_makes_exactly_the_calls_of_the_policy(machine: emulator.Emulator) -> None:
-    """Each method of the three doors, once: an action the policy lacks, and one nobody calls, both fail here."""
+    """Each method of the four doors, once: an action the policy lacks, and one nobody calls, both fail here."""
     ground = emulator.prepare(machine.client())
     keys = {"access_key_id": "test", "secret_access_key": "test"}
     settings = Aws.model_validate(

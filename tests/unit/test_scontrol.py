@@ -179,16 +179,6 @@ def test_a_whole_topology_has_the_sites_own_nodes_too(tmp_path: Path) -> None:
     assert "SwitchName=asbx-rest Nodes=old-1" in (tmp_path / "topology.conf").read_text()
 
 
-def test_a_command_that_prints_without_end_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no cluster has to tell is refused before anybody tries to understand it."""
-    monkeypatch.setattr("asbx.slurm.process.SLURM_MAX_OUTPUT", 1000)
-    (tmp_path / "scontrol").write_text("#!/bin/sh\nhead -c 2000 /dev/zero | tr '\\0' x\n")
-    (tmp_path / "scontrol").chmod(0o755)
-    (tmp_path / "slurm.conf").write_text("")
-    with pytest.raises(SlurmError, match="slurm-output"):
-        SlurmCommands(tmp_path, tmp_path / "slurm.conf").run("scontrol", "show", "node")
-
-
 def test_tenants_are_found_with_two_processes(world: World) -> None:
     """Who is on the nodes, and who of them may be requeued; both by numbers a user cannot forge."""
     world.write(queue="4|4+0|RUNNING|aws-cpu-[000-001]\n3|3_2|COMPLETING|aws-cpu-001\n")
@@ -221,3 +211,13 @@ def test_a_requeue_takes_all_components(world: World) -> None:
     world.write(refusal="Unable to contact slurm controller (connect failure)\n")
     with pytest.raises(SlurmError):
         world.door.requeue(5)
+
+
+def test_a_command_that_prints_without_end_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no cluster has to tell is refused before anybody tries to understand it."""
+    monkeypatch.setattr("asbx.slurm.process.SLURM_MAX_OUTPUT", 1000)
+    (tmp_path / "scontrol").write_text("#!/bin/sh\nhead -c 2000 /dev/zero | tr '\\0' x\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "slurm.conf").write_text("")
+    with pytest.raises(SlurmError, match="slurm-output"):
+        SlurmCommands(tmp_path, tmp_path / "slurm.conf").run("scontrol", "show", "node")

@@ -150,7 +150,9 @@ class Daemon:
 
     def _turn(self, mine: post.Post) -> None:
         """Work where it is ours to work. On standby the spool is left alone, and nothing is swept."""
-        if mine.is_ours and self._is_sure():
+        is_ours = mine.is_ours and self._is_sure()
+        self._listener.work(is_ours=is_ours)
+        if is_ours:
             self._engine.in_office_since = mine.in_office_since
             self._pass()
         else:
