@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 from tests.contract import emulator
 from tests.fakes import samples
-from tests.unit.test_permissions import ALLOWED_BY
 
 from asbx.aws.catalogue import Ec2Catalogue
 from asbx.aws.cloud import Ec2
 from asbx.aws.notices import SqsNotices
-from asbx.aws.permissions import PERMISSIONS
+from asbx.aws.permissions import ALLOWED_BY, PERMISSIONS
 from asbx.aws.prices import Ec2Prices
 from asbx.config.interruptions import Interruptions
 from asbx.config.schema import Aws

@@ -92,6 +92,9 @@ _NOTHING = "nothing is launched; jobs wait with `UnauthorizedOperation`"
 _NO_TAGS = "nothing is launched: instances carry their tags from the call on, and nodes learn their names from them"
 _FOUND_OUT = "is found out by EC2's refusal"
 
+# Calls that the action of another name allows (Service Authorization Reference, "Actions defined by Amazon SQS").
+ALLOWED_BY = {"sqs:DeleteMessageBatch": "sqs:DeleteMessage"}
+
 PERMISSIONS: tuple[Permission, ...] = (
     Permission("ec2:CreateFleet", Scope.USE, "launches", _NOTHING, kinds=_USED),
     Permission("ec2:CreateFleet", Scope.MAKE, "launches", _NOTHING, kinds=_MADE),
