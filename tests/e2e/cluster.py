@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 
 import yaml
 
-from asbx.aws.permissions import PERMISSIONS
+from asbx.aws.permissions import ALLOWED_BY, PERMISSIONS
 
 _BIN = Path(sys.executable).parent
 _POLL_S = 0.15
@@ -31,14 +31,18 @@ _Seen = TypeVar("_Seen")
 # Whatever the caller's shell says of another cluster or account must not reach the lab.
 _PLAIN = {"PATH": f"{_BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
-# What the product may call, and what the lab itself does to set up its account (src/asbx/lab/account.py).
-_PERMITTED = {one.action.partition(":")[2] for one in PERMISSIONS}
+# What the product may call, and what the lab itself does to set up its account (src/asbx/lab).
+_PERMITTED = {name.partition(":")[2] for name in (*(one.action for one in PERMISSIONS), *ALLOWED_BY)}
 _LAB_CALLS = {
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
+    "CreateQueue",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateVpc",
+    "GetQueueAttributes",
+    "PutRule",
+    "PutTargets",
     "RegisterImage",
 }
 

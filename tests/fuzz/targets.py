@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config
 
+from asbx.aws.notices_parse import read_notice
 from asbx.cli.facts import bundled_facts
 from asbx.config.load import load_config
 from asbx.config.schema import Config
@@ -41,7 +40,7 @@ from asbx.model.plan import parse_plan
 from asbx.slurm.conf_check import slurm_warnings
 from asbx.slurm.inbox import read_request
 from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
-from asbx.slurm.queue import job_format, parse_jobs, parse_jobs_json, parse_requeue
+from asbx.slurm.queue import job_format, parse_jobs, parse_jobs_json, parse_requeue, parse_tenants
 from asbx.slurm.reservation import parse_reservations
 
 ROOT = Path(__file__).parent.parent.parent
@@ -413,6 +412,11 @@ def requeue_text(text: str) -> bool:
     return bool(list(parse_requeue(text)))
 
 
+def tenants_text(text: str) -> bool:
+    """Read `squeue --format` of who is on which nodes."""
+    return bool(list(parse_tenants(text)))
+
+
 def reservations(text: str) -> bool:
     """`scontrol show reservation`: none but ours comes out."""
     found = parse_reservations(text)
@@ -468,7 +472,7 @@ def _messages() -> tuple[str, ...]:
 
 def message(text: str) -> bool:
     """Read a message of the queue: instances that come out have ids of EC2's shape; what is no message is unknown."""
-    notice = import_module("asbx.aws.notices_parse").read_notice(text)
+    notice = read_notice(text)
     assert all(re.fullmatch(r"i-[0-9a-f]{8,17}", one, re.ASCII) for one in notice.instances)
     return bool(notice.instances)
 
@@ -497,12 +501,12 @@ TARGETS: tuple[Target, ...] = (
     Target("queue, JSON", ((RECORDED / "squeue-running.json").read_text(encoding="utf-8"),), queue_json, 3),
     Target(
         "requeue flags",
-        ("           7       1       1       0\n           8       0       1       2\n",),
+        ("           7       1       1       2\n           8       0       1       0\n",),
         requeue_text,
         1,
     ),
+    Target("tenants of nodes", ("4|4+0|RUNNING|aws-cpu-[000-001]\n3|3_2|COMPLETING|aws-cpu-001\n",), tenants_text, 2),
     Target("reservations", _RESERVATION, reservations, 1),
+    Target("event message", _messages(), message, 10),
     Target("outcome note", (Outcome(["aws-cpu-000"], {"aws-cpu-001": "why"}, ["x"]).note(),), outcome_note, 2),
 )
-if find_spec("asbx.aws.notices_parse") is not None:
-    TARGETS += (Target("event message", _messages(), message, 10),)
