@@ -89,8 +89,9 @@ class Engine:
         jobs = [job.job_id for job in request.jobs]
         nodes = fold(request.nodes)
         text = f"{request.kind} of {nodes or 'no node'}" + (f" for job(s) {shown(jobs)}" if jobs else "")
-        data: dict[str, object] = {"nodes": nodes, "jobs": jobs}
-        self.doors.say(Event(EventKind.REQUEST_RECEIVED, text, request.request_id, data=data))
+        data: dict[str, object] = {"nodes": nodes, "kind": request.kind.value}
+        received = Event(EventKind.REQUEST_RECEIVED, text, request.request_id, data=data, jobs=tuple(jobs))
+        self.doors.say(received)
         for note in request.notes:
             self.doors.say(Event(EventKind.REQUEST_ODD, note, request.request_id, level="warning"))
 
@@ -184,7 +185,10 @@ class Engine:
         took = (now - request.received_at).total_seconds()
         text = f"{len(outcome.bound)} of {len(request.nodes)} node(s) {verb} after {took:.1f} s"
         kind = EventKind.REQUEST_FAILED if failed else EventKind.REQUEST_DONE
-        self.doors.say(Event(kind, text, request.request_id, level="error" if failed else "info"))
+        data: dict[str, object] = {"kind": request.kind.value, "seconds": round(took, 3), "nodes": len(request.nodes)}
+        jobs = tuple(job.job_id for job in request.jobs)
+        level = "error" if failed else "info"
+        self.doors.say(Event(kind, text, request.request_id, data=data, level=level, jobs=jobs))
 
     def running(self) -> list[str]:
         """Return the ids of the requests in work."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from asbx.config.limits import SWEEP_TAGS
 from asbx.decide import bind as naming
@@ -15,8 +15,10 @@ from asbx.errors import AsbxError
 from asbx.flow import bind
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
+from asbx.flow.rows import names
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
+from asbx.model.record import Binding
 
 # EC2's reason for an instance it took back (EC2 user guide, "Spot Instance interruptions", state reason codes).
 _RECLAIM = "Server.SpotInstanceTermination"
@@ -76,8 +78,9 @@ class Sweep:
         if nodes:
             self._try("ledger", lambda: self.doors.ledger.release(nodes, look.taken_at))
             self._addresses(nodes, look)
+        rows = {row.instance_id: row for row in look.rows}
         for action in actions:
-            self.doors.say(_event(action))
+            self.doors.about(**names(rows.get(action.target))).say(_event(action))
         self._try("ledger", lambda: self._learn(gone, look))
         self._try("ledger", lambda: self._watch(look))
         self._name(look)
@@ -93,15 +96,18 @@ class Sweep:
 
     def _watch(self, look: Snapshot) -> None:
         """Note which nodes have registered, and say how long the slowest of them took."""
-        nodes = registered(look)
+        nodes = set(registered(look))
         if not nodes:
             return
-        self.doors.ledger.register(nodes, look.taken_at)
-        since = {binding.node: look.taken_at - binding.bound_at for binding in look.bindings if binding.node in nodes}
-        slowest = max(since, key=lambda node: since[node])
-        text = f"{fold(nodes)} registered, the last ({slowest}) within {since[slowest].total_seconds():.0f} s"
-        data: dict[str, object] = {node: round(took.total_seconds(), 1) for node, took in since.items()}
-        self.doors.say(Event(EventKind.NODE_REGISTERED, text, data=data))
+        self.doors.ledger.register(sorted(nodes), look.taken_at)
+        rows = {row.instance_id: row for row in look.rows}
+        launches: dict[str, list[Binding]] = {}
+        for binding in look.bindings:
+            if binding.node in nodes:
+                row = rows.get(binding.instance_id)
+                launches.setdefault(row.intent_id if row else "", []).append(binding)
+        for bindings in launches.values():
+            self.doors.about(**names(rows.get(bindings[0].instance_id))).say(_registered(bindings, look.taken_at))
 
     def _name(self, look: Snapshot) -> None:
         """Set the tags for people's eyes where a crash came between the launch and them."""
@@ -137,6 +143,15 @@ class Sweep:
 def preview(look: Snapshot) -> tuple[Action, ...]:
     """Return what one look finds, without the grace."""
     return findings(look)
+
+
+def _registered(bindings: Sequence[Binding], now: datetime) -> Event:
+    """Return what is said of the nodes of one launch."""
+    since = {binding.node: now - binding.bound_at for binding in bindings}
+    slowest = max(since, key=lambda node: since[node])
+    text = f"{fold(sorted(since))} registered, the last ({slowest}) within {since[slowest].total_seconds():.0f} s"
+    data: dict[str, object] = {node: round(took.total_seconds(), 1) for node, took in since.items()}
+    return Event(EventKind.NODE_REGISTERED, text, data=data)
 
 
 def _event(action: Action) -> Event:

@@ -46,7 +46,8 @@ class EventKind(StrEnum):
 class Event:
     """A kind, one sentence for a person, and the names it is about.
 
-    data: further facts for machines; values must be JSON-serialisable.
+    data: further facts for machines; values must be JSON-serialisable. intent_id: of the launch, as in the tag
+    `asbx:intent`. jobs: where there are several; a single one becomes job_id.
     """
 
     kind: EventKind
@@ -58,3 +59,17 @@ class Event:
     instance_id: str = ""
     data: dict[str, object] = field(default_factory=dict, hash=False)
     level: str = "info"  # debug, info, warning, error
+    intent_id: str = ""
+    jobs: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let a single job be the job, so that it is looked for in one place."""
+        if len(self.jobs) == 1:
+            if self.job_id is None:
+                object.__setattr__(self, "job_id", self.jobs[0])
+            object.__setattr__(self, "jobs", ())
+
+    @property
+    def all_jobs(self) -> tuple[int, ...]:
+        """Return every job it is about."""
+        return self.jobs or (() if self.job_id is None else (self.job_id,))
