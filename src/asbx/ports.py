@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Executor
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from asbx.errors import AsbxError
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
@@ -43,6 +44,32 @@ class Clock(Protocol):
 
     def sleep(self, duration: timedelta) -> None:
         """Pause."""
+
+
+_Thing = TypeVar("_Thing")
+
+
+class Line(Protocol[_Thing]):
+    """Things handed from one worker to another, first come first served."""
+
+    def put(self, item: _Thing) -> None:
+        """Add one."""
+
+    def get(self) -> _Thing:
+        """Take the first, or wait until there is one."""
+
+    def empty(self) -> bool:
+        """Whether nothing waits."""
+
+
+class Workers(Protocol):
+    """Whoever does work beside other work: threads, or in virtual time what takes their place."""
+
+    def pool(self, most: int, name: str) -> Executor:
+        """Return somebody to give work to, who does at most so much at once; `name` tells it in a stack dump."""
+
+    def line(self) -> Line[Any]:
+        """Return an empty line."""
 
 
 class Recorder(Protocol):
@@ -342,4 +369,16 @@ class Ledger(Protocol):
         """Raise LedgerError when the database cannot be read and written."""
 
 
-__all__ = ["Catalogue", "Clock", "Cloud", "CloudError", "Gang", "Ledger", "Prices", "Recorder", "Scheduler"]
+__all__ = [
+    "Catalogue",
+    "Clock",
+    "Cloud",
+    "CloudError",
+    "Gang",
+    "Ledger",
+    "Line",
+    "Prices",
+    "Recorder",
+    "Scheduler",
+    "Workers",
+]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Self
-
-import pytest
-
-# Every module of ours that starts threads on the way of a request.
-_FLOWS = ("resume", "rounds", "serve", "bind", "put_off")
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, Self, cast
 
 
 class Task:
@@ -88,11 +85,21 @@ class AtOnce(Later):
         return task
 
 
-def without_threads(patch: pytest.MonkeyPatch, flows: type[Later]) -> None:
-    """Give the flows this executor, and the engine one that does nothing by itself.
+@dataclass(frozen=True)
+class Serial:
+    """The door `Workers` without threads. kind: what the flows get.
 
-    A resume has work that waits for more of it: that can only be done when all of it is there.
+    The engine gets an executor that does nothing by itself. So does a resume, which has work that waits for more of it:
+    that can only be done when all of it is there.
     """
-    for name in _FLOWS:
-        patch.setattr(sys.modules[f"asbx.flow.{name}"], "ThreadPoolExecutor", Later if name == "resume" else flows)
-    patch.setattr(sys.modules["asbx.daemon.engine"], "ThreadPoolExecutor", Later)
+
+    kind: type[Later]
+
+    def pool(self, most: int, name: str) -> Executor:
+        """Return an executor."""
+        kind = self.kind if name in ("gang", "job", "tag", "pairs") else Later
+        return cast(Executor, kind(most, name))
+
+    def line(self) -> SimpleQueue[Any]:
+        """Return an empty line."""
+        return SimpleQueue()

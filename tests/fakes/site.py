@@ -15,11 +15,13 @@ from tests.fakes.recorder import FakeRecorder
 from tests.fakes.scheduler import FakeScheduler
 
 from asbx.config.schema import Config
+from asbx.daemon.threads import Threads
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Outcome
 from asbx.flow.resume import Resume
 from asbx.model.hostlist import expand
 from asbx.model.job import JobAsk, Request, RequestKind
+from asbx.ports import Workers
 
 NODES = (*expand("aws-cpu-[000-999]"), *expand("aws-gpu-[0-9]"), *expand("aws-big-[0000-2999]"))
 
@@ -64,6 +66,7 @@ class Site:
     recorder: FakeRecorder = field(default_factory=FakeRecorder)
     prices: FakePrices = field(default_factory=FakePrices)
     catalogue: FakeCatalogue = field(default_factory=FakeCatalogue)
+    workers: Workers = field(default_factory=Threads)
     cloud: FakeCloud = field(init=False)
     scheduler: FakeScheduler = field(default_factory=lambda: FakeScheduler(NODES))
 
@@ -83,6 +86,7 @@ class Site:
             self.clock,
             self.recorder,
             self.catalogue,
+            self.workers,
         )
 
     def ask(self, nodes: str, *jobs: tuple[int, str] | tuple[int, str, str], request_id: str = "r-1") -> Request:

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from tests.fakes.fragile import BrokenPromiseError, CrashError, Happening, Life, error_for, fragile
-from tests.fakes.serial import AtOnce, Later, without_threads
+from tests.fakes.serial import AtOnce, Later, Serial
 from tests.property.gang_watch import Watch, is_up
 from tests.property.gang_world import CPU, EVERY_POOL, FAULTS, GPU, JOBS, SCRIPTS, Fault, Job, Setup, setups
 
@@ -36,9 +36,9 @@ class Gangs(RuleBasedStateMachine):
     def begin(self, setup: Setup, flows: type[Later], jobs: list[Job]) -> None:
         """Open a site in which somebody else's instance runs, with our tags but not of our ledger."""
         self.patch = pytest.MonkeyPatch()
-        without_threads(self.patch, flows)
         self.patch.setattr("asbx.flow.gangs.FLEET_MAX_NODES", setup.largest_call)
         self.site = setup.site()
+        self.site.workers = Serial(flows)
         self.watch = Watch(self.site, self.happen)
         self.strangers = self._stranger()
         self.number = 0

@@ -12,6 +12,7 @@ from asbx.aws.cloud import Ec2
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
+from asbx.daemon.threads import Threads
 from asbx.errors import AsbxError, ConfigError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger, open_ledger
@@ -56,6 +57,7 @@ def doors(
             format=config.logging.format,
         ),
         catalogue=Ec2Catalogue(config.aws, clock),
+        workers=Threads(),
     )
 
 

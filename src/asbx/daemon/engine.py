@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -46,9 +46,9 @@ class Engine:
         self._network = Network(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
-        self._launching = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="request")
-        self._ending = ThreadPoolExecutor(REQUESTS_AT_ONCE, thread_name_prefix="suspend")
-        self._sweeper = ThreadPoolExecutor(1, thread_name_prefix="sweep")
+        self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
+        self._ending = doors.workers.pool(REQUESTS_AT_ONCE, "suspend")
+        self._sweeper = doors.workers.pool(1, "sweep")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
         self._resting: dict[str, datetime] = {}
         self._sweeping: Future[None] | None = None

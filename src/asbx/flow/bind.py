@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from asbx.config.limits import (
@@ -104,7 +103,7 @@ def name_them(doors: Doors, calls: Sequence[TagCall]) -> dict[str, CloudError]:
     if len(calls) == 1:
         return _tag_patiently(doors, calls[0])
     failed: dict[str, CloudError] = {}
-    with ThreadPoolExecutor(TAG_PARALLEL) as pool:
+    with doors.workers.pool(TAG_PARALLEL, "tag") as pool:
         for errors in pool.map(lambda call: _tag_patiently(doors, call), calls):
             failed |= errors
     return failed
@@ -132,7 +131,7 @@ def _courtesy_calls(doors: Doors, calls: Sequence[TagCall]) -> None:
         for call in calls:
             doors.cloud.tag(call.instance_ids, dict(call.tags))
         return
-    with ThreadPoolExecutor(TAG_PARALLEL) as pool:
+    with doors.workers.pool(TAG_PARALLEL, "tag") as pool:
         for _ in pool.map(lambda call: doors.cloud.tag(call.instance_ids, dict(call.tags)), calls):
             pass
 

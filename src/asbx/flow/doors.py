@@ -7,7 +7,7 @@ from typing import Any
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
-from asbx.ports import Catalogue, Clock, Cloud, Ledger, Prices, Recorder, Scheduler
+from asbx.ports import Catalogue, Clock, Cloud, Ledger, Prices, Recorder, Scheduler, Workers
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Doors:
     clock: Clock
     recorder: Recorder
     catalogue: Catalogue
+    workers: Workers
 
     def say(self, event: Event) -> None:
         """Record an event."""

@@ -7,7 +7,6 @@ and few updates of nodes. Slurm's errors are recorded, never raised.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TypeVar
@@ -142,7 +141,7 @@ class PutOff:
         """Do something for each job, a few at a time; once Slurm is silent, for no further one."""
         if not fates:
             return
-        with ThreadPoolExecutor(min(SCONTROL_AT_ONCE, len(fates))) as pool:
+        with self._doors.workers.pool(min(SCONTROL_AT_ONCE, len(fates)), "job") as pool:
             for _ in pool.map(lambda fate: self._one(fate, act), fates):
                 pass
 

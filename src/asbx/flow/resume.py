@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import replace
-from queue import SimpleQueue
 
 from asbx.config.limits import UNSEEN_GRACE
 from asbx.decide import bind as naming
@@ -28,6 +27,7 @@ from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
 from asbx.model.plan import parse_plan
 from asbx.model.record import Binding
+from asbx.ports import Line
 
 
 class Resume:
@@ -75,7 +75,7 @@ class Resume:
             why = "the execution plan says should_burst=false; nothing was launched"
             self._tell([self._lost(self._request.nodes, Failure("plan-no-burst", why, ExitCode.PLAN, hopeless=True))])
             return
-        with ThreadPoolExecutor(1) as beside:  # both only ask Slurm, and each is a process to wait for
+        with self._doors.workers.pool(1, "ask") as beside:  # both only ask Slurm, and each is a process to wait for
             asked = beside.submit(self._facts)
             bindings = self._doors.ledger.live_bindings(self._request.nodes)
             self._unknown = self._parked({binding.node for binding in bindings})
@@ -184,10 +184,11 @@ class Resume:
             return
         memory = Memory(self._doors, planner.types)
         climber = Climber(self._doors, memory)
-        rounds = Rounds(climber, memory, self._runs)
-        launched: SimpleQueue[list[GangRun]] = SimpleQueue()
-        lost: SimpleQueue[Lost] = SimpleQueue()
-        with ThreadPoolExecutor(1, "bind") as binder, ThreadPoolExecutor(1, "tell") as teller:
+        rounds = Rounds(climber, memory, self._runs, self._doors.workers)
+        launched: Line[list[GangRun]] = self._doors.workers.line()
+        lost: Line[Lost] = self._doors.workers.line()
+        workers = self._doors.workers
+        with workers.pool(1, "bind") as binder, workers.pool(1, "tell") as teller:
             beside: list[Future[None]] = [binder.submit(self._bind_all, launched, climber)]
             try:
                 # Where launched gangs cannot be bound any more, launching further ones would be in vain.
@@ -206,18 +207,18 @@ class Resume:
             for future in beside:
                 future.result()
 
-    def _tell_all(self, lost: SimpleQueue[Lost]) -> None:
+    def _tell_all(self, lost: Line[Lost]) -> None:
         """Tell of all that is lost by now: telling takes processes, and while some are told others come to nothing."""
         losses = []
         while not lost.empty():  # nobody else takes from it
             losses.append(lost.get())
         self._tell(losses)
 
-    def _bind_all(self, launched: SimpleQueue[list[GangRun]], climber: Climber) -> None:
+    def _bind_all(self, launched: Line[list[GangRun]], climber: Climber) -> None:
         """Bind gangs as they come up, until an empty list says that there are no more and all have."""
         arrivals, server = Arrivals(self._doors, self._request), Server(self._doors, self._jobs_of)
         more = True
-        with ThreadPoolExecutor(1, "write") as writer:
+        with self._doors.workers.pool(1, "write") as writer:
             writing: list[Future[None]] = []
             while more or not arrivals.is_empty:
                 while more and (arrivals.is_empty or not launched.empty()):

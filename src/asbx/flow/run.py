@@ -80,6 +80,7 @@ class GangRun:
     shut: dict[Stand, Shut] = field(default_factory=dict)
     silent: int = 0
     until: datetime | None = None
+    gives_way: bool = False
     failure: Failure | None = None
     done: bool = False
     bound: bool = False
@@ -171,15 +172,15 @@ class Climber:
 
     def step(self, run: GangRun) -> None:
         """Make at most one call for a gang, and note on it where it stands. Raises LedgerError, StoppingError."""
-        run.until, run.was_short = None, False
+        run.until, run.was_short, run.gives_way = None, False, False
         shut = self._memory.shut(run.name, run.aim) | run.shut
         decision = next_step(run.aim, run.attempts, self._doors.clock.now(), run.deadline, shut, run.left)
         self._give_back_surplus(run, decision.kept)
         match decision.step:
             case Done():
                 run.done = True
-            case Wait(until):
-                run.until = until
+            case Wait(until, for_probe):
+                run.until, run.gives_way = until, for_probe
             case GiveUp() as end:
                 self._end(run, end)
             case Settle(attempt):
@@ -312,7 +313,12 @@ class Climber:
 
     def _call(self, run: GangRun, attempt: Attempt, probed: frozenset[str]) -> None:
         order = attempt.order
-        data = {"pools": len(order.pools), "attempt": attempt.number, "rung": attempt.rung, "market": order.market.value}
+        data = {
+            "pools": len(order.pools),
+            "attempt": attempt.number,
+            "rung": attempt.rung,
+            "market": order.market.value,
+        }
         text = f"asking EC2 for {order.count} {order.market} instance(s)"
         self._say(run, EventKind.LAUNCH_ASKED, text, "info", intent=attempt.intent_id, **data)
         self._doors.clock.sleep(timedelta(0))  # a process that stops launches nothing more: this raises then
@@ -401,7 +407,7 @@ class Climber:
         kind = EventKind.LAUNCH_REFUSED if short else EventKind.LAUNCH_ANSWERED
         ids = [launched.instance_id for launched in answer.launched]
         level = "warning" if short else "info"
-        data = {"fleet": answer.fleet_id, "codes": codes, "ids": ids, "rung": attempt.rung}
+        data: dict[str, object] = {"fleet": answer.fleet_id, "codes": codes, "ids": ids, "rung": attempt.rung}
         data |= {"market": attempt.order.market.value, "asked": attempt.order.count, "attempt": attempt.number}
         self._say(run, kind, text, level, intent=attempt.intent_id, **data)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from asbx.config.limits import TAG_PARALLEL, TOPOLOGY_MOST
@@ -48,7 +47,7 @@ class Server:
             return served
         names_of = {node: names for run in runs for names in [run.names] for node in run.nodes}
         # Both at once: a crash between them is healed by the next run, which pairs the same instances the same way.
-        with ThreadPoolExecutor(1) as beside:
+        with self._doors.workers.pool(1, "pairs") as beside:
             written = beside.submit(bind.into_ledger, self._doors, pairs, self._jobs_of, names_of)
             served.pairs = self._into_slurm(runs, pairs, written.result, served)
         return served

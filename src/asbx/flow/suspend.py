@@ -77,9 +77,7 @@ def _instances_behind(doors: Doors, nodes: Sequence[str]) -> dict[str, list[str]
     return behind
 
 
-def _say(
-    doors: Doors, request: Request, node: str, instances: Sequence[str], why: str, about: dict[str, Any]
-) -> None:
+def _say(doors: Doors, request: Request, node: str, instances: Sequence[str], why: str, about: dict[str, Any]) -> None:
     never_came = request.kind is RequestKind.RESUME_FAIL
     doors.say(
         Event(
