@@ -12,7 +12,7 @@ from threading import Lock
 from tests.fakes.faults import Faults
 
 from asbx.errors import AsbxError, LedgerError
-from asbx.model.event import Event
+from asbx.model.event import Event, Wanted
 from asbx.model.job import Request
 from asbx.model.market import Instance
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
@@ -302,13 +302,8 @@ class FakeLedger:
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return the last `limit` events, oldest first."""
         with self._faults.call("events"):
-            mine = [
-                (at, event)
-                for at, event in self._events
-                if job_id in (None, event.job_id)
-                and node in (None, event.node)
-                and request_id in (None, event.request_id)
-            ]
+            wanted = Wanted(job_id, node, request_id)
+            mine = [(at, event) for at, event in self._events if wanted.takes(at, event)]
             return tuple(mine[-limit:] if limit else ())
 
     def check(self) -> None:

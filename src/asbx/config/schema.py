@@ -13,16 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.section import Section
+from asbx.config.telemetry import Telemetry
 from asbx.model.names import GroupName
-
-
-class Section(BaseModel):
-    """Frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class AssumeRole(Section):
@@ -475,6 +471,8 @@ class Config(Section):
     """Defaults for tightly coupled jobs."""
     logging: Logging = Logging()
     """The log."""
+    telemetry: Telemetry = Telemetry()
+    """Where the daemon answers for itself."""
 
     def groups(self) -> Iterator[tuple[Partition, NodeGroup]]:
         """Yield every node group with its partition, in the file's order."""

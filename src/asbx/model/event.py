@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+
+from asbx.errors import UsageError
+from asbx.model.hostlist import expand
 
 
 class EventKind(StrEnum):
@@ -39,6 +43,7 @@ class EventKind(StrEnum):
     PLAN_NOTE = "plan-note"
     DAEMON_STARTED = "daemon-started"
     DAEMON_STOPPED = "daemon-stopped"
+    TELEMETRY_OFF = "telemetry-off"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
 
@@ -74,3 +79,51 @@ class Event:
     def all_jobs(self) -> tuple[int, ...]:
         """Return every job it is about."""
         return self.jobs or (() if self.job_id is None else (self.job_id,))
+
+    def names_node(self, node: str) -> bool:
+        """Whether it is about a node: its own, one of those its data lists, or one of a folded list there."""
+        if self.node == node or node in self.data:
+            return True
+        nodes = self.data.get("nodes")
+        return isinstance(nodes, str) and _holds(nodes, node)
+
+
+def _holds(folded: str, node: str) -> bool:
+    try:
+        return node in expand(folded)
+    except UsageError:
+        return False
+
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which events somebody wants to see; what is not stated leaves none out. level: the least important one."""
+
+    job_id: int | None = None
+    node: str | None = None
+    request_id: str | None = None
+    kinds: frozenset[EventKind] = frozenset()
+    level: str = "debug"
+    since: datetime | None = None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Return the levels that are important enough."""
+        return LEVELS[LEVELS.index(self.level) :]
+
+    def takes(self, at: datetime, event: Event) -> bool:
+        """Whether an event is among them."""
+        return (
+            (self.job_id is None or self.job_id in event.all_jobs)
+            and (self.node is None or event.names_node(self.node))
+            and self.request_id in (None, event.request_id)
+            and (not self.kinds or event.kind in self.kinds)
+            and event.level in self.levels
+            and (self.since is None or at >= self.since)
+        )
+
+
+EVERYTHING = Wanted()

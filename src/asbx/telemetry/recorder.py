@@ -82,6 +82,11 @@ class LedgerAndLogRecorder:
         if event.level != "debug":
             self._keep(event, at)
 
+    @property
+    def losses(self) -> tuple[int, int]:
+        """Return how many lines and rows could not be written, those a store behind this one lost included."""
+        return self.lost_lines, self.lost_rows + int(getattr(self._ledger, "lost_rows", 0))
+
     def close(self) -> None:
         """Let the log file go."""
         self._file.close()
