@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.fakes import samples
 
-from asbx.cli.cost import moment_of
 from asbx.cli.main import main
+from asbx.cli.reading import moment_of
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.event import Event, EventKind
 
@@ -209,7 +209,8 @@ def test_a_time_that_is_none(config: str, capsys: pytest.CaptureFixture[str]) ->
     assert "2026-03-01" in err
 
 
-def test_a_time_without_a_zone_is_local() -> None:
-    """A date means midnight here."""
-    assert moment_of("2026-03-01") == datetime(2026, 3, 1).astimezone()
-    assert moment_of("2026-03-01T00:00:00+00:00") == datetime(2026, 3, 1, tzinfo=UTC)
+def test_a_time_without_a_zone_is_utc() -> None:
+    """A date means midnight where the log and the ledger are: in UTC. A span means so long ago."""
+    assert moment_of("2026-03-01", NOW) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert moment_of("2026-03-01T01:00:00+01:00", NOW) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert moment_of("90m", NOW) == NOW - timedelta(minutes=90)

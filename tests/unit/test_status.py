@@ -9,12 +9,18 @@ import pytest
 from tests.fakes.samples import NOON
 from tests.fakes.scheduler import FakeScheduler
 
-from asbx.cli import status
+from asbx.cli import status, status_page
 from asbx.errors import SlurmError
 
 FACTS: dict[str, Any] = {
+    "at": NOON.isoformat(),
     "daemon": {"pid": 7, "unread_facts": {}},
     "nodes": {"IDLE": 2},
+    "states": {"idle": 2},
+    "markets": {},
+    "unpriced": 0,
+    "oldest_request_seconds": 0,
+    "closed": "0 pool(s) closed",
     "fences": [],
     "instances": 0,
     "cost_per_hour": "0",
@@ -36,20 +42,20 @@ def test_fences_for_machines() -> None:
 
 def test_what_ec2_refuses_to_tell_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """With the code, which names the missing permission; fences are named. Else neither line is there."""
-    status.tell(FACTS)
-    assert capsys.readouterr().out.splitlines()[-1].startswith("launching")
+    status_page.show(FACTS)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("shortages")
     refused = {"DescribeSubnets": "UnauthorizedOperation: no", "GetServiceQuota": "AccessDenied: You: no"}
-    status.tell(FACTS | {"daemon": {"pid": 7, "unread_facts": refused}, "fences": [{"name": "asbx-aws-gpu-end"}]})
-    fence, facts = capsys.readouterr().out.splitlines()[-2:]
+    status_page.show(FACTS | {"daemon": {"pid": 7, "unread_facts": refused}, "fences": [{"name": "asbx-aws-gpu-end"}]})
+    _, facts, *_, fence = capsys.readouterr().out.splitlines()
     assert fence == "fences     asbx-aws-gpu-end"
     assert facts == (
         "facts      could not read: DescribeSubnets (UnauthorizedOperation), GetServiceQuota (AccessDenied)"
     )
-    status.tell(FACTS | {"daemon": None, "nodes": None, "fences": None})
+    status_page.show(FACTS | {"daemon": None, "states": None, "fences": None})
     assert "Slurm does not answer" in capsys.readouterr().out
 
 
 def test_the_cost_of_an_hour_is_rounded_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """Four digits after the point, as `asbx cost` shows amounts; the ledger's own digits are for machines."""
-    status.tell(FACTS | {"instances": 4, "cost_per_hour": "21.7600000000"})
+    status_page.show(FACTS | {"instances": 4, "cost_per_hour": "21.7600000000"})
     assert "instances  4, 21.7600 USD an hour" in capsys.readouterr().out.splitlines()

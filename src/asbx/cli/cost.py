@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,6 @@ import typer
 from asbx.cli import reading, site
 from asbx.daemon.clock import RealClock
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill
-from asbx.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -27,7 +27,7 @@ Row = tuple[int, datetime, Event]
 
 
 @app.command()
-def events(
+def events(  # noqa: PLR0913, PLR0917  an option each
     job: Annotated[int | None, typer.Option("--job", "-j", help="Only events of this job.")] = None,
     node: Annotated[str | None, typer.Option("--node", "-n", help="Only events of this node.")] = None,
     request: Annotated[str | None, typer.Option("--request", "-r", help="Only events of this request.")] = None,

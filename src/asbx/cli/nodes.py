@@ -20,8 +20,8 @@ from asbx.model.node import NodeView
 from asbx.model.record import Binding, InstanceRow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-# Narrower terminals do not hold the instance ids; --json always has them.
-_WIDE = 100
+# What is left out first where the terminal is too narrow; --json always has everything.
+_OPTIONAL = ("INSTANCE", "ZONE", "MARKET")
 
 
 @app.command()
@@ -56,14 +56,23 @@ def nodes(
 
 
 def _show(shown: list[_Shown]) -> None:
-    narrow = sys.stdout.isatty() and shutil.get_terminal_size().columns < _WIDE
     columns = ["NODE", "STATE", "INSTANCE", "TYPE", "ZONE", "MARKET", ">AGE", ">USD/H", "JOBS"]
     table = [one.row() for one in shown]
-    if narrow:
-        columns.pop(2)
-        for row in table:
-            row.pop(2)
+    if sys.stdout.isatty():
+        columns, table = fitting(columns, table, shutil.get_terminal_size().columns)
     reading.show_table(columns, table)
+
+
+def fitting(columns: list[str], rows: list[list[str]], width: int) -> tuple[list[str], list[list[str]]]:
+    """Leave out optional columns until the table fits."""
+    for name in _OPTIONAL:
+        widest = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+        if sum(widest) + reading.GAP * len(widest) <= width:
+            break
+        gone = columns.index(name)
+        columns = columns[:gone] + columns[gone + 1 :]
+        rows = [row[:gone] + row[gone + 1 :] for row in rows]
+    return columns, rows
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +23,8 @@ from asbx.slurm.scontrol import Slurm
 
 # Where nobody watches there is no width to keep to; cut columns would be lost to grep and awk.
 _WIDTH_OF_A_PIPE = 500
+# Spaces between columns.
+GAP = 2
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -100,7 +101,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], footer: Se
     """Print a table; columns that begin with `>` are set to the right."""
     width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
     console = Console(width=width, markup=False, emoji=False, highlight=False)
-    table = Table(box=SIMPLE_HEAD, show_footer=footer is not None, pad_edge=False, padding=(0, 1))
+    table = Table(box=None, show_footer=footer is not None, pad_edge=False, padding=(0, GAP, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(
             column.removeprefix(">"),

@@ -13,7 +13,7 @@ class Telemetry(Section):
     listen: str = "127.0.0.1:9815"
     """Address and port; port 0 takes any free one, empty means nowhere. A port in use stops nothing."""
     allow_remote: bool = False
-    """Let `listen` be an address that other machines reach. They can then read node groups, instance types and costs."""
+    """Let `listen` be an address that other machines reach. They then see node groups and costs."""
 
     @property
     def address(self) -> tuple[str, int] | None:

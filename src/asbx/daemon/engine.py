@@ -103,7 +103,7 @@ class Engine:
         return taken
 
     def _received(self, request: Request) -> None:
-        jobs = [job.job_id for job in request.jobs]
+        jobs = sorted(job.job_id for job in request.jobs)
         nodes = fold(request.nodes)
         text = f"{request.kind} of {nodes or 'no node'}" + (f" for job(s) {shown(jobs)}" if jobs else "")
         data: dict[str, object] = {"nodes": nodes, "kind": request.kind.value}

@@ -35,14 +35,15 @@ class Try:
 
 @dataclass(frozen=True)
 class Signs:
-    """What the checks look at. turned, passed: ends of the loop's last turn and of the last pass; started stands in.
+    """What the checks look at. turned: end of the loop's last turn. passed: of the last pass, None before the first.
 
     ledger: why it cannot be written, "" when it can. ec2, slurm: None before the first call.
     """
 
     now: datetime
+    started: datetime
     turned: datetime
-    passed: datetime
+    passed: datetime | None
     interval: timedelta
     stuck: Sequence[str]
     spool: tuple[int, timedelta]
@@ -53,14 +54,14 @@ class Signs:
 
 def checks(signs: Signs) -> tuple[Check, ...]:
     """Return every check."""
-    turn, last = signs.now - signs.turned, signs.now - signs.passed
+    turn, last = signs.now - signs.turned, signs.now - (signs.passed or signs.started)
     files, oldest = signs.spool
     # A pass may take as long as EC2 takes to answer: what does not move at all is stuck, and that has its own check.
     late = last > 3 * signs.interval + 10 * LOOP_PATIENCE
     return (
         Check("loop", turn <= LOOP_PATIENCE, f"last turn {_ago(turn)} ago"),
         Check("work", not signs.stuck, f"no sign of life from {', '.join(signs.stuck)}" if signs.stuck else "moves"),
-        Check("pass", not late, f"last reconcile pass {_ago(last)} ago"),
+        Check("pass", not late, f"last reconcile pass {_ago(last)} ago" if signs.passed else "none yet"),
         Check("spool", oldest <= SPOOL_PATIENCE, f"{files} request(s) wait, the oldest for {_ago(oldest)}"),
         Check("ledger", not signs.ledger, signs.ledger or "can be written"),
         _side("ec2", signs.ec2, signs.now),

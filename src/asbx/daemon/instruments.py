@@ -56,8 +56,8 @@ class Instruments:
         self._raw = doors
         self.metrics = Metrics(frozenset(VERDICTS) | frozenset(_OUR_CODES))
         self.pulse = Pulse(patience(doors.config))
-        started = doors.clock.now()
-        self._turned = self._passed = started
+        self._started = self._turned = doors.clock.now()
+        self._passed: datetime | None = None
         self._passes: dict[str, dict[str, Any]] = {}
         self._ec2: health.Try | None = None
         self._slurm: health.Try | None = None
@@ -169,6 +169,7 @@ class Instruments:
         now = self._raw.clock.now()
         signs = health.Signs(
             now,
+            self._started,
             self._turned,
             self._passed,
             interval,
