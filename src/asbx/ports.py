@@ -9,12 +9,16 @@ from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 from asbx.errors import AsbxError
+from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
+from asbx.model.control import Control, Controller
 from asbx.model.event import Event
 from asbx.model.fence import Fence
 from asbx.model.gang import Gang
+from asbx.model.health import InstanceHealth
 from asbx.model.job import JobFacts, Request
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
+from asbx.model.names import GroupName
 from asbx.model.node import NodeView
 from asbx.model.record import (
     Attempt,
@@ -114,6 +118,12 @@ class Cloud(Protocol):
 
     def remove_template(self, name: str) -> None:
         """Remove a launch template of ours; one that is gone is no error."""
+
+    def unwell(self) -> tuple[InstanceHealth, ...]:
+        """Return the running instances of the region, anybody's, that are impaired or await an event AWS scheduled."""
+
+    def console(self, instance_id: str) -> str:
+        """Return what is at hand of a machine's console output, the end of it; "" where there is none (yet)."""
 
     def topology(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Return instance id -> network nodes from the top layer down, for those EC2 tells it of."""
@@ -248,6 +258,9 @@ class Scheduler(Protocol):
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
 
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Have Slurm power down nodes that no job runs on; it calls SuspendProgram for them."""
+
     def power_up(self, nodes: Sequence[str]) -> None:
         """Have Slurm hold nodes for powered up; it calls ResumeProgram for those that were not."""
 
@@ -360,6 +373,39 @@ class Ledger(Protocol):
     def clear_setbacks(self, job_ids: Iterable[int]) -> None:
         """Forget the setbacks of jobs whose nodes came."""
 
+    # -- boots
+    def add_boot_failures(self, failures: Sequence[BootFailure]) -> frozenset[str]:
+        """Keep that instances never became nodes; return the ids of those of which that is news."""
+
+    def boot_failures(
+        self, *, group: GroupName | None = None, node: str | None = None, limit: int
+    ) -> tuple[BootFailure, ...]:
+        """Return the last so many failures (of a group, of a node), oldest first."""
+
+    def last_boot(self, group: GroupName) -> datetime | None:
+        """Return the launch of the youngest instance of a group whose node has registered."""
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """Return every breaker there is, by group."""
+
+    def change_breaker(self, group: GroupName, change: Callable[[Breaker | None], Breaker | None]) -> Breaker | None:
+        """Read one, let `change` say what becomes of it (None: forget it), write and return that: one transaction.
+
+        `change` must not use the ledger: it runs while nobody else may write.
+        """
+
+    def add_console(self, console: Console) -> None:
+        """Keep the console of an instance, in the place of an earlier one."""
+
+    def console(self, instance_id: str) -> Console | None:
+        """Return the console of an instance, where one is kept."""
+
+    def drop_consoles(self, before: datetime, most: int) -> None:
+        """Forget consoles taken before a moment, and of the others all but so many of the newest."""
+
+    def services(self, node: str, limit: int) -> tuple[Service, ...]:
+        """Return the last so many instances of a node, oldest first."""
+
     # -- events
     def add_event(self, event: Event, at: datetime) -> None:
         """Keep an event."""
@@ -374,10 +420,46 @@ class Ledger(Protocol):
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return events, oldest first."""
 
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget up to `most` events, and as many finished requests with their calls; return how many. Never money.
+
+        What belongs to an instance that lives is not old.
+        """
+
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""
 
 
+class Tenure(Protocol):
+    """Who of a pair of controllers works, as their common ledger has it. Raises LedgerError."""
+
+    def control(self) -> Control:
+        """Return who works, whoever asks."""
+
+    def take_control(self, seen: Control, holder: str, at: datetime) -> bool:
+        """Take over from what was seen, unless somebody else did meanwhile.
+
+        From then on this ledger refuses everything (`ledger-relieved`) as soon as somebody takes over from us.
+        """
+
+    def beat(self) -> None:
+        """Show that the holder lives. Raises LedgerError (`ledger-relieved`) when it is the holder no more."""
+
+    def leave_control(self) -> None:
+        """Let the other controller take over at once. What still runs here can write no more."""
+
+
+class Controllers(Protocol):
+    """Slurm's controllers. Raises SlurmError when they cannot be asked."""
+
+    def controllers(self) -> tuple[Controller, ...]:
+        """Return every slurmctld in the order of slurm.conf, and whether it answers."""
+
+    def serves(self) -> bool:
+        """Return whether one of them is in control: it answers more than a ping."""
+
+
+__all__ = ["Catalogue", "Clock", "Cloud", "CloudError", "Gang", "Ledger", "Prices", "Recorder", "Scheduler"]
 __all__ = [
     "Catalogue",
     "Clock",

@@ -12,6 +12,7 @@ from tests.fakes.faults import Faults
 from asbx.config.limits import DESCRIBE_BATCH, FLEET_MAX_NODES, TAG_BATCH, TERMINATE_BATCH, TOPOLOGY_BATCH
 from asbx.errors import AsbxError
 from asbx.model.catalogue import TemplateChange
+from asbx.model.health import InstanceHealth
 from asbx.model.market import (
     FleetAnswer,
     FleetOrder,
@@ -59,6 +60,7 @@ class FakeCloud:
     groups: strategy by name of placement group. group_limit: how many there may be.
     templates: base and change by name of derived launch template.
     networks: network nodes by instance, for those whose topology EC2 tells.
+    health: what is wrong with instances, by id. consoles: what they wrote, by id.
     show_after, address_after, boot_after, end_after, forget_after: time from the launch (the end) until EC2 knows the
     instance, its address, `running` (`terminated`, nothing of it any more).
     """
@@ -73,6 +75,8 @@ class FakeCloud:
     group_limit: int = 500
     templates: dict[str, tuple[Template, TemplateChange]] = field(default_factory=dict)
     networks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    health: dict[str, InstanceHealth] = field(default_factory=dict)
+    consoles: dict[str, str] = field(default_factory=dict)
     show_after: timedelta = timedelta(0)
     address_after: timedelta = timedelta(0)
     boot_after: timedelta = timedelta(seconds=20)
@@ -192,6 +196,21 @@ class FakeCloud:
             wanted = [self._machines[key] for key in dict.fromkeys(instance_ids) if key in self._machines]
             running = [shown.instance_id for shown in self._shown(wanted) if shown.state is InstanceState.RUNNING]
             return {name: self.networks[name] for name in running if name in self.networks}
+
+    def unwell(self) -> tuple[InstanceHealth, ...]:
+        """Return the running instances that are impaired or await an event: three questions."""
+        self.calls["DescribeInstanceStatus"] += 3
+        with self._faults.call("unwell"):
+            running = [i.instance_id for i in self._shown(self._machines.values()) if i.state is InstanceState.RUNNING]
+            return tuple(self.health[key] for key in running if key in self.health)
+
+    def console(self, instance_id: str) -> str:
+        """Return what a machine has written; one EC2 does not know is refused."""
+        self.calls["GetConsoleOutput"] += 1
+        with self._faults.call("console"):
+            if not self._knows(instance_id):
+                raise cloud_error("InvalidInstanceID.NotFound", Verdict.NOT_FOUND, instance_id)
+            return self.consoles.get(instance_id, "")
 
     # -- the other side
 

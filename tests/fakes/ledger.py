@@ -12,9 +12,11 @@ from threading import Lock
 from tests.fakes.faults import Faults
 
 from asbx.errors import AsbxError, LedgerError
+from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.event import Event
 from asbx.model.job import Request
 from asbx.model.market import Instance
+from asbx.model.names import GroupName
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 
@@ -34,6 +36,7 @@ class FakeLedger:
 
     _requests: dict[str, Request] = field(default_factory=dict)
     _outcomes: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _finished: dict[str, datetime] = field(default_factory=dict)
     _intents: dict[str, Intent] = field(default_factory=dict)
     _attempts: dict[tuple[str, int], Attempt] = field(default_factory=dict)
     _instances: dict[str, InstanceRow] = field(default_factory=dict)
@@ -41,6 +44,9 @@ class FakeLedger:
     _shortages: dict[str, Shortage] = field(default_factory=dict)
     _resources: dict[tuple[ResourceKind, str], Resource] = field(default_factory=dict)
     _setbacks: dict[int, Setback] = field(default_factory=dict)
+    _boot_failures: dict[str, BootFailure] = field(default_factory=dict)
+    _breakers: dict[GroupName, Breaker] = field(default_factory=dict)
+    _consoles: dict[str, Console] = field(default_factory=dict)
     _turn: Lock = field(default_factory=Lock)
     _events: list[tuple[datetime, Event]] = field(default_factory=list)
     _faults: Faults = field(default_factory=Faults)
@@ -71,6 +77,7 @@ class FakeLedger:
         with self._faults.call("finish_request"):
             _aware(at)
             if self._outcomes.get(request_id, ("", ""))[0] == "new":
+                self._finished[request_id] = _aware(at)
                 self._outcomes[request_id] = ("failed" if failed else "done", note)
 
     def request_outcome(self, request_id: str) -> tuple[str, str] | None:
@@ -290,6 +297,87 @@ class FakeLedger:
             for job_id in job_ids:
                 self._setbacks.pop(job_id, None)
 
+    # -- boots
+
+    def add_boot_failures(self, failures: Sequence[BootFailure]) -> frozenset[str]:
+        """Keep failures; return the ids of the instances of which none was kept."""
+        with self._faults.call("add_boot_failures"):
+            fresh = {one.instance_id for one in failures} - self._boot_failures.keys()
+            for one in failures:
+                self._boot_failures.setdefault(one.instance_id, replace(one, failed_at=_aware(one.failed_at)))
+            return frozenset(fresh)
+
+    def boot_failures(
+        self, *, group: GroupName | None = None, node: str | None = None, limit: int
+    ) -> tuple[BootFailure, ...]:
+        """Return the last so many failures (of a group, of a node), oldest first."""
+        with self._faults.call("boot_failures"):
+            mine = [
+                one for one in self._boot_failures.values() if group in (None, one.group) and node in (None, one.node)
+            ]
+            return tuple(sorted(mine, key=lambda one: (one.failed_at, one.instance_id))[-limit:])
+
+    def last_boot(self, group: GroupName) -> datetime | None:
+        """Return the launch of the youngest instance of a group whose node has registered."""
+        with self._faults.call("last_boot"):
+            registered = {one.instance_id for one in self._bindings if one.registered_at is not None}
+            rows = [row for key, row in self._instances.items() if key in registered and row.group == group]
+            return max((row.launched_at for row in rows), default=None)
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """Return every breaker there is, by group."""
+        with self._faults.call("breakers"):
+            return tuple(self._breakers[key] for key in sorted(self._breakers))
+
+    def change_breaker(self, group: GroupName, change: Callable[[Breaker | None], Breaker | None]) -> Breaker | None:
+        """Read one, change it and write it, while no other thread does."""
+        with self._faults.call("change_breaker"), self._turn:
+            new = change(self._breakers.get(group))
+            if new is None:
+                self._breakers.pop(group, None)
+            else:
+                self._breakers[group] = replace(new, group=group)
+            return new
+
+    def add_console(self, console: Console) -> None:
+        """Keep a console."""
+        with self._faults.call("add_console"):
+            self._consoles[console.instance_id] = replace(console, taken_at=_aware(console.taken_at))
+
+    def console(self, instance_id: str) -> Console | None:
+        """Return the console of an instance, where one is kept."""
+        with self._faults.call("console"):
+            return self._consoles.get(instance_id)
+
+    def drop_consoles(self, before: datetime, most: int) -> None:
+        """Forget old consoles, and of the others all but the newest."""
+        with self._faults.call("drop_consoles"):
+            young = [one for one in self._consoles.values() if one.taken_at >= before]
+            kept = sorted(young, key=lambda one: one.taken_at, reverse=True)[:most]
+            self._consoles = {one.instance_id: one for one in kept}
+
+    def services(self, node: str, limit: int) -> tuple[Service, ...]:
+        """Return the last so many instances of a node, oldest first."""
+        with self._faults.call("services"):
+            mine = sorted((one for one in self._bindings if one.node == node), key=lambda one: one.bound_at)
+            return tuple(self._service(one) for one in mine[-limit:])
+
+    def _service(self, one: Binding) -> Service:
+        row = self._instances.get(one.instance_id)
+        return Service(
+            node=one.node,
+            instance_id=one.instance_id,
+            instance_type=row.instance_type if row else "",
+            zone=row.zone if row else "",
+            market=row.market.value if row else "",
+            launched_at=row.launched_at if row else None,
+            bound_at=one.bound_at,
+            registered_at=one.registered_at,
+            released_at=one.released_at,
+            ended_at=row.ended_at if row else None,
+            end_reason=row.end_reason if row else "",
+        )
+
     # -- events
 
     def add_event(self, event: Event, at: datetime) -> None:
@@ -316,6 +404,23 @@ class FakeLedger:
                 and request_id in (None, event.request_id)
             ]
             return tuple(mine[-limit:] if limit else ())
+
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
+        with self._faults.call("prune"):
+            self._resources = {k: r for k, r in self._resources.items() if not r.removed_at or r.removed_at >= before}
+            self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
+            oldest = [at for at, _ in self._events[:most] if at < before]
+            self._events = [row for n, row in enumerate(self._events) if n >= most or row[0] >= before]
+            living = {self._intents[row.intent_id].request_id for row in self._instances.values() if not row.ended_at}
+            over = [one for one, at in self._finished.items() if at < before and one not in living][:most]
+            for request_id in over:
+                del self._requests[request_id], self._outcomes[request_id], self._finished[request_id]
+            mine = {key for key, intent in self._intents.items() if intent.request_id in over}
+            launched = {row.intent_id for row in self._instances.values()}
+            self._attempts = {key: one for key, one in self._attempts.items() if key[0] not in mine}
+            self._intents = {key: one for key, one in self._intents.items() if key not in mine or key in launched}
+            return len(oldest) + len(over)
 
     def check(self) -> None:
         """Memory can always be read and written, unless a fault was injected."""

@@ -270,9 +270,9 @@ class FakeScheduler:
             self._change(node, state=state, flags=_UP)
 
     def power_down(self, nodes: Iterable[str]) -> None:
-        """Do as slurmctld when it calls SuspendProgram."""
+        """Do as slurmctld when it calls SuspendProgram, for idle nodes or because it was told to; a drain stays."""
         for node in nodes:
-            self._change(node, state="IDLE", flags=_GOING)
+            self._change(node, state="IDLE", flags=_GOING | (self._table[node].flags & {"DRAIN"}))
 
     def time_out(self, nodes: Iterable[str]) -> None:
         """Do as slurmctld after ResumeTimeout: DOWN, off, and the old address still there."""

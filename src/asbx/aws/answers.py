@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from asbx.model.health import InstanceHealth, ScheduledEvent
 from asbx.model.market import FleetAnswer, Instance, InstanceState, Launched, Market, Refusal, Verdict
 
 _CODES: dict[Verdict, str] = {
@@ -134,6 +135,33 @@ def topology(raw: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
         for item in raw.get("Instances") or []
         if item.get("NetworkNodes")
     }
+
+
+# What the description of an event begins with that will not come any more: the first is documented (EC2 API reference,
+# InstanceStatusEvent); the second is what scripts in the field look for, seen in no document.
+_OVER = ("[Completed]", "[Canceled]")
+
+
+def statuses(raw: Mapping[str, Any]) -> Iterator[InstanceHealth]:
+    """Read one page of DescribeInstanceStatus."""
+    for item in raw.get("InstanceStatuses") or []:
+        yield InstanceHealth(
+            instance_id=item["InstanceId"],
+            instance_impaired=(item.get("InstanceStatus") or {}).get("Status") == "impaired",
+            system_impaired=(item.get("SystemStatus") or {}).get("Status") == "impaired",
+            events=tuple(_event(one) for one in item.get("Events") or []),
+        )
+
+
+def _event(item: Mapping[str, Any]) -> ScheduledEvent:
+    description, starts = str(item.get("Description") or ""), item.get("NotBefore")
+    return ScheduledEvent(
+        event_id=str(item.get("InstanceEventId") or ""),
+        code=str(item.get("Code") or ""),
+        description=description,
+        not_before=starts if isinstance(starts, datetime) else None,
+        is_over=description.startswith(_OVER),
+    )
 
 
 def _instance(item: Mapping[str, Any], reservation: str) -> Instance:

@@ -31,10 +31,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Compare Slurm, EC2 and the ledger once and undo what must not last.",
     ),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
+    "explain": ("asbx.cli.explain", "Explain a node: its history, why it did not come, what comes next."),
+    "boots": ("asbx.cli.boots", "Show node groups whose instances do not become nodes, and let them try again."),
     "nodes": ("asbx.cli.nodes", "Show the nodes that have an instance."),
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
     "forget": ("asbx.cli.forget", "Forget shortages, so that EC2 is asked at once."),
     "cost": ("asbx.cli.cost", "Show what jobs cost."),
+    "ledger": ("asbx.cli.ledger", "Check the ledger, back it up, rebuild it from EC2's tags."),
     "config": (
         "asbx.cli.config",
         "Print lines for slurm.conf and gres.conf, the schema, and where values come from.",

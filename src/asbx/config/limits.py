@@ -80,8 +80,20 @@ TOPOLOGY_TRIES = 3
 SPOOL_POLL = timedelta(seconds=2)
 # Requests worked on at once: each waits mostly, a gang for minutes until its instances run.
 REQUESTS_AT_ONCE = 32
-# SQLite waits this long for another writer (a hook without daemon, the CLI) before it gives up.
+# The ledger waits this long for another writer (a hook without daemon, the CLI) before it gives up.
 LEDGER_BUSY = timedelta(seconds=10)
+# A database server that does not even answer a connection; a request rests and tries again.
+LEDGER_CONNECT = timedelta(seconds=5)
+# Two controllers: how often each looks who is in control, and how long the working one may be silent before the other
+# may take over. A ping of a host that is off takes Slurm's MessageTimeout of 10 s, and must fit in.
+CONTROL_EVERY = timedelta(seconds=2)
+CONTROL_PING = timedelta(seconds=11)
+CONTROL_LEASE = timedelta(seconds=15)
+# How long slurmctld may take to answer a simple question before it counts as not serving.
+CONTROL_ANSWER = timedelta(seconds=5)
+# How often old rows are forgotten, and how many at once: a write that lasts long keeps launches waiting.
+PRUNE_EVERY = timedelta(minutes=10)
+PRUNE_MOST = 2000
 # After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
 # must not stand still for its own history.
 AUDIT_PAUSE = timedelta(seconds=30)
@@ -190,3 +202,19 @@ REPEATS_DOUBLE = 6
 SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
+# Boot failures and health -----------------------------------------------------------------------------------------
+# Newest failures of a group that are read to count those in a row.
+BOOT_FAILURES_READ = 1000
+# EC2 keeps the last 64 KB of a console (EC2 API reference, GetConsoleOutput).
+CONSOLE_MAX_BYTES = 64 * 1024
+# Consoles fetched at once, a call each and instances that cost money meanwhile: those of one burst fail alike.
+CONSOLES_AT_ONCE = 3
+# How long consoles are kept, and how many at most (packed, some 10 KiB each): whoever asks why, asks within days.
+CONSOLE_LIFE = timedelta(days=14)
+CONSOLES_MOST = 200
+# Beyond ResumeTimeout, how long a probe may be without news: its failure is seen within a sweep or two.
+PROBE_NEWS = timedelta(minutes=3)
+# A call for health or consoles that lacks a permission is tried again so often: administrators grant it by hand.
+REFUSED_AGAIN = timedelta(minutes=30)
+# DescribeInstanceStatus gives up to 1,000 rows a page (EC2 API reference).
+STATUS_PAGE = 1000

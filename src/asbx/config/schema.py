@@ -15,9 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from asbx.config.companions import Asba, Asbb, Ecosystem
+from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
-from asbx.config.upkeep import Reconcile
+from asbx.config.upkeep import Boots, Health, Reconcile
 from asbx.model.names import GroupName
 
 
@@ -288,45 +290,6 @@ class Slurm(Section):
     """The partitions that burst."""
 
 
-class Asba(Section):
-    """The advisor."""
-
-    enabled: Literal["auto-detect", "true", "false"] | bool = "auto-detect"
-    """Whether to use it; `auto-detect` looks for its command."""
-    command: str = "asba"
-    """Its command."""
-    config_path: str = ""
-    """Its configuration file."""
-    timeout_seconds: int = Field(default=30, gt=0)
-    """How long it may take."""
-
-
-class Asbb(Section):
-    """The budget service."""
-
-    enabled: Literal["auto-detect", "true", "false"] | bool = "auto-detect"
-    """Whether to use it; `auto-detect` looks for its command."""
-    command: str = "asbb"
-    """Its command."""
-    reconciliation_dir: str = "/var/spool/asbb/costs"
-    """Folder it reads cost files from."""
-    timeout_seconds: int = Field(default=30, gt=0)
-    """How long it may take."""
-
-
-class Ecosystem(Section):
-    """The companion projects."""
-
-    auto_detect: bool = True
-    """Look for the companions."""
-    shared_config_path: str = ""
-    """Configuration they share."""
-    data_exchange_dir: str = "/var/spool/asbx/ecosystem"
-    """Folder for files between them."""
-    enable_cross_project: bool = True
-    """Work with them at all."""
-
-
 class Mpi(Section):
     """Defaults for tightly coupled jobs."""
 
@@ -367,6 +330,8 @@ class Cluster(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "slurm"
     """Value of the tag `asbx:cluster` on everything in AWS. Two clusters in one account need two names."""
+    controller: str = ""
+    """With two controllers: this host's name in SlurmctldHost of slurm.conf; empty means the host's own name."""
 
 
 class Paths(Section):
@@ -393,13 +358,6 @@ class Paths(Section):
     def socket(self) -> Path:
         """Return the daemon's socket."""
         return self.runtime / "asbx.sock"
-
-
-class LedgerSection(Section):
-    """Where the ledger is."""
-
-    url: str = Field(default="", repr=False)
-    """SQLAlchemy URL of the database; empty means SQLite at `paths.state`/ledger.db."""
 
 
 class Backoff(Section):
@@ -448,6 +406,10 @@ class Config(Section):
     """How patient the sweep for stray instances is."""
     backoff: Backoff = Backoff()
     """When Slurm tries a job again whose launch failed."""
+    boots: Boots = Boots()
+    """What becomes of node groups whose instances do not become nodes."""
+    health: Health = Health()
+    """What is done about instances that EC2 says are unwell."""
     reservations: Reservations = Reservations()
     """How Capacity Blocks are used."""
     cost: Cost = Cost()

@@ -13,7 +13,7 @@ from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
 from asbx.daemon.threads import Threads
-from asbx.errors import AsbxError, ConfigError
+from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market, Template
@@ -31,13 +31,6 @@ def doors(
 
     audit: makes the store for audit rows; the ledger itself where none is given.
     """
-    if not config.ledger_url.startswith("sqlite"):
-        raise ConfigError(
-            "ledger-url",
-            "this version keeps its ledger in SQLite only",
-            "two controllers on one database would both work on every request",
-            "leave ledger.url out",
-        )
     config = with_cluster_name(config)
     make_folders(config)
     clock = clock or RealClock()

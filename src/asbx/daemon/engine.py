@@ -17,12 +17,16 @@ from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
+from asbx.flow.boots import Boots
 from asbx.flow.doors import Doors
+from asbx.flow.health import Health
+from asbx.flow.late import still_wanted
 from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
+from asbx.flow.retention import Retention
 from asbx.flow.suspend import suspend
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
@@ -45,6 +49,9 @@ class Engine:
         self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self._network = Network(doors)
+        self._boots = Boots(doors)
+        self._health = Health(doors)
+        self._retention = Retention(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -55,6 +62,8 @@ class Engine:
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
         self._unread: set[str] = set()
+        # Of one of two controllers: what was asked before may have been done by the other.
+        self.in_office_since: datetime | None = None
 
     # -- requests
 
@@ -70,6 +79,8 @@ class Engine:
             try:
                 body = spool.read(folder, request_id, SPOOL_MAX_BYTES)
                 request = read_request(request_id, body, self.doors.clock.now())
+                if self.in_office_since is not None and request.received_at < self.in_office_since:
+                    request = still_wanted(self.doors, request)
                 fresh = self.doors.ledger.add_request(request)
             except spool.SpoolUnreadableError as error:
                 self._set_aside(folder, request_id, str(error))
@@ -150,7 +161,7 @@ class Engine:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
             return outcome
-        return resume.run() if resume is not None else suspend(self.doors, request)
+        return resume.run() if resume is not None else suspend(self.doors, request, self._boots)
 
     def _trouble(self, request: Request, error: AsbxError) -> None:
         """Let a request rest where the trouble may pass, close it where it will not.
@@ -192,6 +203,11 @@ class Engine:
         with self._lock:
             return sorted(self._running)
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Return what EC2 refuses to tell about nodes, by action."""
+        return self._boots.troubles | self._health.troubles
+
     # -- the sweep
 
     def sweep_soon(self) -> None:
@@ -201,7 +217,8 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        for part in (self._sweep_once, self._leftovers.run, self._blocks.run, self._network.run):
+        parts = (self._leftovers, self._boots, self._health, self._blocks, self._network, self._retention)
+        for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
 
     def _sweep_once(self) -> None:

@@ -102,12 +102,18 @@ class Snapshot:
 
 
 def registered(look: Snapshot) -> tuple[str, ...]:
-    """Return the bound nodes whose slurmd has registered since they were last looked at."""
+    """Return the bound nodes whose slurmd has registered since they were last looked at.
+
+    One that came with less than slurm.conf promises does not serve: that is a failed boot.
+    """
     nodes = {view.name: view for view in look.nodes}
     return tuple(
         binding.node
         for binding in look.bindings
-        if binding.registered_at is None and binding.node in nodes and answers(nodes[binding.node])
+        if binding.registered_at is None
+        and (view := nodes.get(binding.node)) is not None
+        and answers(view)
+        and "INVALID_REG" not in view.flags
     )
 
 

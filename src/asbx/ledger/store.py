@@ -12,9 +12,12 @@ from asbx.errors import LedgerError
 from asbx.ledger import pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
-from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_new, make_engine
+from asbx.ledger.boots import BootMemory
+from asbx.ledger.control import Controls
+from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.memory import Memory
+from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
 
 if TYPE_CHECKING:
@@ -46,13 +49,14 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     try:
         with ledger.translated():
             prepare(engine, ledger.place, migrate=migrate)
+            ledger.remember_file()
     except LedgerError:
         ledger.close()
         raise
     return ledger
 
 
-class SqlLedger(Memory):
+class SqlLedger(Memory, BootMemory, Controls, Retention):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
@@ -60,11 +64,7 @@ class SqlLedger(Memory):
     def add_request(self, request: Request) -> bool:
         """Keep a request as new; False when its id is already there."""
         with self.transaction(WRITE) as connection:
-            known = select(t.requests.c.request_id).where(t.requests.c.request_id == request.request_id)
-            if connection.execute(known).first() is not None:
-                return False
-            insert_new(connection, t.requests, [form.request_row(request)])
-            return True
+            return insert_if_new(connection, t.requests, form.request_row(request))
 
     def open_requests(self) -> tuple[Request, ...]:
         """Return requests not finished, oldest first."""
@@ -272,6 +272,11 @@ class SqlLedger(Memory):
         with self.transaction(READ) as connection:
             rows = connection.execute(query).mappings().all()
             return tuple((row["id"], row["at"], form.event_of(row)) for row in reversed(rows))
+
+    def is_blank(self) -> bool:
+        """Return whether nothing was ever launched by it."""
+        with self.transaction(READ) as connection:
+            return connection.execute(select(t.intents.c.intent_id).limit(1)).first() is None
 
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""

@@ -37,11 +37,19 @@ class EventKind(StrEnum):
     TOPOLOGY_WRITTEN = "topology-written"
     JOB_POSTPONED = "job-postponed"
     PLAN_NOTE = "plan-note"
+    BOOT_FAILED = "boot-failed"
+    GROUP_CLOSED = "group-closed"
+    GROUP_PROBED = "group-probed"
+    GROUP_OPENED = "group-opened"
+    NODE_REPLACED = "node-replaced"
     DAEMON_STARTED = "daemon-started"
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
     RECONCILE_REPORT = "reconcile-report"
+    LEDGER_REBUILT = "ledger-rebuilt"
+    CONTROL_TAKEN = "control-taken"
+    CONTROL_LEFT = "control-left"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from asbx.config.limits import SCONTROL_TIMEOUT
@@ -39,7 +40,7 @@ class SlurmCommands:
             self._environ["MUNGE_SOCKET"] = socket
         self.calls: dict[str, int] = {}
 
-    def run(self, name: str, *arguments: str) -> str:
+    def run(self, name: str, *arguments: str, patience: timedelta = SCONTROL_TIMEOUT) -> str:
         """Run a command and return what it printed.
 
         Raises SlurmError: `slurm-conf` (no slurm.conf), `slurm-missing` (no such program), `slurm-silent` (no answer
@@ -62,7 +63,7 @@ class SlurmCommands:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=SCONTROL_TIMEOUT.total_seconds(),
+                timeout=patience.total_seconds(),
                 check=False,
                 start_new_session=True,
             )
@@ -76,7 +77,7 @@ class SlurmCommands:
         except subprocess.TimeoutExpired:
             raise SlurmError(
                 "slurm-silent",
-                f"`{name} {arguments[0] if arguments else ''}` got no answer in {SCONTROL_TIMEOUT.seconds} s",
+                f"`{name} {arguments[0] if arguments else ''}` got no answer in {patience.seconds} s",
                 "slurmctld is down, overloaded or unreachable",
                 "run `scontrol ping` on this machine",
             ) from None

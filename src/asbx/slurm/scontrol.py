@@ -122,6 +122,11 @@ class Slurm:
             self.ping()
             refused.append(error)
 
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Ask Slurm to power nodes down."""
+        for batch in _batches(nodes):
+            self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=power_down")
+
     def power_up(self, nodes: Sequence[str]) -> None:
         """Ask Slurm to power nodes up."""
         for batch in _batches(nodes):

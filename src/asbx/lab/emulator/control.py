@@ -9,12 +9,13 @@ from typing import Any
 
 from asbx.lab.emulator.control_reservations import add_block, add_reservation, reservation_rows
 from asbx.lab.emulator.faults import FaultBook
+from asbx.lab.emulator.health import heal, impair, schedule
 from asbx.lab.emulator.machine import BY_FAILURE, BY_ITSELF, BY_SPOT, Machine, iso
 from asbx.lab.emulator.world import World
 from asbx.sim.market import Lifecycle, PoolKey
 
 _NOTICE = 120.0  # seconds; EC2's two minutes
-_WISHES = ("stopped-itself", "killed", "hung", "interrupted", "rebalance")
+_WISHES = ("stopped-itself", "killed", "hung", "interrupted", "rebalance", "impaired", "well", "event")
 _NODE_TAGS = ("asbx:node", "Name")
 
 
@@ -142,6 +143,8 @@ class Control:
             machine.hang = True
         elif wish == "rebalance":
             machine.rebalance_at = now
+        elif wish in ("impaired", "well", "event"):
+            _health(machine, str(wish), body, now)
         else:
             self._interrupt(machine, body.get("notice", _NOTICE), now)
         return self._row(machine)
@@ -237,6 +240,18 @@ class Control:
         for name, value in body.items():
             setattr(knobs, name, value)
         return dataclasses.asdict(knobs)
+
+
+def _health(machine: Machine, wish: str, body: Mapping[str, Any], now: float) -> None:
+    try:
+        if wish == "impaired":
+            impair(machine, body, now)
+        elif wish == "event":
+            schedule(machine, body, now)
+        else:
+            heal(machine)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from error
 
 
 def _or_refused(

@@ -57,10 +57,11 @@ class Booking:
 
 @dataclass
 class World:
-    """Everything there is. now: seconds since the epoch."""
+    """Everything there is. now: seconds since the epoch. console: what a machine has written so far, by id."""
 
     now: Callable[[], float]
     region: str
+    console: Callable[[str], bytes] = lambda _: b""
     knobs: Knobs = field(default_factory=Knobs)
     market: Market = field(default_factory=Market)
     lock: threading.RLock = field(default_factory=threading.RLock)
