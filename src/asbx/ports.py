@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, ExitCode
 from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
 from asbx.model.control import Control, Controller
@@ -16,10 +16,11 @@ from asbx.model.event import Event
 from asbx.model.fence import Fence
 from asbx.model.gang import Gang
 from asbx.model.health import InstanceHealth
-from asbx.model.job import JobFacts, Request
+from asbx.model.job import JobFacts, Request, Tenant
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
 from asbx.model.names import GroupName
 from asbx.model.node import NodeView
+from asbx.model.notice import Message
 from asbx.model.record import (
     Attempt,
     Binding,
@@ -38,6 +39,8 @@ class CloudError(AsbxError):
     def __init__(self, code: str, what: str, why: str, hint: str, verdict: Verdict) -> None:
         super().__init__(code, what, why, hint)
         self.verdict = verdict
+        if verdict is Verdict.PERMISSION:
+            self.exit_code = ExitCode.AWS_ACCESS
 
 
 class Clock(Protocol):
@@ -233,8 +236,17 @@ class Scheduler(Protocol):
     def retire(self, nodes: Sequence[str], reason: str) -> None:
         """Let no new job onto nodes, and power each down once its last one has ended; one without jobs, at once."""
 
-    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
-        """Return the jobs that wait for any of these nodes to come up, and have not run yet."""
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Have Slurm power nodes down now, or when their jobs are gone; it calls SuspendProgram for them."""
+
+    def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
+        """Return the jobs that have one of these nodes, those that are leaving it too."""
+
+    def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
+        """Send jobs a signal. target: `batch` (the script), `steps` or `all`. Jobs that are gone are no error."""
+
+    def requeue(self, job_id: int) -> bool:
+        """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
 
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
@@ -258,9 +270,6 @@ class Scheduler(Protocol):
     def nodes(self) -> tuple[NodeView, ...]:
         """Return the whole node table."""
 
-    def power_down(self, nodes: Sequence[str]) -> None:
-        """Have Slurm power down nodes that no job runs on; it calls SuspendProgram for them."""
-
     def power_up(self, nodes: Sequence[str]) -> None:
         """Have Slurm hold nodes for powered up; it calls ResumeProgram for those that were not."""
 
@@ -269,6 +278,16 @@ class Scheduler(Protocol):
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
         """Return what the queue knows of these jobs; unknown ones are left out."""
+
+
+class Notices(Protocol):
+    """What AWS announces. Both methods raise CloudError when the queue cannot be used."""
+
+    def receive(self) -> tuple[Message, ...]:
+        """Wait for messages, some seconds at the longest. Each comes at least once, in any order."""
+
+    def done(self, handles: Sequence[str]) -> None:
+        """Let messages not come again."""
 
 
 class Ledger(Protocol):
@@ -313,8 +332,10 @@ class Ledger(Protocol):
         """Return the calls of all these intents, those of one by their number."""
 
     # -- instances and bindings
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
-        """Return instances, by launch."""
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None, ended_since: datetime | None = None
+    ) -> tuple[InstanceRow, ...]:
+        """Return instances, by launch; ended_since: those that ended then or later."""
 
     def bind(
         self,
@@ -341,6 +362,9 @@ class Ledger(Protocol):
 
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
+
+    def date_instances(self, seen: Sequence[Instance]) -> None:
+        """Set when instances began, and those that are over ended, where EC2 says so: its word counts, not ours."""
 
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost: id -> USD an hour."""
@@ -468,6 +492,7 @@ __all__ = [
     "Gang",
     "Ledger",
     "Line",
+    "Notices",
     "Prices",
     "Recorder",
     "Scheduler",

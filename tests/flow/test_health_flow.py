@@ -57,12 +57,14 @@ def test_an_impaired_node_is_drained_after_the_grace_and_replaced_when_idle(site
     assert site.scheduler.node(ONE).state == "ALLOCATED"
     health.run()
     assert "POWERING_DOWN" not in flags(site), "a job is on it"
+    reason = site.scheduler.node(ONE).reason
     site.scheduler._change(ONE, state="IDLE")
     health.run()
-    assert {"DRAIN", "POWERING_DOWN"} <= flags(site)
+    assert "POWERING_DOWN" in flags(site)
     suspend(site.doors, Request("s-1", RequestKind.SUSPEND, (ONE,), site.clock.now()))
     assert [one.instance_id for one in site.cloud.alive() if one.instance_id == instance] == []
-    site.scheduler._change(ONE, flags=frozenset({"CLOUD", "DRAIN", "POWERED_DOWN"}))
+    # Without idle_on_node_suspend a drain outlives the power-down.
+    site.scheduler._change(ONE, flags=frozenset({"CLOUD", "DRAIN", "POWERED_DOWN"}), reason=reason)
     health.run()
     assert flags(site) == {"CLOUD", "POWERED_DOWN"}
     kinds = [event.kind for event in site.recorder.events][-4:]

@@ -23,12 +23,32 @@ def spot_interrupt(
 ) -> None:
     """Reclaim a Spot instance: notice now, termination after --notice seconds.
 
-    The notice goes to the instance's metadata service only; no event message is sent.
+    The notice is in the instance's metadata, and as EC2's own message in the lab's queue.
 
     Example: asbx lab spot interrupt --node aws-cpu-003 --notice 30
     """
     row = ask(state_dir, "POST", f"machines/{quote(node, safe='')}", {"state": "interrupted", "notice": notice})
     confirm(row, f"{row['id']}: reclaimed in {notice:g} s", as_json=as_json)
+
+
+@spot.command("rebalance")
+def spot_rebalance(node: NodeOption, state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
+    """Recommend to leave a Spot instance, which goes on running.
+
+    Example: asbx lab spot rebalance --node aws-cpu-003
+    """
+    row = ask(state_dir, "POST", f"machines/{quote(node, safe='')}", {"state": "rebalance"})
+    confirm(row, f"{row['id']}: rebalance recommended", as_json=as_json)
+
+
+@instance.command("retire")
+def instance_retire(node: NodeOption, state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
+    """Have AWS Health announce that an instance will be retired in two weeks.
+
+    Example: asbx lab instance retire --node aws-cpu-003
+    """
+    row = ask(state_dir, "POST", f"machines/{quote(node, safe='')}", {"state": "retirement"})
+    confirm(row, f"{row['id']}: will be retired", as_json=as_json)
 
 
 @instance.command("kill")

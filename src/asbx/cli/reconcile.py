@@ -44,8 +44,12 @@ def reconcile(
     Example: asbx reconcile --dry-run
     """
     from asbx.daemon.compose import doors as open_doors
+    from asbx.daemon.guard import admit
 
-    work = _Work(open_doors(site.load(config).config), is_dry=dry_run, as_json=as_json)
+    settings = site.load(config).config
+    if not dry_run:
+        admit(settings)
+    work = _Work(open_doors(settings), is_dry=dry_run, as_json=as_json)
     if watch:
         work.watch()
         return

@@ -43,6 +43,7 @@ def status(
         short.show(lately, now)
         return
     facts = _facts(doors, ask(settings.paths.socket, "status"))
+    facts |= {"interruptions": facts["daemon"] and facts["daemon"].get("interruptions")}
     if as_json:
         groups = boots.overview(doors.ledger, settings, now)
         site.show(facts | {"shortages": [short.facts(each, now) for each in lately], "boots": groups})
@@ -77,6 +78,7 @@ def tell(facts: dict[str, Any]) -> None:
     """Print it for people."""
     daemon, nodes = facts["daemon"], facts["nodes"]
     typer.echo(f"daemon     {_daemon(daemon) if daemon else 'not running; the hooks do the work'}")
+    typer.echo(f"notices    {_notices(facts.get('interruptions'), bool(daemon))}")
     shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
     typer.echo(f"nodes      {shown}")
     cost = reading.usd_shown(Decimal(facts["cost_per_hour"]))
@@ -118,6 +120,18 @@ def fences(ask_slurm: Any) -> list[dict[str, Any]] | None:
         ]
     except SlurmError:
         return None
+
+
+def _notices(state: dict[str, Any] | None, is_running: bool) -> str:
+    """Say in one line whether anybody hears of interruptions."""
+    if not is_running:
+        return "not read: no daemon runs"
+    if not state or not state["queue"]:
+        return "off: interruptions.queue is not set, so only the nodes themselves hear of spot interruptions"
+    if state["trouble"]:
+        return f"{state['queue']} cannot be read: {state['trouble']}"
+    moved = f"; jobs are moved off {fold(state['nodes'])}" if state["nodes"] else ""
+    return f"{state['queue']}, {sum(state['messages'].values())} message(s) so far{moved}"
 
 
 def _unread(daemon: dict[str, Any] | None) -> list[str]:

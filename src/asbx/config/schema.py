@@ -16,9 +16,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from asbx.config.companions import Asba, Asbb, Ecosystem
+from asbx.config.interruptions import Interruptions
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
+from asbx.config.security import Security
 from asbx.config.upkeep import Boots, Health, Reconcile
 from asbx.model.names import GroupName
 
@@ -32,7 +34,7 @@ class AssumeRole(Section):
     """Name of the session, as CloudTrail shows it."""
     duration_seconds: int = Field(default=3600, ge=900, le=43200)
     """How long credentials last before they are renewed."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     policy: str = ""
     """JSON policy that narrows the session further."""
@@ -69,7 +71,7 @@ class CrossAccount(Section):
     """Profile whose credentials assume the role; empty means the default chain."""
     target_role_arn: str = Field(min_length=1)
     """The role in the account that pays for the nodes."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     session_name: str = "asbx"
     """Name of the session, as CloudTrail shows it."""
@@ -400,6 +402,8 @@ class Config(Section):
     """Which cluster this is."""
     paths: Paths = Paths()
     """Where ASBX keeps things."""
+    security: Security = Security()
+    """Whom the daemon listens to."""
     ledger: LedgerSection = LedgerSection()
     """Where the ledger is."""
     reconcile: Reconcile = Reconcile()
@@ -412,6 +416,8 @@ class Config(Section):
     """What is done about instances that EC2 says are unwell."""
     reservations: Reservations = Reservations()
     """How Capacity Blocks are used."""
+    interruptions: Interruptions = Interruptions()
+    """What is done when EC2 announces that an instance will go."""
     cost: Cost = Cost()
     """How instances are billed."""
     asba: Asba = Asba()

@@ -14,12 +14,15 @@ from datetime import datetime, timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
+from asbx.daemon.guard import owners
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
+from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
+from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
 from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
@@ -47,7 +50,9 @@ class Engine:
         self.doors = doors
         self.sweep = Sweep(doors)
         self._leftovers = Leftovers(doors)
+        self._dating = Dating(doors)
         self._blocks = Blocks(doors)
+        self.interruptions = Interruptions(doors)
         self._network = Network(doors)
         self._boots = Boots(doors)
         self._health = Health(doors)
@@ -62,6 +67,7 @@ class Engine:
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
         self._unread: set[str] = set()
+        self._owners = owners(doors.config)
         # Of one of two controllers: what was asked before may have been done by the other.
         self.in_office_since: datetime | None = None
 
@@ -77,7 +83,7 @@ class Engine:
         taken = 0
         for request_id in spool.waiting(folder):
             try:
-                body = spool.read(folder, request_id, SPOOL_MAX_BYTES)
+                body = spool.read(folder, request_id, SPOOL_MAX_BYTES, self._owners)
                 request = read_request(request_id, body, self.doors.clock.now())
                 if self.in_office_since is not None and request.received_at < self.in_office_since:
                     request = still_wanted(self.doors, request)
@@ -112,15 +118,16 @@ class Engine:
         except OSError as error:
             self._leave(request_id, f"{why}; it cannot be moved either: {error.strerror}")
             return
-        text = f"the request {request_id} cannot be read ({why}); it is kept in {place}"
-        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, request_id, level="error"))
+        # ascii: the name may be anything that a folder takes, bytes that are no text and line ends among it.
+        text = f"the request {request_id!a} cannot be read ({why}); it is kept in {place!a}"
+        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, ascii(request_id)[1:-1], level="error"))
 
     def _leave(self, request_id: str, why: str) -> None:
         """Say once that a file stays in the spool."""
         if request_id not in self._unread:
             self._unread.add(request_id)
-            text = f"the request {request_id} stays in the spool: {why}"
-            self.doors.say(Event(EventKind.REQUEST_ODD, text, request_id, level="error"))
+            text = f"the request {request_id!a} stays in the spool: {why}"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text, ascii(request_id)[1:-1], level="error"))
 
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
@@ -217,7 +224,8 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        parts = (self._leftovers, self._boots, self._health, self._blocks, self._network, self._retention)
+        ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        parts = (self.interruptions, *ours)
         for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
 

@@ -19,9 +19,11 @@ from asbx.daemon.clock import RealClock, StoppingError
 from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
+from asbx.daemon.guard import admit, owners
+from asbx.daemon.listen import Listener
 from asbx.daemon.lock import worker_lock
 from asbx.daemon.lost import refuse_lost
-from asbx.daemon.socket import ControlSocket, ask
+from asbx.daemon.socket import ControlSocket, Guests, ask
 from asbx.errors import AsbxError, ConfigError, LedgerError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger
@@ -35,6 +37,7 @@ RUN_PATIENCE = timedelta(seconds=2)
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises AsbxError when it cannot start."""
+    warnings = admit(config)
     with worker_lock(config.paths.runtime, _patience(config)) as held:
         if not held:
             raise ConfigError(
@@ -51,7 +54,9 @@ def run(config: Config) -> None:
             return behind[0]
 
         try:
-            Daemon(open_doors(config, clock, audit), clock).serve()
+            doors = open_doors(config, clock, audit)
+            warn(doors, warnings)
+            Daemon(doors, clock).serve()
         finally:
             for store in behind:
                 store.close()
@@ -67,11 +72,13 @@ def work(config: Config, patience: timedelta) -> bool:
 
     SIGTERM and Ctrl-C end it at the next pause of a request; what is open then stays open for the next worker.
     """
+    warnings = admit(config)
     with worker_lock(config.paths.runtime, patience) as held:
         if held:
             clock = RealClock()
             signal.signal(signal.SIGTERM, lambda *_: clock.stop())
             doors = open_doors(config, clock)
+            warn(doors, warnings)
             with post.held(doors, patience) as mine:
                 refuse_lost(doors)
                 engine = Engine(doors)
@@ -86,6 +93,12 @@ def work(config: Config, patience: timedelta) -> bool:
         return held
 
 
+def warn(doors: Doors, warnings: tuple[str, ...]) -> None:
+    """Say what the start-up checks let pass."""
+    for text in warnings:
+        doors.say(Event(EventKind.SECURITY_WARNING, text, level="warning"))
+
+
 class Daemon:
     """The loop around one engine."""
 
@@ -97,6 +110,7 @@ class Daemon:
         self._engine = Engine(doors, self._wake.set)
         self._post: post.Post | None = None
         self._sure = False
+        self._listener = Listener(doors, self._engine.interruptions)
         self._started = clock.now()
         self._swept = self._started
 
@@ -107,12 +121,14 @@ class Daemon:
         paths = self._doors.config.paths
         if not post.is_pair(self._doors.config):
             self._is_sure()  # before anybody can knock; one of a pair asks when its turn comes
-        control = ControlSocket(paths.socket, self._knocked, self.status)
+        guests = Guests.of(owners(self._doors.config), self._doors.config)
+        control = ControlSocket(paths.socket, self._knocked, self.status, guests)
         # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
         sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
         threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
         self._post = post.Post(post.duty_of(self._doors), self._wake.set)
+        self._listener.start()
         try:
             while not self._stopping:
                 self._turn(self._post)
@@ -121,6 +137,7 @@ class Daemon:
         finally:
             control.close()
             self._clock.stop()
+            self._listener.close()
             self._engine.close()
             self._post.close()
             self._doors.say(Event(EventKind.DAEMON_STOPPED, "stopped; open requests are in the ledger"))
@@ -133,7 +150,9 @@ class Daemon:
 
     def _turn(self, mine: post.Post) -> None:
         """Work where it is ours to work. On standby the spool is left alone, and nothing is swept."""
-        if mine.is_ours and self._is_sure():
+        is_ours = mine.is_ours and self._is_sure()
+        self._listener.work(is_ours=is_ours)
+        if is_ours:
             self._engine.in_office_since = mine.in_office_since
             self._pass()
         else:
@@ -203,5 +222,6 @@ class Daemon:
             "running_requests": self._engine.running(),
             "slurm_processes": self._slurm_processes(),
             "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})) | self._engine.troubles,
+            "interruptions": self._listener.state(),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         }

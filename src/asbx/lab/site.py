@@ -51,6 +51,7 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
         # So that whoever watches sees a job tried again.
         "backoff": {"first_seconds": 5, "longest_seconds": 30},
         "reconcile": {"interval_seconds": 10, "orphan_grace_seconds": 20},
+        "interruptions": {"queue": account.queue},
         "slurm": {
             "bin_path": str(programs.find("scontrol").parent),
             "config_path": str(layout.slurm_conf),
