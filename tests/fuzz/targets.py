@@ -316,11 +316,19 @@ class _Listing(FakeScheduler):
 _worlds: list[tuple[Site, _Listing]] = []
 
 
+def _recorded_cluster() -> Config:
+    """Return a configuration of just the recorded tables' nodes: where Slurm lacks some, the sweep does nothing."""
+    whole = config(max_nodes=8)
+    partition = whole.slurm.partitions[0]
+    partition = partition.model_copy(update={"node_groups": partition.node_groups[:1]})
+    return whole.model_copy(update={"slurm": whole.slurm.model_copy(update={"partitions": (partition,)})})
+
+
 def world() -> tuple[Site, _Listing]:
     """Return a site with three nodes up, made anew after one of them was lost to a table that rightly said so."""
     if not _worlds or len(_worlds[0][0].cloud.alive()) < len(BOUND):
         scheduler = _Listing(NODES)
-        site = Site(scheduler=scheduler)
+        site = Site(config=_recorded_cluster(), scheduler=scheduler)
         site.config = site.config.model_copy(
             update={"reconcile": site.config.reconcile.model_copy(update={"orphan_grace_seconds": 0})}
         )

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from tests.fakes.site import NODES
 from tests.fuzz import targets
 from tests.fuzz.run import MOST_MEMORY_MIB, fuzz, memory_mib, run, table
 from tests.fuzz.targets import TARGETS, Target
@@ -47,7 +48,7 @@ def test_the_harness_sees_what_escapes() -> None:
 
 def test_a_table_that_says_a_node_is_off_does_cost_its_instance() -> None:
     """So the sweep over a spoiled table is a real one: it would end instances if it believed it."""
-    text = "\n".join(f"NodeName={node} NodeAddr={node} State=IDLE+CLOUD+POWERED_DOWN " for node in targets.BOUND)
+    text = "\n".join(f"NodeName={node} NodeAddr={node} State=IDLE+CLOUD+POWERED_DOWN " for node in NODES)
     site, _ = targets.world()
     assert len(site.cloud.alive()) == len(targets.BOUND)
     targets.node_table_text(text)

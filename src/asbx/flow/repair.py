@@ -133,7 +133,8 @@ class Repair:
         run is lost where it asked for that.
         """
         scheduler = self.doors.scheduler
-        waiting = scheduler.configuring([action.node for action in actions])
+        tenants = scheduler.tenants([action.node for action in actions])
+        waiting = [tenant.job_id for tenant in tenants if tenant.state == "CONFIGURING"]
         if waiting:
             self._stubborn.update(scheduler.make_requeueable(waiting))
         scheduler.fail_each([(nodes, why) for why, nodes in _by_reason(actions)])
