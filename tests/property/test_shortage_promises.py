@@ -16,7 +16,7 @@ from asbx.model.market import Market, Verdict
 from asbx.model.record import Shortage
 
 KEY = "capacity/on-demand/c7i.large/us-east-2a"
-POOL_VERDICTS = [Verdict.CAPACITY, Verdict.QUOTA, Verdict.NOT_OFFERED, Verdict.ADDRESSES]
+POOL_VERDICTS = [Verdict.CAPACITY, Verdict.QUOTA, Verdict.LIMIT, Verdict.NOT_OFFERED, Verdict.ADDRESSES]
 WHO = st.sampled_from(["job-1", "job-2", "job-3"])
 COUNTS = st.integers(1, 1000)
 PAUSES = st.integers(0, 3 * 3600).map(lambda seconds: timedelta(seconds=seconds))

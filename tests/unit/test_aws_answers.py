@@ -54,7 +54,7 @@ def test_an_empty_answer_is_empty() -> None:
         ("InsufficientInstanceCapacity", 500, Verdict.CAPACITY),
         ("VcpuLimitExceeded", 400, Verdict.QUOTA),
         ("InsufficientFreeAddressesInSubnet", 400, Verdict.ADDRESSES),
-        ("PlacementGroupLimitExceeded", 400, Verdict.QUOTA),
+        ("PlacementGroupLimitExceeded", 400, Verdict.LIMIT),
         ("InvalidCapacityReservationState.PendingActivation", 400, Verdict.CAPACITY),
         ("UnauthorizedOperation", 403, Verdict.PERMISSION),
         ("BrandNewCode", 503, Verdict.TRANSIENT),

@@ -67,7 +67,7 @@ def test_there_are_only_so_many_groups() -> None:
     cloud.make_group("one", "cluster", {})
     with pytest.raises(CloudError) as caught:
         cloud.make_group("two", "cluster", {})
-    assert caught.value.verdict is Verdict.QUOTA
+    assert caught.value.verdict is Verdict.LIMIT
 
 
 def test_an_instance_has_the_interfaces_of_its_template() -> None:

@@ -58,6 +58,15 @@ def test_family(instance_type: str, family: str) -> None:
     assert keys.family(instance_type) == family
 
 
+@pytest.mark.parametrize(
+    ("instance_type", "family"),
+    [("p4d.24xlarge", "p"), ("p5.48xlarge", "p5"), ("p6-b200.48xlarge", "p6"), ("g6.xlarge", "g")],
+)
+def test_family_on_spot(instance_type: str, family: str) -> None:
+    """P5 has a spot quota of its own: one that is used up says nothing of P4."""
+    assert keys.family(instance_type, Market.SPOT) == family
+
+
 def test_keys_are_taken_apart() -> None:
     """What a key was made of is read back; a key that is none of ours is no accident."""
     placed = keys.capacity_key(Market.SPOT, "c7i.large", "us-east-2a", placed=True)
@@ -65,6 +74,7 @@ def test_keys_are_taken_apart() -> None:
     assert keys.place_of(placed) == keys.Place("capacity", "spot", "c7i.large", "us-east-2a", placed=True)
     assert keys.place_of(keys.quota_key(Market.SPOT, "g")) == keys.Place("quota", "spot", family="g")
     assert keys.place_of(keys.address_key("subnet-a")) == keys.Place("addresses", subnet="subnet-a")
+    assert keys.place_of(keys.LIMIT_KEY) == keys.Place("limit")
     assert keys.place_of("odd") == keys.Place("odd")
 
 
@@ -73,7 +83,7 @@ def test_a_group_heeds_the_pool_outside_too() -> None:
     pool = Pool("c7i.large", "subnet-a", "us-east-2a")
     outside = keys.pool_keys(Market.ON_DEMAND, pool, placed=False)
     inside = keys.pool_keys(Market.ON_DEMAND, pool, placed=True)
-    assert outside == (KEY, "quota/on-demand/standard", "addresses/subnet-a")
+    assert outside == (KEY, "quota/on-demand/standard", "addresses/subnet-a", keys.LIMIT_KEY)
     assert inside == (KEY, f"{KEY}/placed", *outside[1:])
     reserved = keys.pool_keys(Market.ON_DEMAND, pool, placed=True, reserved=True)
     assert reserved == outside[1:]
@@ -90,6 +100,8 @@ def test_a_refusal_is_about_the_pools_it_fits() -> None:
     assert everywhere == (KEY, KEY.replace("2a", "2b"))
     quota = Refusal("VcpuLimitExceeded", "", Verdict.QUOTA)
     assert keys.refusal_keys(order, quota) == ("quota/on-demand/standard",)
+    volumes = Refusal("VolumeLimitExceeded", "", Verdict.LIMIT)
+    assert keys.refusal_keys(order, volumes) == (keys.LIMIT_KEY,)
     full = Refusal("InsufficientFreeAddressesInSubnet", "", Verdict.ADDRESSES, subnet_id="subnet-b")
     assert keys.refusal_keys(order, full) == ("addresses/subnet-b",)
     assert keys.refusal_keys(order, Refusal("RequestLimitExceeded", "", Verdict.THROTTLED)) == ()

@@ -23,8 +23,8 @@ _CODES: dict[Verdict, str] = {
         VolumeTypeNotAvailableInZone""",
     Verdict.PRICE: "SpotMaxPriceTooLow",
     Verdict.ADDRESSES: "InsufficientFreeAddressesInSubnet InsufficientAddressCapacity",
-    Verdict.QUOTA: """VcpuLimitExceeded MaxSpotInstanceCountExceeded MaxFleetCountExceeded VolumeLimitExceeded
-        InstanceLimitExceeded PendingVerification PlacementGroupLimitExceeded MaxTemplateLimitExceeded
+    Verdict.QUOTA: "VcpuLimitExceeded MaxSpotInstanceCountExceeded InstanceLimitExceeded PendingVerification",
+    Verdict.LIMIT: """MaxFleetCountExceeded VolumeLimitExceeded PlacementGroupLimitExceeded MaxTemplateLimitExceeded
         MaxTemplateVersionLimitExceeded MaxIOPSLimitExceeded NetworkInterfaceLimitExceeded ResourceLimitExceeded
         MaxConfigLimitExceededException TargetCapacityLimitExceededException""",
     Verdict.THROTTLED: """RequestLimitExceeded Throttling ThrottlingException ThrottledException RequestThrottled

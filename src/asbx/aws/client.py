@@ -172,6 +172,7 @@ def _refused(service: str, action: str, error: failures.ClientError) -> CloudErr
         Verdict.NOT_FOUND: "check the ids and names in the configuration",
         Verdict.INVALID: "check the launch template and the configuration",
         Verdict.QUOTA: "ask AWS for a higher quota",
+        Verdict.LIMIT: "ask AWS for a higher quota, or remove what is not used",
     }.get(verdict, "it may pass by itself")
     return CloudError(
         code or "aws-error",

@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
     "nodes": ("asbx.cli.nodes", "Show the nodes that have an instance."),
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
+    "forget": ("asbx.cli.forget", "Forget shortages, so that EC2 is asked at once."),
     "cost": ("asbx.cli.cost", "Show what jobs cost."),
     "config": (
         "asbx.cli.config",

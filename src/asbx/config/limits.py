@@ -78,8 +78,8 @@ TOPOLOGY_TRIES = 3
 # Daemon -------------------------------------------------------------------------------------------------------
 # The spool is read on a nudge; this often too, in case a nudge was lost.
 SPOOL_POLL = timedelta(seconds=2)
-# Requests worked on at once (each waits mostly on EC2).
-REQUESTS_AT_ONCE = 8
+# Requests worked on at once: each waits mostly, a gang for minutes until its instances run.
+REQUESTS_AT_ONCE = 32
 # SQLite waits this long for another writer (a hook without daemon, the CLI) before it gives up.
 LEDGER_BUSY = timedelta(seconds=10)
 # After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
@@ -154,6 +154,8 @@ TEMPLATE_UNUSED = timedelta(days=7)
 CAPACITY_COOLDOWN = (timedelta(seconds=60), timedelta(minutes=30))
 # A quota frees up when somebody's instances end, and rises when AWS answers a request, which takes hours.
 QUOTA_COOLDOWN = (timedelta(minutes=5), timedelta(hours=2))
+# Limits on volumes, interfaces or groups: they too free up as instances end.
+LIMIT_COOLDOWN = (timedelta(seconds=60), timedelta(minutes=10))
 # A subnet frees addresses as instances end; others' network interfaces may hold them for longer.
 ADDRESSES_COOLDOWN = (timedelta(seconds=60), timedelta(minutes=10))
 # Where a type is sold changes a few times a year.

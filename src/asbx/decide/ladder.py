@@ -16,14 +16,22 @@ from datetime import datetime, timedelta
 
 from asbx.config.limits import PROBE_PAUSE, RETRY_FIRST_PAUSE, RETRY_LONGEST_PAUSE, RETRY_MOST
 from asbx.decide.rungs import Rung, reservation_key
-from asbx.decide.shortage_key import address_key, capacity_key, family, quota_key
+from asbx.decide.shortage_key import LIMIT_KEY, address_key, capacity_key, family, quota_key
 from asbx.model.market import FleetOrder, Launched, Market, Pool, Refusal, Verdict
 from asbx.model.record import Attempt
 
 _AGAIN = {Verdict.THROTTLED, Verdict.TRANSIENT}
 # Waiting does not help against these: the request, the type or the image is wrong.
 _HOPELESS = {Verdict.INVALID, Verdict.NOT_OFFERED}
-_GRAVE = (Verdict.PERMISSION, Verdict.INVALID, Verdict.UNKNOWN, Verdict.NOT_FOUND, Verdict.QUOTA, Verdict.CAPACITY)
+_GRAVE = (
+    Verdict.PERMISSION,
+    Verdict.INVALID,
+    Verdict.UNKNOWN,
+    Verdict.NOT_FOUND,
+    Verdict.LIMIT,
+    Verdict.QUOTA,
+    Verdict.CAPACITY,
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,10 @@ class Settle:
 
 @dataclass(frozen=True)
 class Wait:
-    """Do nothing before this moment."""
+    """Do nothing before this moment. for_probe: another launch is trying the only pools left."""
 
     until: datetime
+    for_probe: bool = False
 
 
 @dataclass(frozen=True)
@@ -199,7 +208,7 @@ def _go_on(
     if ask is None:
         soon = now + PROBE_PAUSE
         is_near = any(one.is_probed for one in shut.values()) and soon < deadline
-        return Wait(soon) if is_near else _why(attempts, shut)
+        return Wait(soon, for_probe=True) if is_near else _why(aim, attempts, shut)
     if repeats:
         answered = attempts[-1].answered_at
         assert answered is not None, "an unanswered attempt is settled before anything else"
@@ -294,7 +303,9 @@ def _key(verdict: Verdict, order: FleetOrder, pool: Pool) -> str:
     if order.reservation:
         return reservation_key(order.reservation)
     if verdict is Verdict.QUOTA:
-        return quota_key(order.market, family(pool.instance_type))
+        return quota_key(order.market, family(pool.instance_type, order.market))
+    if verdict is Verdict.LIMIT:
+        return LIMIT_KEY
     if verdict is Verdict.ADDRESSES:
         return address_key(pool.subnet_id)
     if verdict is Verdict.PERMISSION:
@@ -417,7 +428,7 @@ def _tired(attempts: Sequence[Attempt]) -> Iterator[str]:
             yield attempt.rung
 
 
-def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
+def _why(aim: Aim, attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
     """Say why nothing is left: EC2's true codes, the graver ones first; else what the memory knows."""
     refusals = [r for attempt in attempts if attempt.answer is not None for r in attempt.answer.refusals]
     ranked = sorted(refusals, key=lambda r: _GRAVE.index(r.verdict) if r.verdict in _GRAVE else len(_GRAVE))
@@ -440,4 +451,13 @@ def _why(attempts: Sequence[Attempt], shut: Mapping[Stand, Shut]) -> GiveUp:
         more = f" (and {len(words) - 1} more pool(s))" if len(words) > 1 else ""
         worst = next(iter(shut.values()))
         return GiveUp(codes[0], words[0] + more, worst.verdict, all(one.is_hopeless for one in shut.values()))
+    if aim.together and not _share_a_place(aim):
+        why = "its node groups are launched into different placement groups, and a gang is in one"
+        return GiveUp("placement-differs", why, Verdict.INVALID, is_hopeless=True)
     return GiveUp("no-pool", "nothing is left that the node groups of this job may launch in one place")
+
+
+def _share_a_place(aim: Aim) -> bool:
+    """Whether there is a placement group, or none, that every part may be in."""
+    places = [{(rung.placement, rung.group_name) for rung in leg.rungs} for leg in aim.legs if leg.rungs]
+    return len(places) < 2 or bool(set.intersection(*places))

@@ -21,6 +21,7 @@ from enum import StrEnum
 from asbx.config.limits import (
     ADDRESSES_COOLDOWN,
     CAPACITY_COOLDOWN,
+    LIMIT_COOLDOWN,
     NOT_OFFERED_COOLDOWN,
     PROBE_LEASE,
     QUOTA_COOLDOWN,
@@ -35,6 +36,7 @@ SPOT_RECLAIM = "spot-reclaim"
 _COOLDOWNS = {
     Verdict.CAPACITY: CAPACITY_COOLDOWN,
     Verdict.QUOTA: QUOTA_COOLDOWN,
+    Verdict.LIMIT: LIMIT_COOLDOWN,
     Verdict.ADDRESSES: ADDRESSES_COOLDOWN,
     Verdict.NOT_OFFERED: NOT_OFFERED_COOLDOWN,
 }
@@ -201,6 +203,8 @@ def describe(shortage: Shortage, now: datetime) -> str:
             what, unit = f"the account's {place.market} quota of {place.family} instances", " vCPUs"
         case "addresses":
             what = f"subnet {place.subnet}"
+        case "limit":
+            what = "a limit of the account"
         case _:
             what = place.kind
     times = "once" if shortage.failures == 1 else f"{shortage.failures} times in a row"

@@ -1,6 +1,6 @@
 """What a shortage is about, as one string: a pool, a quota, a subnet. The ledger keeps shortages under these keys.
 
-`capacity/MARKET/TYPE/ZONE[/placed]`, `quota/MARKET/FAMILY`, `addresses/SUBNET`.
+`capacity/MARKET/TYPE/ZONE[/placed]`, `quota/MARKET/FAMILY`, `addresses/SUBNET`, `limit/account` for every other limit.
 
 A pool that refused outside a placement group is short inside one too. Refused inside a cluster group says nothing
 about outside, where instances need not stand close together (EC2 user guide, "Placement strategies", cluster).
@@ -9,15 +9,19 @@ So a launch into a group heeds both keys, one without a group only the plain key
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from asbx.model.market import FleetOrder, Market, Pool, Refusal, Verdict
 
 _CAPACITY, _QUOTA, _ADDRESSES, _PLACED = "capacity", "quota", "addresses", "placed"
+# Volumes, network interfaces, fleets: each launch takes some of all, whatever its type.
+LIMIT_KEY = "limit/account"
 STANDARD = "standard"
 # Quotas of vCPUs are counted by family, one for on-demand and one for spot: AWS, "Amazon EC2 service quotas" and
 # "Spot Instance quotas" (Standard is A, C, D, H, I, M, R, T, Z; G and VT share one; U is "High Memory"). Longer names
-# first: trn is not T. Where spot has no quota of its own (HPC, High Memory), the key simply never comes up.
+# first: trn is not T. Where spot has no quota of its own (HPC, High Memory), the key simply never comes up. On spot the
+# P types from the fifth generation on have quotas of their own.
 _FAMILIES = (
     ("trn", "trn"),
     ("inf", "inf"),
@@ -35,7 +39,7 @@ _FAMILIES = (
 
 @dataclass(frozen=True)
 class Place:
-    """A key taken apart. What a kind of key does not name is ""; kind: capacity, quota or addresses."""
+    """A key taken apart. What a kind of key does not name is ""; kind: capacity, quota, addresses or limit."""
 
     kind: str
     market: str = ""
@@ -46,8 +50,11 @@ class Place:
     subnet: str = ""
 
 
-def family(instance_type: str) -> str:
+def family(instance_type: str, market: Market = Market.ON_DEMAND) -> str:
     """Return the family whose quota of vCPUs a type counts against; of an unknown one, all before the size."""
+    recent = re.match(r"p([5-9]|[1-9][0-9])", instance_type)
+    if recent is not None and market is Market.SPOT:
+        return recent[0]
     for prefix, name in _FAMILIES:
         if instance_type.startswith(prefix):
             return name
@@ -79,6 +86,8 @@ def place_of(key: str) -> Place:
             return Place(kind, market, family=name)
         case [kind, subnet] if kind == _ADDRESSES:
             return Place(kind, subnet=subnet)
+        case _ if key == LIMIT_KEY:
+            return Place("limit")
         case _:
             return Place(key)
 
@@ -99,7 +108,8 @@ def pool_keys(market: Market, pool: Pool, *, placed: bool, reserved: bool = Fals
     where = pool.zone or pool.subnet_id
     outside = [] if reserved else [capacity_key(market, pool.instance_type, where, placed=False)]
     inside = [capacity_key(market, pool.instance_type, where, placed=True)] if placed and not reserved else []
-    return (*outside, *inside, quota_key(market, family(pool.instance_type)), address_key(pool.subnet_id))
+    quota = quota_key(market, family(pool.instance_type, market))
+    return (*outside, *inside, quota, address_key(pool.subnet_id), LIMIT_KEY)
 
 
 def refusal_keys(order: FleetOrder, refusal: Refusal) -> tuple[str, ...]:
@@ -124,7 +134,9 @@ def _fits(pool: Pool, refusal: Refusal) -> bool:
 def _refusal_key(order: FleetOrder, pool: Pool, verdict: Verdict) -> str:
     match verdict:
         case Verdict.QUOTA:
-            return quota_key(order.market, family(pool.instance_type))
+            return quota_key(order.market, family(pool.instance_type, order.market))
+        case Verdict.LIMIT:
+            return LIMIT_KEY
         case Verdict.ADDRESSES:
             return address_key(pool.subnet_id)
         case Verdict.CAPACITY | Verdict.NOT_OFFERED if not order.reservation:

@@ -6,7 +6,8 @@ what the site offers, never add to it: markets and types outside the group are d
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from asbx.config.limits import SPREAD_MOST
@@ -29,8 +30,9 @@ class Wish:
     """What one part of a gang wants.
 
     whole: all nodes or none. together: in one zone. one_type: all of one type. placement: strategy of the group, "" for
-    none. group_name: an existing group, "" for one made for the gang. placed_only: rather nothing than outside a group.
-    extra: instances to launch beyond the nodes, the worst connected of which are given back.
+    none; placement_stated: somebody asked for it. group_name: an existing group, "" for one made for the gang.
+    placed_only: rather nothing than outside a group. extra: instances to launch beyond the nodes, the worst connected
+    of which are given back.
     """
 
     whole: bool
@@ -44,6 +46,19 @@ class Wish:
     placement_fallback: bool = False
     extra: int = 0
     notes: tuple[str, ...] = ()
+    placement_stated: bool = False
+
+
+def agree(wants: Sequence[Wish]) -> tuple[Wish, ...]:
+    """Return the wishes of a gang's parts with one placement, as a gang is in one group: what somebody asked for.
+
+    Where different groups are asked for, nothing is changed: no launch can serve that, and the ladder says so.
+    """
+    asked = {(want.placement, want.group_name) for want in wants if want.placement_stated}
+    if len({(want.placement, want.group_name) for want in wants}) < 2 or len(asked) > 1:
+        return tuple(wants)
+    placement, group_name = asked.pop() if asked else ("", "")
+    return tuple(replace(want, placement=placement, group_name=group_name) for want in wants)
 
 
 def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> Wish:
@@ -74,6 +89,7 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
         placement_fallback=group.placement_fallback,
         extra=_extra(group, size, hints, notes) if strategy == "gang" else 0,
         notes=tuple(notes),
+        placement_stated=stated or placed_only or bool(group.placement_group_name),
     )
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from asbx.config.limits import (
     ADDRESS_DEADLINE,
+    DESCRIBE_BATCH,
     DESCRIBE_FIRST_PAUSE,
     DESCRIBE_LONGEST_PAUSE,
     DESCRIBE_PAUSE_FACTOR,
@@ -111,7 +112,9 @@ class Arrivals:
 
     def rest(self) -> None:
         """Pause before the next look; the pauses grow."""
-        self._doors.clock.sleep(self.pause)
+        calls = -(-sum(len(arrival.missing) for arrival in self._waiting) // DESCRIBE_BATCH)
+        # Each gang that is launched starts the pauses anew; with thousands of instances a look is many calls.
+        self._doors.clock.sleep(max(self.pause, DESCRIBE_FIRST_PAUSE * calls))
         self.pause = min(self.pause * DESCRIBE_PAUSE_FACTOR, DESCRIBE_LONGEST_PAUSE)
 
 

@@ -48,7 +48,7 @@ def prepare(
         parts = [part for part in parts if part.nodes]
         if parts:
             others = places.of([*gang.others, *sorted(set(gang.nodes) & served)]) if gang.whole else None
-            runs.append(_run(doors, request, gang, [planner.part(gang, part, others) for part in parts], before))
+            runs.append(_run(doors, request, gang, planner.parts(gang, parts, others), before))
     return runs
 
 
@@ -56,7 +56,7 @@ def _resumed(doors: Doors, request: Request, old: Intent, planner: Planner) -> G
     """Return the run of a loose intent as it was written."""
     part = Part(old.group, old.nodes)
     gang = Gang(old.gang_id, old.jobs, (part,), whole=False, user=old.user, account=old.account)
-    return _run(doors, request, gang, [planner.part(gang, part)], [old])
+    return _run(doors, request, gang, planner.parts(gang, [part]), [old])
 
 
 class _Places:

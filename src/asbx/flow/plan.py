@@ -11,7 +11,7 @@ from asbx.decide.hints import JobHints, hints
 from asbx.decide.narrow import pools_of
 from asbx.decide.preflight import Known, in_zone
 from asbx.decide.rungs import Choice, choose
-from asbx.decide.wish import Wish, wish
+from asbx.decide.wish import Wish, agree, wish
 from asbx.flow.doors import Doors
 from asbx.model.catalogue import TypeFacts
 from asbx.model.gang import Gang, Part
@@ -51,15 +51,24 @@ class Planner:
         self._known: dict[GroupName, Known] = {}
         self._shortages: dict[str, Shortage] | None = None
 
-    def part(self, gang: Gang, part: Part, others: Others | None = None) -> PartPlan:
-        """Plan one part of a gang. others: where its nodes are that are up already.
+    def parts(self, gang: Gang, parts: Sequence[Part], others: Others | None = None) -> list[PartPlan]:
+        """Plan the parts of a gang. others: where its nodes are that are up already.
 
         Raises PlanError (`plan-refused`) for a plan that asks for more than the site allows.
         """
+        size = max(gang.size, len(gang.nodes)) if gang.whole else 1
+        groups = [self._group(part) for part in parts]
+        wants = [wish(self._doors.config, group, size, self._plan, self._hints(gang)) for group in groups]
+        if gang.whole and all(want.together for want in wants):
+            wants = list(agree(wants))
+        return [self._part(*one, others) for one in zip(parts, groups, wants, strict=True)]
+
+    def _group(self, part: Part) -> NodeGroup:
         group = self._doors.config.group(part.group)
         assert group is not None, part.group  # the intake refused nodes without a group
-        size = max(gang.size, len(gang.nodes)) if gang.whole else 1
-        want = wish(self._doors.config, group, size, self._plan, self._hints(gang))
+        return group
+
+    def _part(self, part: Part, group: NodeGroup, want: Wish, others: Others | None) -> PartPlan:
         known = self._known_of(part.group, group)
         if others is not None and want.together:
             known = replace(known, subnet=others.subnet)

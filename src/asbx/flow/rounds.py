@@ -31,24 +31,28 @@ class Rounds:
 
     def next_moment(self, now: datetime) -> datetime | None:
         """Return until when nobody can do anything; None where somebody can."""
-        some = self._turn()
+        some = self._turn(now) or [run for run in self._open if run.gives_way]
         waits = [run.until for run in some if run.until is not None and run.until > now]
         return min(waits) if len(waits) == len(some) else None
 
-    def _turn(self) -> list[GangRun]:
-        """Return the gangs whose turn it is: the first ones; loose nodes wait for the gangs before them."""
+    def _turn(self, now: datetime) -> list[GangRun]:
+        """Return the gangs whose turn it is: the first ones; loose nodes wait for the gangs before them.
+
+        One that waits for another's probe of its pools lets those behind it pass: theirs may be other pools.
+        """
         whole = self._open[0].gang.whole
         turn: list[GangRun] = []
         for run in self._open:
             if run.gang.whole is not whole or len(turn) >= self._width:
                 break
-            turn.append(run)
+            if not (run.gives_way and run.until is not None and run.until > now):
+                turn.append(run)
         return turn
 
     def play(self, now: datetime) -> tuple[list[GangRun], list[GangRun]]:
         """Let those whose turn it is make one step each; return (those that are done, those that came to nothing)."""
         self._memory.refresh()
-        turn = [run for run in self._turn() if run.until is None or run.until <= now]
+        turn = [run for run in self._turn(now) if run.until is None or run.until <= now]
         if len(turn) == 1:
             self._climber.step(turn[0])
         else:

@@ -79,6 +79,7 @@ class GangRun:
     shut: dict[Stand, Shut] = field(default_factory=dict)
     silent: int = 0
     until: datetime | None = None
+    gives_way: bool = False
     failure: Failure | None = None
     done: bool = False
     bound: bool = False
@@ -159,15 +160,15 @@ class Climber:
 
     def step(self, run: GangRun) -> None:
         """Make at most one call for a gang, and note on it where it stands. Raises LedgerError, StoppingError."""
-        run.until, run.was_short = None, False
+        run.until, run.was_short, run.gives_way = None, False, False
         shut = self._memory.shut(run.name, run.aim) | run.shut
         decision = next_step(run.aim, run.attempts, self._doors.clock.now(), run.deadline, shut, run.left)
         self._give_back_surplus(run, decision.kept)
         match decision.step:
             case Done():
                 run.done = True
-            case Wait(until):
-                run.until = until
+            case Wait(until, for_probe):
+                run.until, run.gives_way = until, for_probe
             case GiveUp() as end:
                 self._end(run, end)
             case Settle(attempt):

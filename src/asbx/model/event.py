@@ -26,6 +26,7 @@ class EventKind(StrEnum):
     GIVEN_BACK = "given-back"
     LADDER_PLANNED = "ladder-planned"
     POOL_SHORT = "pool-short"
+    SHORTAGE_FORGOTTEN = "shortage-forgotten"
     RESOURCE_MADE = "resource-made"
     RESOURCE_REMOVED = "resource-removed"
     NODE_REGISTERED = "node-registered"

@@ -22,7 +22,8 @@ class Verdict(StrEnum):
     NOT_OFFERED = "not-offered"  # this type does not exist there
     PRICE = "price"  # our price limit is below the market
     ADDRESSES = "addresses"  # the subnet is full
-    QUOTA = "quota"  # the account's limit
+    QUOTA = "quota"  # the account's limit of vCPUs for a family of types
+    LIMIT = "limit"  # another limit of the account: volumes, interfaces, groups, fleets
     THROTTLED = "throttled"  # asked too fast
     TRANSIENT = "transient"  # server trouble, connection lost
     INVALID = "invalid"  # the request itself is wrong
