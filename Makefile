@@ -29,6 +29,7 @@ check: setup  ## format, lint, types, import rules
 bench: setup  ## measure hook, resume, gangs and API calls; writes JSON and tables
 	$(bin)/python benchmarks/burst.py $(BENCH)
 	$(bin)/python -m benchmarks.gang
+	$(bin)/python -m benchmarks.reconcile --check
 
 docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check

@@ -220,6 +220,12 @@ class Scheduler(Protocol):
     def undrain(self, nodes: Sequence[str]) -> None:
         """Take that back."""
 
+    def retire(self, nodes: Sequence[str], reason: str) -> None:
+        """Let no new job onto nodes, and power each down once its last one has ended; one without jobs, at once."""
+
+    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
+        """Return the jobs that wait for any of these nodes to come up, and have not run yet."""
+
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
 
@@ -289,6 +295,9 @@ class Ledger(Protocol):
 
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
         """Return the calls of an intent, oldest first."""
+
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the calls of all these intents, those of one by their number."""
 
     # -- instances and bindings
     def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:

@@ -125,6 +125,12 @@ class FakeLedger:
         with self._faults.call("attempts"):
             return tuple(self._attempts[key] for key in sorted(self._attempts) if key[0] == intent_id)
 
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the attempts of all these intents, those of one by their number."""
+        with self._faults.call("attempts_of"):
+            wanted = set(intent_ids)
+            return tuple(self._attempts[key] for key in sorted(self._attempts) if key[0] in wanted)
+
     def _key(self, attempt: Attempt) -> tuple[str, int]:
         _aware(attempt.asked_at)
         if attempt.intent_id not in self._intents:

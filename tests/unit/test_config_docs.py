@@ -10,7 +10,8 @@ import pytest
 from pydantic import BaseModel
 from scripts import docs_reference
 
-from asbx.config.schema import Config, Section
+from asbx.config.schema import Config
+from asbx.config.section import Section
 
 DOCS = Path(__file__).parents[2] / "docs"
 

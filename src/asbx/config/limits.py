@@ -172,3 +172,21 @@ PROBE_PAUSE = timedelta(seconds=2)
 RUNNING_SHARE_OF_RESUME_TIMEOUT = 0.8
 # Launch index lists that network order would scatter: topology is asked for 100 instances a call, so no more of them.
 TOPOLOGY_MOST = 1000
+# Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
+SECOND_LOOK_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
+# Reconcile passes ---------------------------------------------------------------------------------------------
+# EC2 itself says that an instance has ended: the second look only makes sure that it was not misread.
+CONFIRM_GRACE = timedelta(seconds=10)
+# EC2 shows a terminated instance for about an hour (EC2 user guide, "Terminate your instance"); when it knows none of
+# many for longer than that, they are gone, and no wrong account or region was asked for a moment.
+UNSEEN_MANY_GRACE = timedelta(hours=1)
+# Slurm waits UnkillableStepTimeout (60 s) for processes that do not die, and for epilogs; long ones copy files.
+COMPLETING_GRACE = timedelta(minutes=15)
+# Two looks further apart than this are no watch: the clock was stepped, or the machine slept.
+LONGEST_GAP = timedelta(minutes=15)
+# What was done and changed nothing is done again after twice the time, so often at most (64 times the grace).
+REPEATS_DOUBLE = 6
+# A hook writes its file within milliseconds; a temporary one this old belongs to a hook that was killed.
+SPOOL_TEMPORARY = timedelta(hours=1)
+# Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
+SPOOL_ASIDE = timedelta(days=30)

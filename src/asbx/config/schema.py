@@ -13,16 +13,12 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.section import Section
+from asbx.config.upkeep import Reconcile
 from asbx.model.names import GroupName
-
-
-class Section(BaseModel):
-    """Frozen, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class AssumeRole(Section):
@@ -404,15 +400,6 @@ class LedgerSection(Section):
 
     url: str = Field(default="", repr=False)
     """SQLAlchemy URL of the database; empty means SQLite at `paths.state`/ledger.db."""
-
-
-class Reconcile(Section):
-    """How patient the sweep for stray instances is."""
-
-    interval_seconds: int = Field(default=60, gt=0)
-    """Time between two sweeps."""
-    orphan_grace_seconds: int = Field(default=120, ge=0)
-    """How long an instance must be found without a node before it is ended."""
 
 
 class Backoff(Section):

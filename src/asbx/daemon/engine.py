@@ -18,7 +18,7 @@ from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
 from asbx.flow.doors import Doors
-from asbx.flow.making import tidy
+from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
@@ -42,6 +42,7 @@ class Engine:
     def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
         self.doors = doors
         self.sweep = Sweep(doors)
+        self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self._network = Network(doors)
         self._on_change = on_change
@@ -200,7 +201,7 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        for part in (self._sweep_once, self._blocks.run, self._network.run):
+        for part in (self._sweep_once, self._leftovers.run, self._blocks.run, self._network.run):
             self._in_pass(part)
 
     def _sweep_once(self) -> None:
@@ -209,9 +210,8 @@ class Engine:
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
         self.sweep.run(nodes, intents)
-        tidy(self.doors, self.doors.clock.now())
 
-    def _in_pass(self, part: Callable[[], None]) -> None:
+    def _in_pass(self, part: Callable[[], object]) -> None:
         """Do a part of a pass; skip it when a side does not answer."""
         try:
             part()

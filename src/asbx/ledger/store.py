@@ -146,6 +146,16 @@ class SqlLedger(Memory):
         with self.transaction(READ) as connection:
             return tuple(form.attempt_of(row) for row in connection.execute(query).mappings())
 
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the attempts of all these intents, those of one by their number."""
+        query = select(t.attempts).order_by(t.attempts.c.intent_id, t.attempts.c.number)
+        with self.transaction(READ) as connection:
+            return tuple(
+                form.attempt_of(row)
+                for batch in batches(dict.fromkeys(intent_ids))
+                for row in connection.execute(query.where(t.attempts.c.intent_id.in_(batch))).mappings()
+            )
+
     # -- instances and bindings
 
     def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:

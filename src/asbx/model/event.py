@@ -41,6 +41,7 @@ class EventKind(StrEnum):
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
+    RECONCILE_REPORT = "reconcile-report"
 
 
 @dataclass(frozen=True)
