@@ -13,6 +13,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -24,6 +25,11 @@ from pydantic_core import PydanticUndefined
 from asbx.cli.main import COMMANDS, main
 from asbx.config.rules import WITHOUT_EFFECT
 from asbx.config.schema import Config
+from asbx.config.upkeep import Reconcile as ReconcileSection
+from asbx.decide.node_state import TABLE, Condition
+from asbx.decide.node_state import Row as StateRow
+from asbx.decide.reconcile_rules import OURS, RULES, Book, Claim, Cloud, Grace, Rule
+from asbx.decide.sightings import patience
 from asbx.errors import ExitCode
 from asbx.model import plan as plan_module
 
@@ -134,6 +140,68 @@ def tags() -> str:
     return "\n".join(lines)
 
 
+def reconcile() -> str:
+    """Return the decision table of the sweep, and what node states mean to it."""
+    lines = [
+        "# What a reconcile pass does",
+        "",
+        "The first rule that fits counts, and a finding must last its grace, on two looks at least. How that works and",
+        "why is in [Reconciling](../explanation/reconcile.md). An empty cell fits anything.",
+        "",
+        "| rule | Slurm | EC2 | ledger | and | is done | grace | because |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_rule_row(rule) for rule in RULES),
+        "",
+        "What is said: {node}, {more} stand for names and details of the case.",
+        "",
+        "| rule | said |",
+        "|---|---|",
+        *(f"| `{rule.name}` | {rule.reason} |" for rule in RULES),
+        "",
+        "## Graces",
+        "",
+        "| grace | lasts |",
+        "|---|---|",
+        *(f"| {grace.value} | {_grace(grace)} |" for grace in Grace if grace is not Grace.NONE),
+        "",
+        "## Node states",
+        "",
+        "Read from top to bottom: the first row that fits. Flags are subsets; others may be there.",
+        "",
+        "| is | states | all of | one of | none of | reason | means |",
+        "|---|---|---|---|---|---|---|",
+        *(_state_row(row) for row in TABLE),
+        "",
+        "Reasons of Slurm's own or of ASBX, or none, are *Slurm's*; all others are somebody's.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _rule_row(rule: Rule) -> str:
+    claims = [claim.value for claim in Claim if claim in rule.claims]
+    claims += [f"not: {claim.value}" for claim in Claim if claim in rule.lacks]
+    sides = [_side(kind, picked) for kind, picked in ((Condition, rule.slurm), (Cloud, rule.cloud), (Book, rule.book))]
+    return f"| `{rule.name}` | {' | '.join(sides)} | {'; '.join(claims)} | {rule.kind} | {rule.grace} | {rule.why} |"
+
+
+def _side(kind: type[StrEnum], picked: frozenset[Any]) -> str:
+    if picked >= OURS:
+        return "a launch of ours"
+    return " / ".join(one.value for one in kind if one in picked)
+
+
+def _grace(grace: Grace) -> str:
+    seconds = patience(ReconcileSection()).of(grace).total_seconds()
+    return f"{seconds:.0f} s" + (" (`reconcile.orphan_grace_seconds`)" if grace is Grace.ORPHAN else "")
+
+
+def _state_row(row: StateRow) -> str:
+    sets = [", ".join(sorted(one)) for one in (row.states, row.every, row.some, row.none)]
+    whose = {True: "Slurm's", False: "somebody's", None: ""}[row.slurms]
+    return f"| {row.condition} | {' | '.join(sets)} | {whose} | {row.meaning} |"
+
+
 def execution_plan() -> str:
     """Return what is read of an execution plan."""
     lines = [
@@ -165,6 +233,7 @@ PAGES = {
     "exit-codes.md": exit_codes,
     "tags.md": tags,
     "execution-plan.md": execution_plan,
+    "reconcile.md": reconcile,
 }
 
 

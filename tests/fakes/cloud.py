@@ -41,6 +41,8 @@ def cloud_error(code: str, verdict: Verdict, why: str = "") -> CloudError:
 class Machine:
     """What the fake knows of an instance. reservation: the capacity reservation whose place it takes."""
 
+    is_stopped: bool = field(default=False, kw_only=True)
+
     instance: Instance
     launched_at: datetime
     reservation: str = ""
@@ -210,6 +212,14 @@ class FakeCloud:
         machine.instance = replace(machine.instance, state_reason=reason)
         self._take(_key(machine.instance), machine.reservation, -1)
 
+    def stop(self, instance_id: str) -> None:
+        """Stop an instance, as a person may in the console."""
+        self._machines[instance_id].is_stopped = True
+
+    def forget(self, instance_id: str) -> None:
+        """Know nothing of an instance any more, as EC2 an hour after its end, or another account."""
+        del self._machines[instance_id]
+
     def all(self) -> tuple[Instance, ...]:
         """Return every instance ever launched, as it is now, shown or not."""
         return tuple(self._now(machine) for machine in list(self._machines.values()))
@@ -359,6 +369,8 @@ class FakeCloud:
             gone = now - machine.ended_at >= self.end_after
             state = InstanceState.TERMINATED if gone else InstanceState.SHUTTING_DOWN
             return replace(instance, state=state, private_ip="", private_dns="")
+        if machine.is_stopped:
+            return replace(instance, state=InstanceState.STOPPED)
         age = now - machine.launched_at
         state = InstanceState.RUNNING if age >= self.boot_after else InstanceState.PENDING
         if age < self.address_after:

@@ -279,6 +279,11 @@ class FakeScheduler:
         for node in nodes:
             self._change(node, state="DOWN", flags=_OFF, reason="ResumeTimeout reached")
 
+    def show(self, node: str, state: str, *flags: str, reason: str = "", address: str | None = None) -> None:
+        """Put a cloud node into any state, as slurmctld, an administrator or a bug may."""
+        shown = {} if address is None else {"address": address}
+        self._change(node, state=state, flags=frozenset({"CLOUD", *flags}), reason=reason, **shown)
+
     def settle(self) -> None:
         """Let SuspendTimeout pass: what was powering down is idle and off (idle_on_node_suspend)."""
         for node, view in list(self._table.items()):

@@ -177,3 +177,22 @@ def test_a_whole_topology_has_the_sites_own_nodes_too(tmp_path: Path) -> None:
     )
     assert door.write_topology({"n-1": ("nn-1",)})
     assert "SwitchName=asbx-rest Nodes=old-1" in (tmp_path / "topology.conf").read_text()
+
+
+def test_jobs_that_wait_for_nodes(tmp_path: Path) -> None:
+    """Squeue is asked for CONFIGURING jobs of these nodes only, and one that is named twice counts once."""
+    world = World(tmp_path)
+    world.write(queue="12\n9\n12\n")
+    assert world.door.configuring(["aws-cpu-001", "aws-cpu-000"]) == (9, 12)
+    (line,) = world.said()
+    assert line[-3:] == ["--nodelist=aws-cpu-[000-001]", "--states=CONFIGURING", "--format=%A"]
+    assert world.door.configuring([]) == ()
+
+
+def test_nodes_are_retired_in_one_process(tmp_path: Path) -> None:
+    """Slurm drains them, waits for their jobs and powers them down: one update."""
+    world = World(tmp_path)
+    world.door.retire(["aws-cpu-001", "aws-cpu-000"], 'asbx:drift another "type"')
+    assert world.said() == [
+        ["update", "nodename=aws-cpu-[000-001]", "state=power_down_asap", "reason=asbx:drift another 'type'"]
+    ]

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from asbx import __version__
-from asbx.config.limits import SPOOL_POLL
+from asbx.config.limits import CONFIRM_GRACE, SPOOL_POLL
 from asbx.config.schema import Config
 from asbx.daemon.clock import RealClock, StoppingError
 from asbx.daemon.compose import doors as open_doors
@@ -125,7 +125,11 @@ class Daemon:
             self._doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
 
     def _sweep_is_due(self, now: datetime) -> bool:
-        due = now - self._swept >= timedelta(seconds=self._doors.config.reconcile.interval_seconds)
+        interval = timedelta(seconds=self._doors.config.reconcile.interval_seconds)
+        if self._engine.sweep.is_confirming:
+            interval = min(interval, CONFIRM_GRACE)
+        # A clock that was set back must not put the next sweep off.
+        due = not timedelta(0) <= now - self._swept < interval
         if due:
             self._swept = now
         return due

@@ -103,7 +103,7 @@ class Rule:
 _ANY: frozenset[Is] = frozenset()
 _ALIVE, _NONE = frozenset({Cloud.ALIVE}), frozenset({Cloud.NONE})
 _BOUND, _NOTHING = frozenset({Book.BOUND}), frozenset({Book.NOTHING})
-_HAS_ROW = frozenset({Book.BOUND, Book.SERVES, Book.SECOND, Book.LOOSE})
+OURS = frozenset({Book.BOUND, Book.SERVES, Book.SECOND, Book.LOOSE})
 
 
 _Sides = tuple[Collection[Is], Collection[Cloud], Collection[Book]]
@@ -132,21 +132,21 @@ RULES: tuple[Rule, ...] = (
     _rule("elsewhere", (_ANY, (Cloud.ELSEWHERE,), ()), (ActionKind.NOTHING, Grace.NONE),
           "it is in another region", "a region nobody asked says nothing about its instances"),
     # -- instances that are gone
-    _rule("instance-ended", (_ANY, (Cloud.ENDED,), _HAS_ROW), (ActionKind.FORGET, Grace.CONFIRM),
+    _rule("instance-ended", (_ANY, (Cloud.ENDED,), OURS), (ActionKind.FORGET, Grace.CONFIRM),
           "EC2 has ended the instance",
           "its jobs would wait for SlurmdTimeout; a node that is on is set DOWN, so that they are requeued at once"),
-    _rule("unseen-answers", (_ANY, (Cloud.UNSEEN,), _HAS_ROW), (ActionKind.REPORT, Grace.ORPHAN),
+    _rule("unseen-answers", (_ANY, (Cloud.UNSEEN,), OURS), (ActionKind.REPORT, Grace.ORPHAN),
           "EC2 does not know the instance, but the slurmd of its node answers; nothing is done",
           "then EC2's answer is wrong, or is another account's", claims=(Claim.ANSWERS,)),
-    _rule("unseen-many", (_ANY, (Cloud.UNSEEN,), _HAS_ROW), (ActionKind.FORGET, Grace.UNSEEN_MANY),
+    _rule("unseen-many", (_ANY, (Cloud.UNSEEN,), OURS), (ActionKind.FORGET, Grace.UNSEEN_MANY),
           "EC2 does not know the instance any more, nor half of the others",
           "wrong credentials or region are likelier than that; EC2 itself forgets instances an hour after their end",
           claims=(Claim.MANY,)),
-    _rule("unseen", (_ANY, (Cloud.UNSEEN,), _HAS_ROW), (ActionKind.FORGET, Grace.UNSEEN),
+    _rule("unseen", (_ANY, (Cloud.UNSEEN,), OURS), (ActionKind.FORGET, Grace.UNSEEN),
           "EC2 does not know the instance any more", "a fresh id may be unknown for a while, an old one is not"),
     _rule("binding-of-ended", (_ANY, _NONE, (Book.CLOSED,)), (ActionKind.RELEASE, Grace.CONFIRM),
           "it is bound to {more}, which has ended", "a crash came between two rows of the ledger"),
-    _rule("instance-stopped", (_ANY, (Cloud.STOPPED,), _HAS_ROW), (ActionKind.TERMINATE, Grace.ORPHAN),
+    _rule("instance-stopped", (_ANY, (Cloud.STOPPED,), OURS), (ActionKind.TERMINATE, Grace.ORPHAN),
           "somebody stopped the instance; a stopped instance serves nobody and its disks cost on",
           "a node never comes back from a stop under the same address and boot"),
     # -- instances without a node

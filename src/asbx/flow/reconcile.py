@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from asbx.decide.reconcile import Action, Doubt, Snapshot, doubts, findings, registered, trusted
-from asbx.decide.reconcile_rules import ActionKind
+from asbx.decide.reconcile_rules import ActionKind, Grace
 from asbx.decide.sightings import Patience, Sightings, due, patience
 from asbx.decide.territory import Territory
 from asbx.flow.doors import Doors
@@ -23,12 +23,14 @@ _RECLAIM = "Server.SpotInstanceTermination"
 class Sweep:
     """Remembers between passes what was seen, because nothing is done on one sighting.
 
-    doubted: what kept the last pass from acting, on a group or on all.
+    doubted: what kept the last pass from acting, on a group or on all. is_confirming: whether only a second look is
+    missing to do something that jobs wait for.
     """
 
     doors: Doors
     sightings: Sightings = field(default_factory=dict)
     doubted: tuple[Doubt, ...] = ()
+    is_confirming: bool = False
 
     def __post_init__(self) -> None:
         """Work out once what the configuration says."""
@@ -85,7 +87,9 @@ class Sweep:
 
     def act(self, look: Snapshot) -> tuple[Action, ...]:
         """Remember what a look finds, do what is due and return it."""
-        actions, self.sightings = due(self.findings(look), look.taken_at, self.sightings, self._patience)
+        found = self.findings(look)
+        actions, self.sightings = due(found, look.taken_at, self.sightings, self._patience)
+        self.is_confirming = any(one.grace is Grace.CONFIRM and one not in actions for one in found)
         self._repair.do(actions, look)
         if None not in {doubt.group for doubt in self.doubted}:
             self._repair.note(look, registered(look))

@@ -80,8 +80,9 @@ class Server:
         good, why = _look(run, ready)
         if not why:
             return good, why
-        launched = [instance_id for instance_id in run.expected() if instance_id in ready]
-        return _look(run, seen_again(self._doors, {one: ready[one] for one in launched}))
+        first = {one: ready[one] for one in run.expected() if one in ready}
+        second = seen_again(self._doors, first)
+        return _look(run, {one: instance for one, instance in second.items() if instance.state.is_alive})
 
     def _best(self, run: GangRun, good: dict[str, Instance]) -> dict[str, Instance]:
         """Of more instances than nodes keep the best connected, and give the others back."""
