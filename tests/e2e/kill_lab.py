@@ -67,7 +67,7 @@ class Kill:
 
 @dataclass
 class Lab:
-    """A lab and what was done to it. jobs: id -> nodes it asked for. seen: id (with its task) -> last state, restarts."""
+    """A lab and what was done to it. jobs: id -> nodes it asked for. seen: id -> last state, restarts."""
 
     cluster: Cluster
     chance: random.Random
@@ -193,9 +193,9 @@ class Lab:
         found = []
         for folder in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if folder.name.isdigit() and (folder / "cmdline").read_bytes().endswith(b"\0-m\0asbx\0work\0"):
-                    if mark in (folder / "environ").read_bytes().split(b"\0"):
-                        found.append(int(folder.name))
+                is_worker = folder.name.isdigit() and (folder / "cmdline").read_bytes().endswith(b"\0-m\0asbx\0work\0")
+                if is_worker and mark in (folder / "environ").read_bytes().split(b"\0"):
+                    found.append(int(folder.name))
         return found
 
     def _kill(self, target: str, pid: int, log: _Tail) -> None:
@@ -299,6 +299,11 @@ class _Jobs:
         return self._lab.seen
 
 
+def _tell(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run it and print the table; 1 where anything was lost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -313,20 +318,20 @@ def main() -> int:
     began = time.monotonic()
 
     def say(text: str) -> None:
-        print(f"{time.monotonic() - began:6.0f} s  {text}", flush=True)
+        _tell(f"{time.monotonic() - began:6.0f} s  {text}")
 
     try:
         cluster.up("--nodes", "40", "--boot", "1.5")
         verdict = kill_test(cluster, options.kills, options.seed, say, options.patience)
     finally:
         cluster.down()
-    print(verdict.table())
+    _tell(verdict.table())
     if options.json:
         options.json.write_text(json.dumps(verdict.facts(), indent=2) + "\n", encoding="utf-8")
     if verdict.is_good:
-        print("Nothing leaked, nothing stuck, nothing was lost.")
+        _tell("Nothing leaked, nothing stuck, nothing was lost.")
         return 0
-    print(f"NOT all is well: {'; '.join(verdict.wrong)}. The lab's logs are in {root}/log.")
+    _tell(f"NOT all is well: {'; '.join(verdict.wrong)}. The lab's logs are in {root}/log.")
     return 1
 
 

@@ -7,20 +7,22 @@ when the process died is still open in the ledger and is simply run again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
+from asbx.flow import unheard
 from asbx.flow.blocks import Blocks
 from asbx.flow.doors import Doors
 from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
+from asbx.flow.pricing import price_live
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.flow.suspend import suspend
@@ -54,6 +56,7 @@ class Engine:
         self._resting: dict[str, datetime] = {}
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
+        self._apart: tuple[str, ...] = ()
         self._unread: set[str] = set()
 
     # -- requests
@@ -120,6 +123,8 @@ class Engine:
             waiting = [r for r in still_open if r.request_id not in self._resting]
             # A request that rests is at its nodes still: no later one may overtake it.
             at_work = [r for r, _ in self._running.values()] + [r for r in still_open if r.request_id in self._resting]
+            if self._apart:
+                at_work.append(Request("", RequestKind.RESUME, self._apart, now))
             for request in runnable(waiting, at_work):
                 pool = self._launching if request.kind is RequestKind.RESUME else self._ending
                 self._running[request.request_id] = (request, pool.submit(self._work, request))
@@ -201,7 +206,8 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        for part in (self._sweep_once, self._leftovers.run, self._blocks.run, self._network.run):
+        parts = (self._sweep_once, self._leftovers.run, self._blocks.run, self._network.run, self._price)
+        for part in parts:
             self._in_pass(part)
 
     def _sweep_once(self) -> None:
@@ -209,7 +215,28 @@ class Engine:
         requests = self.doors.ledger.open_requests()
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
-        self.sweep.run(nodes, intents)
+        look = self.sweep.look(nodes, intents)
+        unheard.park(self.doors, unheard.unheard(look, self.sweep.land), self._set_apart, self.sweep.spare)
+        self.sweep.act(look)
+
+    def _price(self) -> None:
+        """Price what a crash has left without: a request's own prices are asked for once it is served."""
+        price_live(self.doors)
+
+    @contextmanager
+    def _set_apart(self, nodes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """Begin no request with these nodes while the block runs; yield those that none works on or has served."""
+        with self._lock:
+            at_work = [request for request, _ in self._running.values()] + list(self.doors.ledger.open_requests())
+            taken = {node for request in at_work for node in request.nodes}
+            taken |= {binding.node for binding in self.doors.ledger.live_bindings(nodes)}
+            self._apart = tuple(node for node in nodes if node not in taken)
+        try:
+            yield self._apart
+        finally:
+            with self._lock:
+                self._apart = ()
+            self._on_change()
 
     def _in_pass(self, part: Callable[[], object]) -> None:
         """Do a part of a pass; skip it when a side does not answer."""

@@ -86,7 +86,7 @@ class Daemon:
         self._stopping = False
         self._engine = Engine(doors, self._wake.set)
         self._started = clock.now()
-        self._swept = self._started
+        self._swept: datetime | None = None  # what an earlier daemon left undone is looked at when this one starts
 
     def serve(self) -> None:
         """Run until told to stop."""
@@ -129,7 +129,7 @@ class Daemon:
         if self._engine.sweep.is_confirming:
             interval = min(interval, CONFIRM_GRACE)
         # A clock that was set back must not put the next sweep off.
-        due = not timedelta(0) <= now - self._swept < interval
+        due = self._swept is None or not timedelta(0) <= now - self._swept < interval
         if due:
             self._swept = now
         return due
