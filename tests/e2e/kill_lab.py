@@ -38,9 +38,22 @@ MOMENTS = (
     "", "request-received", "ladder-planned", "resource-made", "launch-asked", "launch-answered", "node-bound",
     "request-done", "node-released", "given-back", "node-registered",
 )  # fmt: skip
+# Nodes, and options of sbatch.
+_KINDS = (
+    (1, "-N1 --exclusive"),
+    (1, "-n1"),
+    (4, "-n1 --array=0-3"),
+    (2, "-N2 --exclusive"),
+    (3, "-N3 --exclusive --comment=asbx:market=spot"),
+    (4, "-N4 --exclusive --comment=asbx:market=on-demand"),
+    (2, "-N2 --exclusive --constraint=pg-cluster"),
+    (2, "-N2 --exclusive --no-requeue"),
+    (1, "-N1 --exclusive --no-requeue --comment=asbx:market=spot"),
+    (2, "-N2 --exclusive --partition=hpc"),
+)
 RESUME_TIMEOUT_S = 40
 _MOST_OPEN = 30
-_HOOK_S = 0.09  # a hook lives for about 0.04 s on an idle machine
+_HOOK_S = 0.03  # about as long as a hook lives
 _FUSE = """#!/bin/sh
 if mv '{fuse}' '{fuse}'.$$ 2>/dev/null; then
     read -r delay < '{fuse}'.$$
@@ -107,23 +120,9 @@ class Lab:
         """Submit one burst."""
         self.bursts += 1
         for _ in range(self.chance.randint(1, 3)):
-            count, *options = self.chance.choice(
-                [
-                    (1, "-N1", "--exclusive"),
-                    (1, "-n1"),
-                    (4, "-n1", "--array=0-3"),
-                    (2, "-N2", "--exclusive"),
-                    (3, "-N3", "--exclusive", "--comment=asbx:market=spot"),
-                    (4, "-N4", "--exclusive", "--comment=asbx:market=on-demand"),
-                    (2, "-N2", "--exclusive", "--constraint=pg-cluster"),
-                    (2, "-N2", "--exclusive", "--no-requeue"),
-                    (1, "-N1", "--exclusive", "--no-requeue", "--comment=asbx:market=spot"),
-                    (2, "-N2", "--exclusive", "--partition=hpc"),
-                ]
-            )
-            words = [str(word) for word in options]
+            count, options = self.chance.choice(_KINDS)
             script = f"srun hostname; sleep {self.chance.choice((0, 1, 3))}"
-            self.jobs[self.cluster.submit(*words, script=script)] = count
+            self.jobs[self.cluster.submit(*options.split(), script=script)] = count
 
     def look(self) -> None:
         """Note the state of all jobs before slurmctld forgets them."""

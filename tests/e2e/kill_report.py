@@ -28,6 +28,10 @@ class Verdict:
         """Whether all promises were kept."""
         return not self.wrong
 
+    def number(self, index: int) -> int:
+        """Return one of the figures."""
+        return int(str(list(self.counts.values())[index]))
+
     def table(self) -> str:
         """Return the figures, one a line."""
         width = max(len(name) for name in self.counts)
@@ -66,7 +70,9 @@ def judge(
     _check(verdict, "nodes stuck", stuck)
     _check(verdict, "instances launched twice for one node or gang", _twice(rows, sizes))
     _check(verdict, "requests left open", _running(lab))
-    _check(verdict, "files left in the spool", [one.name for one in (lab.root / "spool" / "requests").iterdir()])
+    names = [one.name for one in (lab.root / "spool" / "requests").iterdir()]
+    _check(verdict, "requests left in the spool", [name for name in names if not name.startswith(".")])
+    verdict.counts["half-written files, until the sweep removes them"] = len(names) - verdict.number(-1)
     _check(verdict, "placement groups left", [one["name"] for one in lab.ask("GET", "groups")])
     _money(verdict, lab, rows)
     verdict.counts["seconds until nothing moved"] = f"{settled:.0f}"
