@@ -7,13 +7,15 @@ when the process died is still open in the ledger and is simply run again.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
+from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow import unheard
@@ -53,7 +55,8 @@ class Engine:
         self._ending = doors.workers.pool(REQUESTS_AT_ONCE, "suspend")
         self._sweeper = doors.workers.pool(1, "sweep")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
-        self._resting: dict[str, datetime] = {}
+        self._resting: dict[str, timedelta] = {}  # until when, by the clock's elapsed()
+        self._rests: Counter[str] = Counter()
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
         self._apart: tuple[str, ...] = ()
@@ -117,14 +120,14 @@ class Engine:
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
         with self._lock:
-            now = self.doors.clock.now()
+            now = self.doors.clock.elapsed()
             self._resting = {one: until for one, until in self._resting.items() if until > now}
             still_open = [r for r in self.doors.ledger.open_requests() if r.request_id not in self._running]
             waiting = [r for r in still_open if r.request_id not in self._resting]
             # A request that rests is at its nodes still: no later one may overtake it.
             at_work = [r for r, _ in self._running.values()] + [r for r in still_open if r.request_id in self._resting]
             if self._apart:
-                at_work.append(Request("", RequestKind.RESUME, self._apart, now))
+                at_work.append(Request("", RequestKind.RESUME, self._apart, self.doors.clock.now()))
             for request in runnable(waiting, at_work):
                 pool = self._launching if request.kind is RequestKind.RESUME else self._ending
                 self._running[request.request_id] = (request, pool.submit(self._work, request))
@@ -164,15 +167,24 @@ class Engine:
         """
         passing = isinstance(error, CloudError) and error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
         if isinstance(error, LedgerError) or error.exit_code is ExitCode.SLURM or passing:
-            with self._lock:
-                self._resting[request.request_id] = self.doors.clock.now() + REST
-            text = f"{error}; the request is tried again"
-            self.doors.say(Event(EventKind.REQUEST_ODD, text, request.request_id, level="warning"))
+            self._rest(request, error)
             return
         outcome = Outcome()
         outcome.fail(request.nodes, Failure.of_error(error))
         with suppress(LedgerError):  # then it stays open and comes back here
             self._close(request, outcome)
+
+    def _rest(self, request: Request, error: AsbxError) -> None:
+        """Try a request again after a pause that grows; said when it begins, and then with each doubling."""
+        with self._lock:
+            self._rests[request.request_id] += 1
+            count = self._rests[request.request_id]
+            pause = rest(request.request_id, count)
+            self._resting[request.request_id] = self.doors.clock.elapsed() + pause
+        if count & (count - 1) == 0:
+            text = f"{error}; the request is tried again in {pause.total_seconds():.0f} s"
+            more = "" if count == 1 else f" (for the {count}th time)"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text + more, request.request_id, level="warning"))
 
     def _broken(self, request: Request, resume: Resume | None, error: Exception) -> None:
         """Close a request over a fault of ours, after giving back what it launched."""
@@ -186,6 +198,7 @@ class Engine:
         failed = bool(outcome.failed)
         now = self.doors.clock.now()
         self.doors.ledger.finish_request(request.request_id, failed=failed, note=outcome.note(), at=now)
+        self._rests.pop(request.request_id, None)
         verb = "served" if request.kind is RequestKind.RESUME else "ended"
         took = (now - request.received_at).total_seconds()
         text = f"{len(outcome.bound)} of {len(request.nodes)} node(s) {verb} after {took:.1f} s"
@@ -256,8 +269,8 @@ class Engine:
 
         Raises StoppingError when the process is to stop, AsbxError when spool or ledger cannot serve.
         """
-        give_up = self.doors.clock.now() + patience
-        while self.doors.clock.now() < give_up:
+        give_up = self.doors.clock.elapsed() + patience
+        while self.doors.clock.elapsed() < give_up:
             self.doors.clock.sleep(timedelta(0))  # raises when stopping
             taken = self.intake()
             if self.dispatch():
