@@ -51,8 +51,7 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
         try:
             made = doors.cloud.make_template(name, base, change, _tags(doors))
         except CloudError:
-            # Not made, as far as anybody knows: the next launch must not take it for there.
-            doors.ledger.end_resource(ResourceKind.TEMPLATE, name, now)
+            _make_again(doors, name)
             raise
         doors.ledger.add_resource(replace(begun, used_at=doors.clock.now() + timedelta(microseconds=1)))
         if row is None:
@@ -64,9 +63,16 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
 
 
 def forget_template(doors: Doors, template: Template | None) -> None:
-    """Make a derived template again next time: EC2 says that it is not there."""
+    """Make a derived template again next time: EC2 says that it, or something else, is not there."""
     if template is not None and template.name:
-        doors.ledger.end_resource(ResourceKind.TEMPLATE, template.name, doors.clock.now())
+        _make_again(doors, template.name)
+
+
+def _make_again(doors: Doors, name: str) -> None:
+    """Take a template for begun, not for made. It stays in the ledger: it may be there, and is removed once unused."""
+    now = doors.clock.now()
+    doors.ledger.end_resource(ResourceKind.TEMPLATE, name, now)
+    doors.ledger.add_resource(Resource(ResourceKind.TEMPLATE, name, "", now, now))
 
 
 def remove_group(doors: Doors, name: str, gang_id: str = "") -> bool:
