@@ -137,9 +137,6 @@ UNSEEN_GRACE = timedelta(minutes=5)
 # long each time: an hour without EC2 is a few dozen tries a request, and what comes back is noticed within two minutes.
 REST = timedelta(seconds=5)
 LONGEST_REST = timedelta(minutes=2)
-# The clock was set when it and the time elapsed differ by more: NTP slews by at most 0.5 ms a second (adjtime(3)),
-# and a call to EC2 takes AWS_READ_TIMEOUT.
-CLOCK_STEP = timedelta(seconds=2)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
 SWEEP_TAGS = 100
 # A placement group's name has at most 255 ASCII characters (EC2 user guide, "Placement group rules").

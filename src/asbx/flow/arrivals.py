@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from asbx.config.limits import (
     ADDRESS_DEADLINE,
@@ -29,20 +29,20 @@ class Arrival:
     """Instances that are waited for together. run: the gang they are of, None for none.
 
     must_run: an address is not enough, all have to run. ready: those that are as they should be by now. spare: how many
-    may die before the others are of no use. give_up*: by the clock's elapsed().
+    may die before the others are of no use.
     """
 
     run: GangRun | None
     missing: set[str]
     must_run: bool
-    give_up: timedelta
-    give_up_running: timedelta
+    give_up: datetime
+    give_up_running: datetime
     ready: dict[str, Instance] = field(default_factory=dict)
     nameless: set[str] = field(default_factory=set)
     spare: int = 0
     is_broken: bool = False
 
-    def is_over(self, now: timedelta) -> bool:
+    def is_over(self, now: datetime) -> bool:
         """Whether there is nothing to wait for: complete, not whole any more, or too late."""
         if not self.missing or (self.is_broken and self.must_run):
             return True
@@ -87,11 +87,11 @@ class Arrivals:
         self, instance_ids: Iterable[str], run: GangRun | None = None, *, must_run: bool = False, spare: int = 0
     ) -> None:
         """Wait for some instances together."""
-        now, missing = self._doors.clock.elapsed(), set(instance_ids)
+        now, missing = self._doors.clock.now(), set(instance_ids)
         give_up = now + ADDRESS_DEADLINE
-        age = self._doors.clock.now() - self._request.received_at if self._request is not None else timedelta(0)
+        received = self._request.received_at if self._request is not None else now
         patience = self._doors.config.resume_deadline * RUNNING_SHARE_OF_RESUME_TIMEOUT
-        running = now + max(patience - age, timedelta(seconds=1))
+        running = max(received + patience, now + timedelta(seconds=1))
         late = running if must_run else give_up
         arrival = Arrival(run, missing, must_run, give_up, late, nameless=set(missing), spare=spare)
         self._waiting.append(arrival)
@@ -105,7 +105,7 @@ class Arrivals:
             for instance in seen:
                 if instance.instance_id in arrival.missing:
                     arrival.see(instance)
-        now = self._doors.clock.elapsed()
+        now = self._doors.clock.now()
         over = [arrival for arrival in self._waiting if arrival.is_over(now + self.pause)]
         self._waiting = [arrival for arrival in self._waiting if arrival not in over]
         return over

@@ -43,12 +43,12 @@ def into_slurm(doors: Doors, pairs: Sequence[Pair]) -> dict[str, str]:
 
 def _patiently(doors: Doors, ask: Callable[[], list[tuple[str, str]]]) -> list[tuple[str, str]]:
     """Wait out a restart of slurmctld. Raises SlurmError when it lasts longer, or where Slurm is not installed."""
-    give_up = doors.clock.elapsed() + SLURM_PATIENCE
+    give_up = doors.clock.now() + SLURM_PATIENCE
     while True:
         try:
             return ask()
         except SlurmError as error:
-            if error.code in ("slurm-missing", "slurm-conf") or doors.clock.elapsed() + SLURM_PAUSE > give_up:
+            if error.code in ("slurm-missing", "slurm-conf") or doors.clock.now() + SLURM_PAUSE > give_up:
                 raise
             doors.clock.sleep(SLURM_PAUSE)
 
@@ -117,14 +117,14 @@ def name_them(doors: Doors, calls: Sequence[TagCall]) -> dict[str, CloudError]:
 
 
 def _tag_patiently(doors: Doors, call: TagCall) -> dict[str, CloudError]:
-    give_up = doors.clock.elapsed() + ADDRESS_DEADLINE
+    give_up = doors.clock.now() + ADDRESS_DEADLINE
     pause = DESCRIBE_FIRST_PAUSE
     while True:
         try:
             doors.cloud.tag(call.instance_ids, dict(call.tags))
         except CloudError as error:
             passing = error.verdict in (Verdict.NOT_FOUND, Verdict.THROTTLED, Verdict.TRANSIENT)
-            if not passing or doors.clock.elapsed() + pause > give_up:
+            if not passing or doors.clock.now() + pause > give_up:
                 return dict.fromkeys(call.instance_ids, error)
             doors.clock.sleep(pause)
             pause = min(pause * DESCRIBE_PAUSE_FACTOR, DESCRIBE_LONGEST_PAUSE)

@@ -119,13 +119,13 @@ class PutOff:
         """Return the jobs that are PENDING, and job -> state of those that are neither that nor over in time."""
         pending: list[int] = []
         left = dict.fromkeys(self._waiting, "where it was")
-        ends, rest = self._doors.clock.elapsed() + REQUEUE_PATIENCE, REQUEUE_FIRST_PAUSE
+        ends, rest = self._doors.clock.now() + REQUEUE_PATIENCE, REQUEUE_FIRST_PAUSE
         while left and not self._is_silent:
             facts = self._look(list(left))
             if facts is not None:
                 pending += [job for job in left if job in facts and facts[job].state == "PENDING"]
                 left = {job: facts[job].state for job in left if _is_under_way(facts.get(job))}
-            if not left or self._doors.clock.elapsed() >= ends:
+            if not left or self._doors.clock.now() >= ends:
                 break
             self._doors.clock.sleep(rest)
             rest = min(rest * 2, REQUEUE_LONGEST_PAUSE)

@@ -23,7 +23,7 @@ from asbx.flow.pricing import set_prices
 from asbx.flow.rounds import Rounds
 from asbx.flow.run import Climber, GangRun
 from asbx.flow.serve import Server
-from asbx.flow.steps import Steps
+from asbx.flow.steady import Steady
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
 from asbx.model.plan import parse_plan
@@ -35,7 +35,7 @@ class Resume:
     """One request, from its nodes to bound instances. Safe to run again from the start at any time."""
 
     def __init__(self, doors: Doors, request: Request) -> None:
-        self._doors = doors
+        self._doors = replace(doors, clock=Steady(doors.clock))
         self._request = request
         self._outcome = Outcome()
         self._runs: list[GangRun] = []
@@ -186,7 +186,6 @@ class Resume:
         memory = Memory(self._doors, planner.types)
         climber = Climber(self._doors, memory)
         rounds = Rounds(climber, memory, self._runs, self._doors.workers)
-        steps = Steps(self._doors.clock)
         launched: Line[list[GangRun]] = self._doors.workers.line()
         lost: Line[Lost] = self._doors.workers.line()
         workers = self._doors.workers
@@ -195,11 +194,9 @@ class Resume:
             try:
                 # Where launched gangs cannot be bound any more, launching further ones would be in vain.
                 while not rounds.is_over and not beside[0].done():
-                    rounds.move(steps.step())
                     until = rounds.next_moment(self._doors.clock.now())
                     if until is not None:
                         self._doors.clock.sleep(until - self._doors.clock.now())
-                        rounds.move(steps.step())
                     done, failed = rounds.play(self._doors.clock.now())
                     if done:
                         launched.put(done)

@@ -8,7 +8,7 @@ there is room, an order is kept where there is little, and what one gang learns 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from asbx.config.limits import GANGS_AT_ONCE
 from asbx.flow.memory import Memory
@@ -28,12 +28,6 @@ class Rounds:
     def is_over(self) -> bool:
         """Whether every gang has ended."""
         return not self._open
-
-    def move(self, by: timedelta) -> None:
-        """Go along with a clock that was set: deadlines and pauses stay as far ahead as they were."""
-        for run in self._open:
-            run.deadline += by
-            run.until = None if run.until is None else run.until + by
 
     def next_moment(self, now: datetime) -> datetime | None:
         """Return until when nobody can do anything; None where somebody can."""
