@@ -34,6 +34,9 @@ DEFAULTS: Settings = {
     "slurmd_args": [],
     "on_failure": "poweroff",  # or "stay", to log in and look
     "poweroff": ["shutdown", "-P", "now"],
+    "watch_s": 5.0,  # how often a spot instance asks whether EC2 takes it back, as EC2 advises; 0: never
+    "watch_rebalance": False,  # drain when EC2 recommends to leave, too
+    "watch_hook": [],  # command run once a notice, with `spot-interruption` or `rebalance` and the node name added
 }
 PLACES = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin:/opt/slurm/sbin:/opt/slurm/bin"
 BAD_SETTINGS, NO_METADATA, NO_NAME, WRONG_ADDRESS, NO_SLURMD = 2, 3, 4, 5, 6
@@ -262,6 +265,69 @@ def serve(settings: Settings, name: str, ours: str, command: List[str]) -> None:
         raise
 
 
+def noticed(settings: Settings, metadata: Metadata, instance: str) -> List[str]:
+    """Return what EC2 announces as [kind, drain reason], [] for nothing; raises NotYet while metadata is silent.
+
+    The reason is the one the controller writes itself (decide/interrupt.py), so neither of them minds the other.
+    """
+    action = metadata.get("spot/instance-action")
+    if action:
+        when = re.search(r'"time"\s*:\s*"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)"', action)
+        until = " at " + when.group(1) if when else ""
+        return ["spot-interruption", f"asbx:spot-interruption {instance} EC2 takes its spot instance back{until}"]
+    if settings["watch_rebalance"] and metadata.get("events/recommendations/rebalance"):
+        return ["rebalance", f"asbx:rebalance {instance} EC2 may soon take its spot instance back"]
+    return []
+
+
+def drain(settings: Settings, name: str, ours: str, reason: str) -> None:
+    """Let Slurm give our node no new job; raises NotYet where it does not, or has the node elsewhere by now."""
+    checked_state(settings, name, ours)
+    conf = {"SLURM_CONF": settings["slurm_conf"]} if settings["slurm_conf"] else {}
+    command = [find(settings, "scontrol"), "update", "nodename=" + name, "state=drain", "reason=" + reason]
+    done = run(command, env=dict(os.environ, **conf))
+    if done.returncode:
+        raise NotYet(WRONG_ADDRESS, "scontrol: " + " ".join(done.stdout.split())[:200])
+
+
+def watch(settings: Settings, metadata: Metadata, name: str, facts: Dict[str, str]) -> None:
+    """Drain our node when EC2 announces that it takes this instance back. Never returns."""
+    told: List[str] = []
+    while True:
+        time.sleep(settings["watch_s"])
+        try:
+            found = noticed(settings, metadata, facts["instance-id"])
+            if found in ([], told):
+                continue
+            drain(settings, name, facts["local-ipv4"], found[1])
+            told = found
+            say("drained: " + found[1])
+            if settings["watch_hook"]:
+                run([*settings["watch_hook"], found[0], name])
+        except (Failed, OSError, ValueError, subprocess.SubprocessError) as error:
+            say(f"watching: {error}")
+
+
+def leave_watcher(settings: Settings, metadata: Metadata, name: str, facts: Dict[str, str]) -> None:
+    """Leave a process behind that watches, one for each instance, where EC2 may take it back at all."""
+    if not settings["watch_s"] or metadata.get("instance-life-cycle") != "spot":
+        return
+    guard = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        guard.bind("\0asbx-watch-" + facts["instance-id"])  # let go when its process ends, however it does
+    except OSError:
+        return
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setsid()
+            watch(settings, metadata, name, facts)
+        finally:
+            os._exit(1)
+    guard.close()
+    say(f"process {child} watches for the interruption of this spot instance")
+
+
 def bootstrap(settings: Settings) -> None:
     """Do it all; raises Failed."""
     for program in ("slurmd", "scontrol"):
@@ -284,6 +350,7 @@ def bootstrap(settings: Settings) -> None:
     unlock_memory()
     serve(settings, name, ours, slurmd_command(settings, name, facts))
     say("serving as " + name)
+    leave_watcher(settings, metadata, name, facts)
 
 
 def main() -> int:

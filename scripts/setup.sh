@@ -3,7 +3,7 @@
 #
 #   scripts/setup.sh build    the programs only
 #   scripts/setup.sh demo     and a real Slurm with MPI
-#   scripts/setup.sh test     and accounting (slurmdbd, MariaDB), linters and test tools
+#   scripts/setup.sh test     and accounting (slurmdbd, MariaDB), PostgreSQL, linters and test tools
 #
 # May be run any number of times. Starts no service, and touches nothing outside this folder but the package system.
 set -eu
@@ -39,7 +39,8 @@ wanted() {
                name_is_loopback || echo libnss-wrapper ;;
   esac
   # The core packages have no service: the lab runs its own MariaDB. The client one has a part of the installer.
-  case $level in test) echo slurmdbd mariadb-server-core mariadb-client-core libnss-wrapper ;; esac
+  # PostgreSQL's makes a cluster of its own, which is not started; tests and labs run theirs in a folder.
+  case $level in test) echo slurmdbd mariadb-server-core mariadb-client-core postgresql libnss-wrapper ;; esac
 }
 
 is_installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)" = installed ]; }
@@ -66,7 +67,7 @@ forbid_services() {
 allow_services() { if grep -qsF "$mark" "$policy"; then as_root rm -f "$policy"; fi; }
 
 # Where the machine's own rule lets services start, those the install has started are stopped again.
-services="munge slurmctld slurmd slurmdbd"
+services="munge slurmctld slurmd slurmdbd postgresql"
 running() {
   [ -d /run/systemd/system ] || return 0
   for service in $services; do systemctl -q is-active "$service" 2>/dev/null && echo "$service"; done || true
@@ -108,7 +109,7 @@ install_python() {
   if [ -x .venv/bin/python ]; then python=.venv/bin/python; fi
   case $level in test) group="--group dev" ;; *) group="--no-dev" ;; esac
   # shellcheck disable=SC2086
-  UV_PYTHON_DOWNLOADS=never .uv/bin/uv sync --quiet --frozen --inexact --extra lab $group --python "$python"
+  UV_PYTHON_DOWNLOADS=never .uv/bin/uv sync --quiet --frozen --inexact --extra lab --extra sim $group --python "$python"
 }
 
 case $level in

@@ -8,14 +8,19 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, ExitCode
+from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
+from asbx.model.control import Control, Controller
 from asbx.model.event import Event
 from asbx.model.fence import Fence
 from asbx.model.gang import Gang
-from asbx.model.job import JobFacts, Request
+from asbx.model.health import InstanceHealth
+from asbx.model.job import JobFacts, Request, Tenant
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
+from asbx.model.names import GroupName
 from asbx.model.node import NodeView
+from asbx.model.notice import Message
 from asbx.model.record import (
     Attempt,
     Binding,
@@ -34,6 +39,8 @@ class CloudError(AsbxError):
     def __init__(self, code: str, what: str, why: str, hint: str, verdict: Verdict) -> None:
         super().__init__(code, what, why, hint)
         self.verdict = verdict
+        if verdict is Verdict.PERMISSION:
+            self.exit_code = ExitCode.AWS_ACCESS
 
 
 class Clock(Protocol):
@@ -117,6 +124,12 @@ class Cloud(Protocol):
 
     def remove_template(self, name: str) -> None:
         """Remove a launch template of ours; one that is gone is no error."""
+
+    def unwell(self) -> tuple[InstanceHealth, ...]:
+        """Return the running instances of the region, anybody's, that are impaired or await an event AWS scheduled."""
+
+    def console(self, instance_id: str) -> str:
+        """Return what is at hand of a machine's console output, the end of it; "" where there is none (yet)."""
 
     def topology(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Return instance id -> network nodes from the top layer down, for those EC2 tells it of."""
@@ -223,6 +236,18 @@ class Scheduler(Protocol):
     def undrain(self, nodes: Sequence[str]) -> None:
         """Take that back."""
 
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Have Slurm power nodes down now, or when their jobs are gone; it calls SuspendProgram for them."""
+
+    def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
+        """Return the jobs that have one of these nodes, those that are leaving it too."""
+
+    def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
+        """Send jobs a signal. target: `batch` (the script), `steps` or `all`. Jobs that are gone are no error."""
+
+    def requeue(self, job_id: int) -> bool:
+        """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
+
     def retire(self, nodes: Sequence[str], reason: str) -> None:
         """Let no new job onto nodes, and power each down once its last one has ended; one without jobs, at once."""
 
@@ -259,6 +284,16 @@ class Scheduler(Protocol):
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
         """Return what the queue knows of these jobs; unknown ones are left out."""
+
+
+class Notices(Protocol):
+    """What AWS announces. Both methods raise CloudError when the queue cannot be used."""
+
+    def receive(self) -> tuple[Message, ...]:
+        """Wait for messages, some seconds at the longest. Each comes at least once, in any order."""
+
+    def done(self, handles: Sequence[str]) -> None:
+        """Let messages not come again."""
 
 
 class Ledger(Protocol):
@@ -303,8 +338,10 @@ class Ledger(Protocol):
         """Return the calls of all these intents, those of one by their number."""
 
     # -- instances and bindings
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
-        """Return instances, by launch."""
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None, ended_since: datetime | None = None
+    ) -> tuple[InstanceRow, ...]:
+        """Return instances, by launch; ended_since: those that ended then or later."""
 
     def bind(
         self,
@@ -331,6 +368,9 @@ class Ledger(Protocol):
 
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
+
+    def date_instances(self, seen: Sequence[Instance]) -> None:
+        """Set when instances began, and those that are over ended, where EC2 says so: its word counts, not ours."""
 
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost: id -> USD an hour."""
@@ -363,6 +403,39 @@ class Ledger(Protocol):
     def clear_setbacks(self, job_ids: Iterable[int]) -> None:
         """Forget the setbacks of jobs whose nodes came."""
 
+    # -- boots
+    def add_boot_failures(self, failures: Sequence[BootFailure]) -> frozenset[str]:
+        """Keep that instances never became nodes; return the ids of those of which that is news."""
+
+    def boot_failures(
+        self, *, group: GroupName | None = None, node: str | None = None, limit: int
+    ) -> tuple[BootFailure, ...]:
+        """Return the last so many failures (of a group, of a node), oldest first."""
+
+    def last_boot(self, group: GroupName) -> datetime | None:
+        """Return the launch of the youngest instance of a group whose node has registered."""
+
+    def breakers(self) -> tuple[Breaker, ...]:
+        """Return every breaker there is, by group."""
+
+    def change_breaker(self, group: GroupName, change: Callable[[Breaker | None], Breaker | None]) -> Breaker | None:
+        """Read one, let `change` say what becomes of it (None: forget it), write and return that: one transaction.
+
+        `change` must not use the ledger: it runs while nobody else may write.
+        """
+
+    def add_console(self, console: Console) -> None:
+        """Keep the console of an instance, in the place of an earlier one."""
+
+    def console(self, instance_id: str) -> Console | None:
+        """Return the console of an instance, where one is kept."""
+
+    def drop_consoles(self, before: datetime, most: int) -> None:
+        """Forget consoles taken before a moment, and of the others all but so many of the newest."""
+
+    def services(self, node: str, limit: int) -> tuple[Service, ...]:
+        """Return the last so many instances of a node, oldest first."""
+
     # -- events
     def add_event(self, event: Event, at: datetime) -> None:
         """Keep an event."""
@@ -377,10 +450,46 @@ class Ledger(Protocol):
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return events, oldest first."""
 
+    def prune(self, before: datetime, most: int) -> int:
+        """Forget up to `most` events, and as many finished requests with their calls; return how many. Never money.
+
+        What belongs to an instance that lives is not old.
+        """
+
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""
 
 
+class Tenure(Protocol):
+    """Who of a pair of controllers works, as their common ledger has it. Raises LedgerError."""
+
+    def control(self) -> Control:
+        """Return who works, whoever asks."""
+
+    def take_control(self, seen: Control, holder: str, at: datetime) -> bool:
+        """Take over from what was seen, unless somebody else did meanwhile.
+
+        From then on this ledger refuses everything (`ledger-relieved`) as soon as somebody takes over from us.
+        """
+
+    def beat(self) -> None:
+        """Show that the holder lives. Raises LedgerError (`ledger-relieved`) when it is the holder no more."""
+
+    def leave_control(self) -> None:
+        """Let the other controller take over at once. What still runs here can write no more."""
+
+
+class Controllers(Protocol):
+    """Slurm's controllers. Raises SlurmError when they cannot be asked."""
+
+    def controllers(self) -> tuple[Controller, ...]:
+        """Return every slurmctld in the order of slurm.conf, and whether it answers."""
+
+    def serves(self) -> bool:
+        """Return whether one of them is in control: it answers more than a ping."""
+
+
+__all__ = ["Catalogue", "Clock", "Cloud", "CloudError", "Gang", "Ledger", "Prices", "Recorder", "Scheduler"]
 __all__ = [
     "Catalogue",
     "Clock",
@@ -389,6 +498,7 @@ __all__ = [
     "Gang",
     "Ledger",
     "Line",
+    "Notices",
     "Prices",
     "Recorder",
     "Scheduler",

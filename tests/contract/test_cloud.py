@@ -17,6 +17,7 @@ from tests.fakes.cloud import FakeCloud
 
 from asbx.aws.cloud import Ec2
 from asbx.config.schema import Aws
+from asbx.model.health import InstanceHealth, ScheduledEvent
 from asbx.model.market import FleetOrder, Instance, InstanceState, Market, Pool, Template, Verdict
 from asbx.ports import Cloud, CloudError
 
@@ -34,6 +35,8 @@ class World:
     limit: Callable[[str, str, int], None]  # on-demand room of (type, zone)
     until: Callable[[Callable[[], bool]], None]
     numbers: Iterator[int]
+    befall: Callable[[str, str], None]  # id, "instance", "system", "well" or the code of an event
+    write: Callable[[str, str], None]  # what a machine writes on its console
 
     def order(self, count: int, *pools: str, **changes: Any) -> FleetOrder:
         """Return an order under a fresh token. pools: "type zone-letter"."""
@@ -66,8 +69,16 @@ def in_memory() -> Iterator[World]:
     def limit(kind: str, zone: str, room: int) -> None:
         cloud.capacity[kind, zone, Market.ON_DEMAND] = room
 
+    def befall(instance_id: str, what: str) -> None:
+        if what == "well":
+            cloud.health.pop(instance_id, None)
+            return
+        events = () if what in ("instance", "system") else (ScheduledEvent("e-1", what, "It is scheduled"),)
+        cloud.health[instance_id] = InstanceHealth(instance_id, what == "instance", what == "system", events)
+
     subnets = {zone: f"subnet-{zone[-1]}" for zone in ZONES}
-    yield World(cloud, subnets, Template(name="nodes"), limit, until, iter(range(10**6)))
+    write = cloud.consoles.__setitem__
+    yield World(cloud, subnets, Template(name="nodes"), limit, until, iter(range(10**6)), befall, write)
 
 
 def emulated(folder: Path) -> Iterator[World]:
@@ -89,8 +100,18 @@ def emulated(folder: Path) -> Iterator[World]:
             body = {"type": kind, "zone": zone, "market": "on-demand", "capacity": room}
             machine.lab("POST", "pools", body)
 
+        def befall(instance_id: str, what: str) -> None:
+            checks = {"instance": {"state": "impaired"}, "system": {"state": "impaired", "what": "system"}}
+            body = checks.get(what, {"state": "well"} if what == "well" else {"state": "event", "code": what})
+            machine.lab("POST", f"machines/{instance_id}", body)
+
+        def write(instance_id: str, text: str) -> None:
+            place = folder / "machines" / instance_id / "console.log"
+            place.parent.mkdir(parents=True)
+            place.write_text(text, encoding="utf-8")
+
         template = Template(template_id=ground.template, version="1")
-        yield World(Ec2(settings), ground.subnets, template, limit, _poll, iter(range(10**6)))
+        yield World(Ec2(settings), ground.subnets, template, limit, _poll, iter(range(10**6)), befall, write)
     finally:
         machine.stop()
 
@@ -258,3 +279,36 @@ def test_an_impossible_order_is_refused(world: World) -> None:
     with pytest.raises(CloudError) as caught:
         world.cloud.launch(world.order(2, "c7i.large a", "m7i.large b", minimum=2))
     assert caught.value.verdict == Verdict.INVALID
+
+
+def test_only_the_unwell_are_told(world: World) -> None:
+    """Impaired instances and those with an event, whoever's they are; the others are not mentioned."""
+    _, ids = world.launch(4)
+    world.until(lambda: all(one.state is InstanceState.RUNNING for one in world.cloud.describe(ids)))
+    assert not {one.instance_id for one in world.cloud.unwell()} & set(ids)
+    for one, what in zip(ids, ("instance", "system", "instance-retirement"), strict=False):
+        world.befall(one, what)
+    found = {one.instance_id: one for one in world.cloud.unwell() if one.instance_id in ids}
+    assert sorted(found) == sorted(ids[:3])
+    assert (found[ids[0]].instance_impaired, found[ids[0]].system_impaired) == (True, False)
+    assert (found[ids[1]].instance_impaired, found[ids[1]].system_impaired) == (False, True)
+    (event,) = found[ids[2]].events
+    assert (event.code, event.is_over) == ("instance-retirement", False)
+    world.befall(ids[0], "well")
+    assert ids[0] not in {one.instance_id for one in world.cloud.unwell()}
+    world.cloud.terminate(ids)
+    assert not {one.instance_id for one in world.cloud.unwell()} & set(ids), "what does not run is not told of"
+
+
+def test_a_console_is_read(world: World) -> None:
+    """What the machine wrote, or nothing while it has not; an unknown machine is refused as not found."""
+    _, (silent, talking) = world.launch(2)
+    text = "boot\n" + "x" * 70_000 + "é end\n"
+    world.write(talking, text)
+    assert world.cloud.console(silent) == ""
+    assert world.cloud.console(talking).endswith("é end\n")
+    world.cloud.terminate([talking])
+    assert world.cloud.console(talking).endswith("é end\n"), "EC2 keeps it for a while"
+    with pytest.raises(CloudError) as caught:
+        world.cloud.console(_GONE)
+    assert caught.value.verdict == Verdict.NOT_FOUND

@@ -11,7 +11,8 @@ import pytest
 from tests.contract.emulator import Emulator, Ground, codes, fleet, ids_of, placed, prepare, start, until
 from typer.testing import CliRunner
 
-from asbx.cli.lab_world import default_state_dir, world
+from asbx.cli.lab_ask import default_state_dir
+from asbx.cli.lab_world import world
 from asbx.errors import UsageError
 
 

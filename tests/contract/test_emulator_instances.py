@@ -207,6 +207,57 @@ def test_status_shows_what_runs(ec2: Any, ground: Ground) -> None:
     assert ec2.describe_instance_status(Filters=impaired)["InstanceStatuses"] == []
 
 
+def test_status_shows_what_is_wrong(emulator: Emulator, ec2: Any, ground: Ground) -> None:
+    """Checks fail from the moment on, events stay after they are over, filters find both, and bad ones are refused."""
+    ids = launched(ec2, ground, 6)
+    until(lambda: states(ec2, ids) == {"running"})
+    emulator.lab("POST", f"machines/{ids[0]}", {"state": "impaired", "what": "system"})
+    emulator.lab("POST", f"machines/{ids[1]}", {"state": "event", "code": "instance-stop", "not_before": 3600})
+
+    def found(name: str, value: str) -> list[str]:
+        asked = [{"Name": name, "Values": [value]}]
+        return [s["InstanceId"] for s in ec2.describe_instance_status(Filters=asked)["InstanceStatuses"]]
+
+    assert found("system-status.status", "impaired") == [ids[0]]
+    assert found("system-status.reachability", "failed") == [ids[0]]
+    assert found("instance-status.status", "impaired") == []
+    assert found("event.code", "instance-stop") == [ids[1]]
+    (status,) = ec2.describe_instance_status(InstanceIds=[ids[0]])["InstanceStatuses"]
+    (detail,) = status["SystemStatus"]["Details"]
+    assert detail["ImpairedSince"].tzinfo is not None
+    emulator.lab("POST", f"machines/{ids[1]}", {"state": "well"})
+    (status,) = ec2.describe_instance_status(InstanceIds=[ids[1]])["InstanceStatuses"]
+    (event,) = status["Events"]
+    assert event["Description"].startswith("[Completed] ")
+    first = ec2.describe_instance_status(MaxResults=5)
+    assert len(first["InstanceStatuses"]) == 5
+    assert ec2.describe_instance_status(MaxResults=5, NextToken=first["NextToken"])["InstanceStatuses"]
+    bad = [{"Name": "tag:asbx:cluster", "Values": ["lab"]}]
+    assert code_of(ec2.describe_instance_status, Filters=bad) == "InvalidParameterValue"
+    both = {"InstanceIds": ids[:1], "MaxResults": 5}
+    assert code_of(ec2.describe_instance_status, **both) == "InvalidParameterCombination"
+    ec2.terminate_instances(InstanceIds=ids)
+    assert found("system-status.status", "impaired") == [], "running instances only"
+
+
+def test_a_console_is_posted_or_latest(emulator: Emulator, ec2: Any, ground: Ground) -> None:
+    """Without Latest there is nothing while the machine runs; types that are not Nitro refuse Latest."""
+    (new,), (old,) = launched(ec2, ground, 1, "c7i.large a"), launched(ec2, ground, 1, "m4.large a")
+    for one in (new, old):
+        place = emulator.state_dir / "machines" / one / "console.log"
+        place.parent.mkdir(parents=True)
+        place.write_text("x" * 70_000 + "end\n", encoding="utf-8")
+    assert "Output" not in ec2.get_console_output(InstanceId=new)
+    # botocore's own clients decode what EC2 sends in base64 (its handler for this call).
+    latest = ec2.get_console_output(InstanceId=new, Latest=True)["Output"]
+    assert latest.endswith("end\n")
+    assert len(latest) == 64 * 1024
+    assert code_of(ec2.get_console_output, InstanceId=old, Latest=True) == "UnsupportedOperation"
+    ec2.terminate_instances(InstanceIds=[new, old])
+    assert ec2.get_console_output(InstanceId=old)["Output"].endswith("end\n")
+    assert code_of(ec2.get_console_output, InstanceId="i-0000000000000dead") == "InvalidInstanceID.NotFound"
+
+
 def test_run_instances_serves_clients_without_fleets(ec2: Any, ground: Ground) -> None:
     """One call, one reservation, at least MinCount or none, idempotent by token."""
     asked = {

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
 from asbx.ledger.store import open_ledger
+from asbx.model.boot import Breaker, Console
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk
 from asbx.model.names import GroupName
@@ -24,13 +26,13 @@ from asbx.ports import Ledger
 LATER = NOON + timedelta(hours=1)
 
 
-@pytest.fixture(params=["fake", "sqlite"])
+@pytest.fixture(params=["fake", "sqlite", "postgresql"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     """Open every ledger there is."""
     if request.param == "fake":
         yield FakeLedger()
         return
-    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    opened = open_ledger(f"sqlite:///{tmp_path}/ledger.db" if request.param == "sqlite" else server().database())
     yield opened
     opened.close()
 
@@ -480,7 +482,144 @@ def test_a_time_without_a_zone_is_refused(ledger: Ledger) -> None:
     assert caught.value.code == "ledger-value"
 
 
+# -- forgetting
+
+
+def test_what_is_old_is_forgotten_and_money_is_not(launched: Ledger) -> None:
+    """Events and a finished request go with its calls; its instances, their intent and the cost stay for good."""
+    launched.add_event(Event(EventKind.PLAN_NOTE, "old"), NOON)
+    launched.add_event(Event(EventKind.PLAN_NOTE, "young"), LATER)
+    launched.end_instances(["i-1", "i-2"], "over", NOON)
+    launched.finish_request("r-1", failed=False, note="", at=NOON)
+    before = launched.instances()
+    assert launched.prune(LATER, 100) == 2
+    assert [event.text for _, event in launched.events()] == ["young"]
+    assert launched.request_outcome("r-1") is None
+    assert launched.attempts("int-1") == ()
+    assert launched.instances() == before
+    assert launched.known_intents(["int-1"]) == {"int-1"}
+    assert launched.prune(LATER, 100) == 0
+
+
+def test_what_lives_is_not_old(launched: Ledger) -> None:
+    """A request whose instance runs for a year keeps its calls; an open one stays whatever its age."""
+    launched.add_request(samples.request("r-open"))
+    launched.finish_request("r-1", failed=False, note="", at=NOON)
+    launched.end_instances(["i-1"], "over", NOON)
+    assert launched.prune(LATER, 100) == 0
+    assert len(launched.attempts("int-1")) == 1
+    assert [request.request_id for request in launched.open_requests()] == ["r-open"]
+
+
+def test_an_intent_that_launched_nothing_is_forgotten(ledger: Ledger) -> None:
+    """What was meant and came to nothing has cost nothing."""
+    ledger.add_request(samples.request())
+    ledger.add_intent(samples.intent())
+    ledger.answer_attempt(replace(samples.attempt(), answered_at=NOON, error="x"), [])
+    ledger.finish_request("r-1", failed=True, note="", at=NOON)
+    assert ledger.prune(LATER, 100) == 1
+    assert ledger.known_intents(["int-1"]) == frozenset()
+    assert ledger.intents("r-1") == ()
+
+
+def test_a_little_is_forgotten_at_a_time(ledger: Ledger) -> None:
+    """The oldest first, so that no write lasts long."""
+    for number in range(5):
+        ledger.add_event(Event(EventKind.PLAN_NOTE, str(number)), NOON + timedelta(seconds=number))
+    assert [ledger.prune(LATER, 2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_things_and_setbacks_are_forgotten(ledger: Ledger) -> None:
+    """What was removed from EC2 long ago, and jobs nobody tries any more."""
+    ledger.add_resource(samples.resource("a"))
+    ledger.add_resource(samples.resource("b"))
+    ledger.end_resource(ResourceKind.PLACEMENT_GROUP, "a", NOON)
+    ledger.set_setback(samples.setback(7))
+    ledger.prune(LATER, 100)
+    assert ledger.setbacks([7]) == {}
+    assert ledger.resources(ResourceKind.PLACEMENT_GROUP) == (samples.resource("b"),)
+
+
 def test_a_healthy_ledger_passes_its_check(ledger: Ledger) -> None:
     """check() says nothing when all is well, and leaves nothing behind."""
     ledger.check()
     assert ledger.events() == ()
+
+
+# -- boots
+
+
+def test_a_boot_fails_once_for_an_instance(ledger: Ledger) -> None:
+    """Told again, in the same breath or later, a failure is no news and stays as it was."""
+    first = samples.boot_failure("i-1")
+    assert ledger.add_boot_failures([first, replace(first, detail="again")]) == {"i-1"}
+    again = [replace(first, failed_at=LATER), samples.boot_failure("i-2", failed_at=LATER)]
+    assert ledger.add_boot_failures(again) == {"i-2"}
+    assert ledger.boot_failures(limit=10) == (first, again[1])
+    assert ledger.add_boot_failures([]) == frozenset()
+
+
+def test_boot_failures_are_found_by_group_and_node(ledger: Ledger) -> None:
+    """The last ones, oldest first."""
+    gpu = GroupName("aws", "gpu")
+    rows = [
+        samples.boot_failure("i-1"),
+        samples.boot_failure("i-2", group=gpu, failed_at=NOON + timedelta(seconds=1)),
+        samples.boot_failure("i-3", failed_at=LATER),
+    ]
+    ledger.add_boot_failures(rows)
+    assert ledger.boot_failures(group=samples.CPU, limit=10) == (rows[0], rows[2])
+    assert ledger.boot_failures(node="aws-gpu-000", limit=10) == (rows[1],)
+    assert ledger.boot_failures(limit=2) == (rows[1], rows[2])
+
+
+def test_the_last_boot_is_the_youngest_launch_that_registered(launched: Ledger) -> None:
+    """By group; whether the node is still there does not matter."""
+    assert launched.last_boot(samples.CPU) is None
+    early = samples.instance("i-1", launched_at=NOON)
+    late = samples.instance("i-2", launch_index=1, launched_at=LATER)
+    launched.bind([("aws-cpu-000", early), ("aws-cpu-001", late)], LATER)
+    launched.register(["aws-cpu-000"], LATER)
+    assert launched.last_boot(samples.CPU) == NOON
+    launched.register(["aws-cpu-001"], LATER)
+    launched.release(["aws-cpu-001"], LATER)
+    assert launched.last_boot(samples.CPU) == LATER
+    assert launched.last_boot(GroupName("aws", "gpu")) is None
+
+
+def test_a_breaker_is_changed_in_one_go(ledger: Ledger) -> None:
+    """What `change` returns is what stands; None forgets it."""
+    closed = Breaker(samples.CPU, NOON, LATER, 1, 10, LATER, "job-1 of r-1", NOON)
+    assert ledger.change_breaker(samples.CPU, lambda old: closed if old is None else old) == closed
+    assert ledger.breakers() == (closed,)
+    seen: list[Breaker | None] = []
+    assert ledger.change_breaker(samples.CPU, seen.append) is None
+    assert seen == [closed]
+    assert ledger.breakers() == ()
+
+
+def test_consoles_are_kept_for_a_while(ledger: Ledger) -> None:
+    """Whatever a machine writes comes back; old ones are dropped, and of the others the newest are kept."""
+    text = "boot: é ☃\n" * 5000
+    ledger.add_console(Console("i-1", "first", NOON))
+    ledger.add_console(Console("i-1", text, NOON))
+    ledger.add_console(Console("i-2", "", LATER))
+    ledger.add_console(Console("i-3", "x", LATER + timedelta(seconds=1)))
+    assert ledger.console("i-1") == Console("i-1", text, NOON)
+    assert ledger.console("i-9") is None
+    ledger.drop_consoles(NOON + timedelta(seconds=1), 1)
+    assert [ledger.console(one) is not None for one in ("i-1", "i-2", "i-3")] == [False, False, True]
+
+
+def test_a_node_has_a_history(launched: Ledger) -> None:
+    """Each instance it had, with what became of it; also of one nobody recorded."""
+    launched.bind([("aws-cpu-000", samples.instance("i-1"))], NOON)
+    launched.register(["aws-cpu-000"], LATER)
+    launched.end_instances(["i-1"], "its node was powered down", LATER)
+    launched.release(["aws-cpu-000"], LATER)
+    launched.bind([("aws-cpu-000", samples.instance("i-9"))], LATER + timedelta(seconds=1))
+    first, second = launched.services("aws-cpu-000", 10)
+    assert (first.instance_id, first.registered_at, first.ended_at) == ("i-1", LATER, LATER)
+    assert (first.instance_type, first.end_reason) == ("c7i.large", "its node was powered down")
+    assert (second.instance_id, second.instance_type, second.launched_at) == ("i-9", "", None)
+    assert launched.services("aws-cpu-000", 1) == (second,)

@@ -12,6 +12,7 @@ from tests.fakes.faults import Faults
 from asbx.config.limits import DESCRIBE_BATCH, FLEET_MAX_NODES, TAG_BATCH, TERMINATE_BATCH, TOPOLOGY_BATCH
 from asbx.errors import AsbxError
 from asbx.model.catalogue import TemplateChange
+from asbx.model.health import InstanceHealth
 from asbx.model.market import (
     FleetAnswer,
     FleetOrder,
@@ -59,8 +60,9 @@ class FakeCloud:
     groups: strategy by name of placement group. group_limit: how many there may be.
     templates: base and change by name of derived launch template.
     networks: network nodes by instance, for those whose topology EC2 tells.
+    health: what is wrong with instances, by id. consoles: what they wrote, by id.
     show_after, address_after, boot_after, end_after, forget_after: time from the launch (the end) until EC2 knows the
-    instance, its address, `running` (`terminated`, nothing of it any more).
+    instance, its address, `running` (`terminated`, nothing of it any more). tells_end: whether it names the time of it.
     """
 
     clock: Clock
@@ -73,11 +75,14 @@ class FakeCloud:
     group_limit: int = 500
     templates: dict[str, tuple[Template, TemplateChange]] = field(default_factory=dict)
     networks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    health: dict[str, InstanceHealth] = field(default_factory=dict)
+    consoles: dict[str, str] = field(default_factory=dict)
     show_after: timedelta = timedelta(0)
     address_after: timedelta = timedelta(0)
     boot_after: timedelta = timedelta(seconds=20)
     end_after: timedelta = timedelta(seconds=30)
     forget_after: timedelta = timedelta(hours=1)
+    tells_end: bool = True
     calls: Counter[str] = field(default_factory=Counter)
     orders: list[FleetOrder] = field(default_factory=list)
     _answers: dict[str, tuple[FleetOrder, FleetAnswer]] = field(default_factory=dict)
@@ -192,6 +197,21 @@ class FakeCloud:
             wanted = [self._machines[key] for key in dict.fromkeys(instance_ids) if key in self._machines]
             running = [shown.instance_id for shown in self._shown(wanted) if shown.state is InstanceState.RUNNING]
             return {name: self.networks[name] for name in running if name in self.networks}
+
+    def unwell(self) -> tuple[InstanceHealth, ...]:
+        """Return the running instances that are impaired or await an event: three questions."""
+        self.calls["DescribeInstanceStatus"] += 3
+        with self._faults.call("unwell"):
+            running = [i.instance_id for i in self._shown(self._machines.values()) if i.state is InstanceState.RUNNING]
+            return tuple(self.health[key] for key in running if key in self.health)
+
+    def console(self, instance_id: str) -> str:
+        """Return what a machine has written; one EC2 does not know is refused."""
+        self.calls["GetConsoleOutput"] += 1
+        with self._faults.call("console"):
+            if not self._knows(instance_id):
+                raise cloud_error("InvalidInstanceID.NotFound", Verdict.NOT_FOUND, instance_id)
+            return self.consoles.get(instance_id, "")
 
     # -- the other side
 
@@ -368,7 +388,7 @@ class FakeCloud:
         if machine.ended_at is not None:
             gone = now - machine.ended_at >= self.end_after
             state = InstanceState.TERMINATED if gone else InstanceState.SHUTTING_DOWN
-            return replace(instance, state=state, private_ip="", private_dns="")
+            return replace(instance, state=state, private_ip="", private_dns="", ended_at=self._told(machine))
         if machine.is_stopped:
             return replace(instance, state=InstanceState.STOPPED)
         age = now - machine.launched_at
@@ -376,6 +396,10 @@ class FakeCloud:
         if age < self.address_after:
             return replace(instance, state=state, private_ip="", private_dns="")
         return replace(instance, state=state)
+
+    def _told(self, machine: Machine) -> datetime | None:
+        """Return when EC2 says that an instance ended."""
+        return machine.ended_at if self.tells_end else None
 
     def _count(self, action: str, size: int, batch: int) -> None:
         self.calls[action] += -(-size // batch)

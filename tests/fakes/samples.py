@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from asbx.model.boot import BootFailure, BootTrouble
 from asbx.model.job import Request, RequestKind
 from asbx.model.market import (
     FleetAnswer,
@@ -147,3 +148,21 @@ def resource(
 def setback(job_id: int = 12, *, count: int = 1, next_at: datetime | None = NOON) -> Setback:
     """Return a job whose launch failed."""
     return Setback(job_id, count, "InsufficientInstanceCapacity", "no room in us-east-2", NOON, next_at)
+
+
+def boot_failure(
+    instance_id: str = "i-1", *, group: GroupName = CPU, launched_at: datetime = NOON, failed_at: datetime = NOON
+) -> BootFailure:
+    """Return an instance whose slurmd never registered."""
+    return BootFailure(
+        instance_id,
+        group,
+        node_names(1, group)[0],
+        BootTrouble.NEVER_REGISTERED,
+        "ResumeTimeout reached",
+        (12,),
+        "c7i.large",
+        "us-east-2a",
+        launched_at,
+        failed_at,
+    )

@@ -13,7 +13,7 @@ from asbx.config.limits import SCONTROL_BATCH
 from asbx.errors import AsbxError, SlurmError, UsageError
 from asbx.model.fence import FENCE_PREFIX, Fence
 from asbx.model.hostlist import unique_sorted
-from asbx.model.job import JobFacts
+from asbx.model.job import JobFacts, Tenant
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
 
@@ -24,6 +24,8 @@ _UP = frozenset({"CLOUD"})
 _GOING = frozenset({"CLOUD", "POWERING_DOWN"})
 # A requeued job may start again after so long (slurm.conf(5), requeue_delay; seen on 22.05 and 26.05).
 REQUEUE_DELAY = timedelta(seconds=121)
+# In these a job has nodes.
+_ON_NODES = frozenset({"RUNNING", "CONFIGURING", "COMPLETING"})
 # From here on a job has left the queue, or is leaving it.
 _OVER = frozenset({"NODE_FAIL", "COMPLETED", "CANCELLED", "FAILED"})
 
@@ -40,6 +42,7 @@ class FakeScheduler:
     settle are what slurmctld and slurmd do by themselves. slow_requeue: how often a job is still COMPLETING when asked
     for, before it is PENDING. begin: job -> how long from its last update until Slurm may start it. notified: what was
     written to terminals. no_requeue: jobs that are lost with a node. topology: what was last told of it.
+    signals: job, signal and target, in their order. restarts: how often each job was requeued.
     """
 
     names: Sequence[str] = ()
@@ -52,6 +55,8 @@ class FakeScheduler:
     held: set[int] = field(default_factory=set)
     no_requeue: set[int] = field(default_factory=set)
     job_nodes: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    signals: list[tuple[int, str, str]] = field(default_factory=list)
+    restarts: Counter[int] = field(default_factory=Counter)
     slow_requeue: int = 0
     topology: dict[str, tuple[str, ...]] | None = None
     _fences: dict[str, Fence] = field(default_factory=dict)
@@ -169,6 +174,44 @@ class FakeScheduler:
                 self._change(node, flags=self._table[node].flags - {"DRAIN"}, reason="")
             self._refuse_unknown(nodes)
 
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Do as slurmctld when it calls SuspendProgram; a drain is over with it (22.05.8 with idle_on_node_suspend)."""
+        self._count("power_down", len(nodes))
+        with self._faults.call("power_down"):
+            for node in self._known(nodes):
+                self._change(node, state="IDLE", flags=_GOING, reason="")
+            self._refuse_unknown(nodes)
+
+    def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
+        """Return the jobs on these nodes. Each look brings a requeued job nearer to PENDING, as `jobs` does."""
+        self._count("tenants", len(nodes))
+        with self._faults.call("tenants"):
+            self._settle_jobs()
+            return tuple(
+                Tenant(job, self.job_table[job].state, mine, job not in self.no_requeue, self.restarts[job])
+                for job, mine in self.job_nodes.items()
+                if not set(nodes).isdisjoint(mine) and self.job_table[job].state in _ON_NODES
+            )
+
+    def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
+        """Keep what was sent."""
+        self._count("signal", len(job_ids))
+        with self._faults.call("signal"):
+            self.signals += [(job, name, target) for job in job_ids if self._is_queued(job)]
+
+    def requeue(self, job_id: int) -> bool:
+        """Let a job leave its nodes; it is PENDING once it has. Refused to those that forbid it, or do not run."""
+        self._count("requeue", 1)
+        with self._faults.call("requeue"):
+            if job_id in self.no_requeue or not self._is_queued(job_id):
+                return False
+            if self.job_table[job_id].state not in {"RUNNING", "CONFIGURING"}:
+                return False
+            self.restarts[job_id] += 1
+            self._completing[job_id] = self.slow_requeue
+            self._job(job_id, "COMPLETING")
+            return True
+
     def retire(self, nodes: Sequence[str], reason: str) -> None:
         """Drain nodes with jobs until those end; nodes without go down at once. Unknown ones are refused."""
         self._count("retire", len(nodes))
@@ -269,11 +312,6 @@ class FakeScheduler:
         for node in nodes:
             self._change(node, state=state, flags=_UP)
 
-    def power_down(self, nodes: Iterable[str]) -> None:
-        """Do as slurmctld when it calls SuspendProgram."""
-        for node in nodes:
-            self._change(node, state="IDLE", flags=_GOING)
-
     def time_out(self, nodes: Iterable[str]) -> None:
         """Do as slurmctld after ResumeTimeout: DOWN, off, and the old address still there."""
         for node in nodes:
@@ -311,6 +349,10 @@ class FakeScheduler:
                 self._completing[job] = left - 1
                 continue
             del self._completing[job]
+            for node in self.job_nodes[job]:
+                if self._table[node].state == "ALLOCATED":
+                    self._change(node, state="IDLE")
+            self.job_nodes[job] = ()
             self._job(job, "PENDING")
             self.begin[job] = REQUEUE_DELAY
 

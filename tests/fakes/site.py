@@ -10,6 +10,7 @@ from tests.fakes.catalogue import FakeCatalogue
 from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.notices import FakeNotices
 from tests.fakes.prices import FakePrices
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.scheduler import FakeScheduler
@@ -67,6 +68,7 @@ class Site:
     prices: FakePrices = field(default_factory=FakePrices)
     catalogue: FakeCatalogue = field(default_factory=FakeCatalogue)
     workers: Workers = field(default_factory=Threads)
+    notices: FakeNotices | None = None
     cloud: FakeCloud = field(init=False)
     scheduler: FakeScheduler = field(default_factory=lambda: FakeScheduler(NODES))
 
@@ -87,6 +89,7 @@ class Site:
             self.recorder,
             self.catalogue,
             self.workers,
+            self.notices,
         )
 
     def ask(self, nodes: str, *jobs: tuple[int, str] | tuple[int, str, str], request_id: str = "r-1") -> Request:

@@ -159,3 +159,21 @@ def test_a_broken_flow_does_not_stop_the_next(site: Site) -> None:
     assert status is not None
     assert {status[0]} <= {"failed", "done"}
     assert len(site.bound()) == 1
+
+
+def test_a_spool_of_a_host_that_was_dead_harms_nobody(site: Site) -> None:
+    """The other controller has brought these nodes down and up again since: what was asked here long ago is over."""
+    stale = put(site, "suspend", "aws-cpu-[000-001]")
+    asked = put(site, "resume", "aws-cpu-002", resume_file=None)
+    site.clock.advance(hours=1)
+    site.scheduler.power_up(["aws-cpu-000"])
+    site.resume("aws-cpu-000", request_id="r-other")
+    site.scheduler.register(["aws-cpu-000"])
+    engine = Engine(site.doors)
+    engine.in_office_since = site.clock.now()
+    engine.drain(PATIENCE)
+    assert list(site.bound()) == ["aws-cpu-000"], "it serves, and nothing was launched for a node nobody waits for"
+    assert (site.ledger.request_outcome(stale) or ("",))[0] == "done", "the node that is off may well be suspended"
+    outcome = site.ledger.request_outcome(asked)
+    assert outcome is not None
+    assert "too late" in outcome[1]

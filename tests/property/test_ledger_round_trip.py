@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fakes import samples
+from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
 from asbx.ledger.store import SqlLedger, open_ledger
@@ -143,10 +144,11 @@ SETBACKS = st.builds(Setback, st.integers(0, 2**32), st.integers(0, 2**31 - 1), 
 RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[SqlLedger]:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlLedger]:
     """Open a ledger that knows the intent int-1."""
-    with closing(open_ledger(f"sqlite:///{tmp_path}/ledger.db")) as opened:
+    url = f"sqlite:///{tmp_path}/ledger.db" if request.param == "sqlite" else server().database()
+    with closing(open_ledger(url)) as opened:
         opened.add_intent(samples.intent())
         yield opened
 

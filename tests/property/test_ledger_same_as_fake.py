@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
+from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
 from asbx.errors import LedgerError
 from asbx.ledger.store import open_ledger
+from asbx.model.boot import Breaker
 from asbx.model.event import Event, EventKind
 from asbx.model.record import ResourceKind, Shortage
 from asbx.ports import Ledger
@@ -36,8 +38,12 @@ class BothLedgers(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.real = open_ledger(f"sqlite:///{self.folder.name}/ledger.db")
+        self.real = open_ledger(self.url())
         self.fake = FakeLedger()
+
+    def url(self) -> str:
+        """Return where the real one is."""
+        return f"sqlite:///{self.folder.name}/ledger.db"
 
     def teardown(self) -> None:
         """Leave no file behind."""
@@ -95,6 +101,13 @@ class BothLedgers(RuleBasedStateMachine):
         rows = [(node, samples.instance(name, launch_index=3)) for node, name in pairs]
         self.both(lambda ledger: ledger.bind(rows, at))
 
+    @rule(names=st.lists(IDS, max_size=3, unique=True), began=SECONDS, ended=st.none() | SECONDS)
+    def date_instances(self, names: list[str], began: datetime, ended: datetime | None) -> None:
+        """Let EC2 say when instances began and ended."""
+        seen = [replace(samples.instance(name, launched_at=began), ended_at=ended) for name in names]
+        self.both(lambda ledger: ledger.date_instances(seen))
+        self.both(lambda ledger: ledger.instances(ended_since=began))
+
     @rule(nodes=st.lists(NODES, max_size=3), at=SECONDS)
     def release(self, nodes: list[str], at: datetime) -> None:
         """Release nodes."""
@@ -139,6 +152,23 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.setbacks(job_ids))
 
     @rule(ids=st.lists(IDS, max_size=3), at=SECONDS)
+    def fail_to_boot(self, ids: list[str], at: datetime) -> None:
+        """Let instances come to nothing, perhaps again."""
+        failures = [samples.boot_failure(one, failed_at=at) for one in ids]
+        self.both(lambda ledger: ledger.add_boot_failures(failures))
+        self.both(lambda ledger: ledger.boot_failures(group=samples.CPU, limit=3))
+
+    @rule(closings=st.integers(0, 3), at=SECONDS)
+    def change_breaker(self, closings: int, at: datetime) -> None:
+        """Close a group, or forget it."""
+
+        def change(old: Breaker | None) -> Breaker | None:
+            return Breaker(samples.CPU, at, at, closings + (old.closings if old else 0)) if closings else None
+
+        self.both(lambda ledger: ledger.change_breaker(samples.CPU, change))
+        self.both(lambda ledger: ledger.last_boot(samples.CPU))
+
+    @rule(ids=st.lists(IDS, max_size=3), at=SECONDS)
     def end(self, ids: list[str], at: datetime) -> None:
         """End instances, perhaps again."""
         self.both(lambda ledger: ledger.end_instances(ids, "over", at))
@@ -154,6 +184,11 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.add_event(Event(EventKind.NODE_BOUND, text, node=node), NOON))
         self.both(lambda ledger: ledger.events(node=node, limit=3))
 
+    @rule(before=SECONDS)
+    def prune(self, before: datetime) -> None:
+        """Forget what is old."""
+        self.both(lambda ledger: ledger.prune(before, 100))
+
     @invariant()
     def looks_alike(self) -> None:
         """Compare what is kept; no node and no instance is bound twice."""
@@ -161,6 +196,7 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.instances(live_only=True))
         self.both(lambda ledger: ledger.instances())
         self.both(lambda ledger: ledger.shortages())
+        self.both(lambda ledger: ledger.breakers())
         self.both(lambda ledger: [ledger.resources(kind) for kind in ResourceKind])
         self.both(lambda ledger: ledger.setbacks(range(4)))
         live = self.real.live_bindings()
@@ -168,7 +204,16 @@ class BothLedgers(RuleBasedStateMachine):
         assert len({binding.node for binding in live}) == len(live) == len({b.instance_id for b in live})
 
 
+class BothLedgersOnPostgresql(BothLedgers):
+    """The same on a server."""
+
+    def url(self) -> str:
+        """Return where the real one is."""
+        return server().database()
+
+
 TestBothLedgers = BothLedgers.TestCase
-TestBothLedgers.settings = settings(
-    max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestBothLedgersOnPostgresql = BothLedgersOnPostgresql.TestCase
+_SEARCH = settings(max_examples=25, stateful_step_count=20, suppress_health_check=[HealthCheck.too_slow])
+TestBothLedgers.settings = _SEARCH
+TestBothLedgersOnPostgresql.settings = settings(_SEARCH, max_examples=10)

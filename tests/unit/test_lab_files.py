@@ -18,7 +18,7 @@ from asbx.lab.slots import Slot, claim
 from asbx.lab.trouble import LabError
 from asbx.lab.up import up
 
-_ACCOUNT = Account(("subnet-a", "subnet-b", "subnet-c"), "sg-1", {"cpu": "lt-1", "efa": "lt-2"})
+_ACCOUNT = Account(("subnet-a", "subnet-b", "subnet-c"), "sg-1", {"cpu": "lt-1", "efa": "lt-2"}, "lab-notices")
 
 
 @pytest.fixture

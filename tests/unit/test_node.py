@@ -6,16 +6,23 @@ import ast
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from asbx.config.interruptions import Interruptions
+from asbx.decide.interrupt import Response, marked
+from asbx.model.node import NodeView
 
 NODE = Path(__file__).parents[2] / "node" / "asbx_node.py"
 ADDRESS = "127.0.0.1"
@@ -109,7 +116,8 @@ class Site:
         self.folder, self.imds = folder, imds
         self.record("aws-cpu-000", ADDRESS, "IDLE+CLOUD")
         self.slurmd('echo "$@" > "$HERE/slurmd-arguments"; cat /proc/self/status > "$HERE/status"; exec sleep 60')
-        self._script("scontrol", 'cat "$HERE/record-$4" 2>/dev/null || { echo "Node $4 not found"; exit 1; }')
+        update = '[ "$1" = update ] && { for word in "$@"; do echo "$word"; done >> "$HERE/updates"; exit 0; }'
+        self._script("scontrol", update + '\ncat "$HERE/record-$4" 2>/dev/null || { echo "No node $4"; exit 1; }')
         self._script("power-off", 'touch "$HERE/powered-off"')
 
     def _script(self, name: str, body: str) -> None:
@@ -167,6 +175,26 @@ class Site:
         """Whether the machine was told to power off."""
         return (self.folder / "powered-off").exists()
 
+    def console(self) -> str:
+        """Return what it has said."""
+        path = self.folder / "console"
+        return path.read_text() if path.exists() else ""
+
+    def watchers(self) -> list[int]:
+        """Return the processes that watch for a notice."""
+        return [int(pid) for pid in re.findall(r"process (\d+) watches", self.console())]
+
+    def spot(self, **settings: object) -> None:
+        """Boot as a spot instance whose notice is looked for all the time."""
+        self.imds.values["instance-life-cycle"] = "spot"
+        self.imds.tags["asbx:node"] = "aws-cpu-000"
+        assert self.boot(watch_s=0.05, **settings).returncode == 0
+
+    def updates(self) -> list[str]:
+        """Return what Slurm was told."""
+        path = self.folder / "updates"
+        return path.read_text().splitlines() if path.exists() else []
+
     def pid(self) -> int:
         """Return the pid of slurmd."""
         return int((self.folder / "pid").read_text())
@@ -177,6 +205,8 @@ def site(tmp_path: Path, imds: Imds) -> Iterator[Site]:
     """Make a machine; its slurmd is ended with the test."""
     machine = Site(tmp_path, imds)
     yield machine
+    for pid in machine.watchers():
+        os.kill(pid, 15)
     if (tmp_path / "pid").exists() and Path(f"/proc/{machine.pid()}").exists():
         os.kill(machine.pid(), 15)
 
@@ -387,3 +417,84 @@ def test_unblocks_signals(site: Site, request: pytest.FixtureRequest) -> None:
     assert int(lines["SigBlk"], 16) == 0
     internal = 1 << 31 | 1 << 32  # 32 and 33 are the C library's own; no program can set them
     assert int(lines["SigIgn"], 16) & ~internal == 0
+
+
+def soon(look: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    ends = time.monotonic() + 10
+    while not look():
+        assert time.monotonic() < ends, "it did not come true in 10 s"
+        time.sleep(0.02)
+
+
+def test_a_spot_node_drains_itself_when_ec2_announces_its_end(site: Site) -> None:
+    """Once, with the reason the controller understands, and the site's own command is run."""
+    site._script("hook", 'echo "$@" >> "$HERE/hooked"')
+    site.spot(watch_hook=[str(site.folder / "hook"), "told"])
+    assert site.updates() == []
+    site.imds.values["instance-id"] = "changed"  # known from the start, not asked again
+    site.imds.values["spot/instance-action"] = '{"action": "terminate", "time": "2026-03-01T12:02:00Z"}'
+    soon((site.folder / "hooked").exists)
+    time.sleep(0.2)
+    _, node, state, reason = site.updates()
+    assert (node, state) == ("nodename=aws-cpu-000", "state=drain")
+    assert reason == "reason=asbx:spot-interruption i-1 EC2 takes its spot instance back at 2026-03-01T12:02:00Z"
+    assert (site.folder / "hooked").read_text() == "told spot-interruption aws-cpu-000\n"
+
+
+def test_the_controller_reads_the_nodes_reasons(node: ModuleType) -> None:
+    """Both kinds, with the instance, and the time where EC2 told one."""
+
+    class Told:
+        def __init__(self, values: dict[str, str]) -> None:
+            self.get = lambda path: values.get(path, "")
+
+    settings = {"watch_rebalance": True}
+    action = {"spot/instance-action": '{"action":"terminate","time":"2026-03-01T12:02:00Z"}'}
+    advice = {"events/recommendations/rebalance": '{"noticeTime":"2026-03-01T12:00:00Z"}'}
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for values, response, ends in (
+        (action | advice, Response.EVACUATE, now + timedelta(minutes=2)),
+        (advice, Response.DRAIN, None),
+    ):
+        kind, reason = node.noticed(settings, Told(values), "i-0123456789abcdef0")
+        view = NodeView("n", "IDLE", frozenset({"DRAIN"}), "n", "n", reason)
+        case = marked(view, Interruptions(), now)
+        assert case is not None
+        assert (case.instance_id, case.kind.value) == ("i-0123456789abcdef0", kind)
+        assert (case.response, case.ends_at) == (response, ends)
+    assert node.noticed({"watch_rebalance": False}, Told(advice), "i-1") == []
+
+
+def test_a_node_that_is_another_machine_by_now_is_not_drained(site: Site) -> None:
+    """The controller has ended this instance already, and its node may have a new one."""
+    site.spot()
+    site.record("aws-cpu-000", "10.9.9.9", "IDLE+CLOUD")
+    site.imds.values["spot/instance-action"] = '{"action": "terminate", "time": "2026-03-01T12:02:00Z"}'
+    soon(lambda: "watching: Slurm has aws-cpu-000 at 10.9.9.9" in site.console())
+    assert site.updates() == []
+
+
+def test_one_watcher_for_each_spot_instance_and_none_for_others(site: Site) -> None:
+    """The bootstrap run twice leaves one; on-demand instances need none, nor where it is switched off."""
+    site.spot()
+    (first,) = site.watchers()
+    site.spot()
+    assert Path(f"/proc/{first}").exists()
+    assert site.watchers() == []
+    os.kill(first, 15)
+    site.imds.values["instance-life-cycle"] = "on-demand"
+    assert site.boot(watch_s=0.05).returncode == 0
+    assert site.watchers() == []
+    site.imds.values["instance-life-cycle"] = "spot"
+    assert site.boot(watch_s=0.0).returncode == 0
+    assert site.watchers() == []
+
+
+def test_the_watcher_outlives_silence(site: Site) -> None:
+    """Metadata that does not answer for a while, an expired token: it goes on asking."""
+    site.spot()
+    site.imds.tokens_good_for = 1
+    site.imds._left = 0
+    site.imds.values["spot/instance-action"] = '{"action": "terminate", "time": "2026-03-01T12:02:00Z"}'
+    soon(site.updates)

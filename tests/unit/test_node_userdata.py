@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
+import zlib
 from pathlib import Path
 
 import pytest
 
 from asbx.errors import ConfigError
-from asbx.slurm.userdata import USER_DATA_MAX_BYTES, NodeSettings, node_program, node_user_data
+from asbx.slurm.userdata import USER_DATA_MAX_BYTES, NodeSettings, node_program, node_user_data, packed
 
 
 def test_fits_ec2s_limit() -> None:
     """The user data leaves room for a site's own lines below EC2's 16 KB."""
-    assert len(node_user_data(NodeSettings(conf_server="head.cluster.internal:6817")).encode()) < 15_000
+    assert len(node_user_data(NodeSettings(conf_server="head.cluster.internal:6817")).encode()) < 12_000
 
 
 def test_refuses_what_ec2_would_not_take() -> None:
@@ -26,7 +28,8 @@ def test_carries_the_program_whole() -> None:
     """What reaches Python on the node is the bootstrap, byte for byte."""
     text = node_user_data(NodeSettings())
     assert text.startswith("#!/bin/sh\n")
-    assert node_program() in text
+    inside = text.partition("<<'ASBX_NODE_END'\n")[2].partition("ASBX_NODE_END")[0]
+    assert zlib.decompress(base64.b64decode(inside)).decode() == node_program()
 
 
 def test_quotes_settings(tmp_path: Path) -> None:
@@ -36,7 +39,7 @@ def test_quotes_settings(tmp_path: Path) -> None:
     program = tmp_path / "user-data"
     # The stub is run as it is, with a program in the place of the bootstrap that tells what it was told.
     teller = "import json, os\nprint(json.loads(os.environ['ASBX_NODE_SETTINGS'])['slurmd_args'][0], end='')\n"
-    program.write_text(text.replace(node_program(), teller))
+    program.write_text(text.replace(packed(node_program()), packed(teller)))
     done = subprocess.run(["sh", str(program)], capture_output=True, text=True, check=True)
     assert done.stdout == nasty
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asbx.errors import SlurmError
-from asbx.model.job import JobFacts
-from asbx.slurm.queue import QueuedJob, Requeue, job_format, parse_jobs, parse_jobs_json, parse_requeue
+from asbx.model.job import JobFacts, Tenant
+from asbx.slurm.queue import QueuedJob, Requeue, job_format, parse_jobs, parse_jobs_json, parse_requeue, parse_tenants
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 MARK = "0f" * 16
@@ -86,5 +86,27 @@ def test_a_broken_queue_is_an_error_of_ours(text: str) -> None:
 
 def test_requeue_flags() -> None:
     """Numbers only; anything else on a line leaves it out."""
-    text = "           2    1    1\n           9    0    1\n 10 0 0\nerror 1 1\n 3 2 1\n4 1\n"
-    assert list(parse_requeue(text)) == [Requeue(2, True, True), Requeue(9, False, True), Requeue(10, False, False)]
+    text = "           2    1    1   0\n           9    0    1 3\n 10 0 0 0\nerror 1 1 0\n 3 2 1 0\n4 1\n"
+    assert list(parse_requeue(text)) == [
+        Requeue(2, True, True),
+        Requeue(9, False, True, 3),
+        Requeue(10, False, False),
+    ]
+
+
+def test_tenants_with_the_names_of_tasks_and_components() -> None:
+    """As 22.05.8 prints them; a line in another shape, or with a node list nobody understands, is left out."""
+    text = (
+        "7|4_1|CONFIGURING|aws-cpu-[000-001]\n4|4_2|RUNNING|aws-cpu-000\n5|5+0|COMPLETING|aws-hpc-001\n"
+        "9|9|PENDING|\nx|x|RUNNING|a\n8|8|RUNNING|a-[1\n8|8\n"
+    )
+    rows = list(parse_tenants(text))
+    assert [(row.job_id, row.label, row.state, row.nodes) for row in rows] == [
+        (7, "4_1", "CONFIGURING", ("aws-cpu-000", "aws-cpu-001")),
+        (4, "4_2", "RUNNING", ("aws-cpu-000",)),
+        (5, "5+0", "COMPLETING", ("aws-hpc-001",)),
+        (9, "9", "PENDING", ()),
+    ]
+    assert rows[0].tenant(Requeue(7, True, True, 2)) == Tenant(7, "CONFIGURING", rows[0].nodes, True, 2)
+    assert not rows[0].tenant(Requeue(7, True, False)).can_requeue
+    assert not rows[0].tenant(None).can_requeue, "what nobody knows is not moved"

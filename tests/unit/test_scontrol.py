@@ -30,11 +30,11 @@ esac
 
 
 class World:
-    """A folder with scontrol and squeue in it."""
+    """A folder with scontrol, squeue and scancel in it."""
 
     def __init__(self, folder: Path, version: str = "22.05.8") -> None:
         self._folder = folder
-        for name in ("scontrol", "squeue"):
+        for name in ("scontrol", "squeue", "scancel"):
             (folder / name).write_text(_PROGRAM)
             (folder / name).chmod(0o755)
         self.write(version=f"slurm-wlm {version}\n", gone="", said="", queue="", flags="")
@@ -59,7 +59,7 @@ def world(tmp_path: Path) -> World:
     one = World(tmp_path)
     rows = [f"@<{n}@|{label}@|ada@|(null)@|PENDING@|7@|(null)@|(null)@|x" for n, label in ((9, "3_1"), (3, "3_2"))]
     rows += [f"@<{n}@|4+{n - 4}@|ada@|(null)@|PENDING@|7@|(null)@|(null)@|x" for n in (4, 5)]
-    one.write(queue="\n".join(rows) + "\n", flags=" 9 0 1\n 3 0 1\n 4 1 1\n 6 0 0\n")
+    one.write(queue="\n".join(rows) + "\n", flags=" 9 0 1 0\n 3 0 1 0\n 4 1 1 2\n 6 0 0 0\n")
     return one
 
 
@@ -179,11 +179,55 @@ def test_a_whole_topology_has_the_sites_own_nodes_too(tmp_path: Path) -> None:
     assert "SwitchName=asbx-rest Nodes=old-1" in (tmp_path / "topology.conf").read_text()
 
 
+def test_tenants_are_found_with_two_processes(world: World) -> None:
+    """Who is on the nodes, and who of them may be requeued; both by numbers a user cannot forge."""
+    world.write(queue="4|4+0|RUNNING|aws-cpu-[000-001]\n3|3_2|COMPLETING|aws-cpu-001\n")
+    found = world.door.tenants(["aws-cpu-000", "aws-cpu-001"])
+    assert [(one.job_id, one.can_requeue, one.restarts, one.is_leaving) for one in found] == [
+        (4, True, 2, False),
+        (3, False, 0, True),
+    ]
+    assert len(world.said()) == 2
+    assert "-waws-cpu-[000-001]" in world.said()[0]
+
+
+@pytest.mark.parametrize(("target", "words"), [("batch", ["--batch"]), ("steps", []), ("all", ["--full"])])
+def test_a_signal_goes_where_the_site_wants_it(world: World, target: str, words: list[str]) -> None:
+    """By the names of just these jobs; that one is gone is no error."""
+    world.door.jobs([3, 4])
+    world.door.signal([3, 4], "USR1", target)
+    assert world.said()[-1] == ["--signal=USR1", *words, "3_2", "4+0"]
+    world.write(gone="3_2")
+    world.door.signal([3], "USR1", target)
+
+
+def test_a_requeue_takes_all_components(world: World) -> None:
+    """What Slurm does not let be requeued is said to the caller; silence is an error."""
+    world.door.jobs([4, 5])
+    assert world.door.requeue(5)
+    assert world.said()[-1] == ["requeue", "4"]
+    world.write(gone="requeue", refusal="Requested operation is presently disabled for job 4\n")
+    assert not world.door.requeue(5)
+    world.write(refusal="Unable to contact slurm controller (connect failure)\n")
+    with pytest.raises(SlurmError):
+        world.door.requeue(5)
+
+
+def test_a_command_that_prints_without_end_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no cluster has to tell is refused before anybody tries to understand it."""
+    monkeypatch.setattr("asbx.slurm.process.SLURM_MAX_OUTPUT", 1000)
+    (tmp_path / "scontrol").write_text("#!/bin/sh\nhead -c 2000 /dev/zero | tr '\\0' x\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "slurm.conf").write_text("")
+    with pytest.raises(SlurmError, match="slurm-output"):
+        SlurmCommands(tmp_path, tmp_path / "slurm.conf").run("scontrol", "show", "node")
+
+
 def test_jobs_that_wait_for_nodes(tmp_path: Path) -> None:
     """Squeue is asked for CONFIGURING jobs of these nodes only, and one that is named twice counts once."""
     world = World(tmp_path)
     world.write(queue="12\n9\n12\n")
-    assert world.door.configuring(["aws-cpu-001", "aws-cpu-000"]) == (9, 12)
+    assert world.door.configuring(["aws-cpu-000", "aws-cpu-001"]) == (9, 12)
     (line,) = world.said()
     assert line[-3:] == ["--nodelist=aws-cpu-[000-001]", "--states=CONFIGURING", "--format=%A"]
     assert world.door.configuring([]) == ()
@@ -192,7 +236,7 @@ def test_jobs_that_wait_for_nodes(tmp_path: Path) -> None:
 def test_nodes_are_retired_in_one_process(tmp_path: Path) -> None:
     """Slurm drains them, waits for their jobs and powers them down: one update."""
     world = World(tmp_path)
-    world.door.retire(["aws-cpu-001", "aws-cpu-000"], 'asbx:drift another "type"')
+    world.door.retire(["aws-cpu-000", "aws-cpu-001"], 'asbx:drift another "type"')
     assert world.said() == [
         ["update", "nodename=aws-cpu-[000-001]", "state=power_down_asap", "reason=asbx:drift another 'type'"]
     ]

@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 
 from asbx.aws import answers, lean, requests
 from asbx.aws.client import client, translated
+from asbx.aws.health import Wellbeing
 from asbx.aws.making import Making
 from asbx.config.limits import DESCRIBE_BATCH, TAG_BATCH, TERMINATE_BATCH, TOPOLOGY_BATCH
 from asbx.config.schema import Aws
 from asbx.model.catalogue import TemplateChange
+from asbx.model.health import InstanceHealth
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Template, Verdict
 from asbx.ports import CloudError
 
@@ -27,6 +29,7 @@ class Ec2:
 
     def __init__(self, settings: Aws) -> None:
         self._making = Making(lambda: self._ec2)
+        self._wellbeing = Wellbeing(lambda: self._ec2)
         self._settings = settings
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -136,6 +139,14 @@ class Ec2:
     def remove_template(self, name: str) -> None:
         """Remove a derived launch template."""
         self._making.remove_template(name)
+
+    def unwell(self) -> tuple[InstanceHealth, ...]:
+        """Return the running instances of the region that are impaired or await an event."""
+        return self._wellbeing.unwell()
+
+    def console(self, instance_id: str) -> str:
+        """Return what is at hand of a machine's console output."""
+        return self._wellbeing.console(instance_id)
 
     def topology(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Describe by id; a region or type that tells none leaves all or some out."""

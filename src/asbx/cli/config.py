@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -104,7 +105,7 @@ def explain(
 
 
 @app.command("user-data")
-def user_data(
+def user_data(  # noqa: PLR0913, PLR0917  # one parameter an option
     conf_server: Annotated[
         str, typer.Option("--conf-server", metavar="HOST[:PORT]", help="slurmctld a configless slurmd asks.")
     ] = "",
@@ -114,18 +115,38 @@ def user_data(
     stay: Annotated[
         bool, typer.Option("--stay", help="Keep an instance that cannot serve, to look at it, instead of powering off.")
     ] = False,
+    watch: Annotated[
+        float, typer.Option("--watch", metavar="SECONDS", help="How often a spot node asks for its notice; 0: never.")
+    ] = 5.0,
+    watch_rebalance: Annotated[
+        bool, typer.Option("--watch-rebalance", help="Let spot nodes drain on a rebalance recommendation too.")
+    ] = False,
+    watch_hook: Annotated[
+        str, typer.Option("--watch-hook", metavar="COMMAND", help="What a spot node runs when it gets a notice.")
+    ] = "",
+    program: Annotated[bool, typer.Option("--program", help="Print the packed program instead, to read it.")] = False,
     as_base64: Annotated[bool, typer.Option("--base64", help="As EC2's API takes it.")] = False,
 ) -> None:
     """Print the user data for the launch template: it makes an instance the node its tags name.
 
     Example: asbx config user-data --conf-server head1 --base64
     """
-    from asbx.slurm.userdata import NodeSettings, node_user_data
+    from asbx.slurm.userdata import NodeSettings, node_program, node_user_data
 
+    if program:
+        typer.echo(node_program(), nl=False)
+        return
     if bool(conf_server) == bool(slurm_conf):
         raise typer.BadParameter("state --conf-server or --slurm-conf, one of them")
     text = node_user_data(
-        NodeSettings(conf_server=conf_server, slurm_conf=slurm_conf, on_failure="stay" if stay else "poweroff")
+        NodeSettings(
+            conf_server=conf_server,
+            slurm_conf=slurm_conf,
+            on_failure="stay" if stay else "poweroff",
+            watch_s=watch,
+            watch_rebalance=watch_rebalance,
+            watch_hook=tuple(shlex.split(watch_hook)),
+        )
     )
     typer.echo(base64.b64encode(text.encode()).decode() if as_base64 else text, nl=as_base64)
 

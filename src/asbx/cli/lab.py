@@ -55,6 +55,10 @@ def up(  # noqa: PLR0913, PLR0917  one parameter an option
     no_daemon: Annotated[
         bool, typer.Option("--no-daemon", help="Start no ASBX daemon; the hooks do the work.")
     ] = False,
+    controllers: Annotated[
+        int, typer.Option(min=1, max=2, help="slurmctld and daemon once, or a pair of each; a pair needs postgres.")
+    ] = 1,
+    ledger: Annotated[str, typer.Option(metavar="sqlite|postgres", help="Where the ledger is.")] = "sqlite",
     as_json: JsonOption = False,
 ) -> None:
     """Start everything on loopback; if it is up already, say so.
@@ -65,8 +69,17 @@ def up(  # noqa: PLR0913, PLR0917  one parameter an option
     from asbx.lab.up import up as start
 
     layout = _layout(state_dir)
+    if ledger not in ("sqlite", "postgres"):
+        raise UsageError("usage", f"'{ledger}' is no ledger", "", "say sqlite or postgres")
     wishes = Wishes(
-        nodes=nodes, boot_s=boot, accounting=accounting, region=region, machines=not no_machines, daemon=not no_daemon
+        nodes=nodes,
+        boot_s=boot,
+        accounting=accounting,
+        region=region,
+        machines=not no_machines,
+        daemon=not no_daemon,
+        controllers=controllers,
+        ledger=ledger,
     )
     record, is_new = start(layout, wishes, _say)
     if as_json:
@@ -146,6 +159,35 @@ def daemon(
         _show({"daemon": process.pid if process else None})
         return
     typer.echo(f"daemon     {'pid ' + str(process.pid) if process else 'not running'}")
+
+
+@app.command()
+def host(
+    action: Annotated[str, typer.Argument(metavar="start|kill", help="kill is SIGKILL for slurmctld and daemon.")],
+    number: Annotated[int, typer.Argument(metavar="1|2", min=1, max=2, help="Which of the two controllers.")],
+    state_dir: StateOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let one of the two hosts of a pair die, or come back.
+
+    Example: asbx lab host kill 1
+    """
+    from asbx.lab import hosts
+    from asbx.lab.record import require
+    from asbx.lab.up import locked
+
+    if action not in ("start", "kill"):
+        raise UsageError("usage", f"'{action}' is no action", "", "say start or kill")
+    layout = _layout(state_dir)
+    with locked(layout):
+        record = require(layout)
+        record = (
+            hosts.start_host(layout, record, number) if action == "start" else hosts.kill_host(layout, record, number)
+        )
+    if as_json:
+        _show({one.name: one.pid for one in record.processes if one.is_alive})
+        return
+    typer.echo(f"host {number}     {'up' if action == 'start' else 'dead'}")
 
 
 @app.command()

@@ -5,52 +5,35 @@ These commands speak only to the emulator of one lab; `world` is mounted under `
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
 
 import typer
 
-from asbx.errors import AsbxError, UsageError
+from asbx.cli import lab_machines
+from asbx.cli.lab_ask import JsonOption, StateDirOption, ask, confirm, print_json, show
+from asbx.errors import UsageError
 
 world = typer.Typer(add_completion=False, rich_markup_mode=None, help="The pretend EC2 of a lab.")
 pool = typer.Typer(rich_markup_mode=None, help="How many instances EC2 has, by type, zone and market.")
 price = typer.Typer(rich_markup_mode=None, help="What instances cost, by type, zone and market.")
 fault = typer.Typer(rich_markup_mode=None, help="Errors and delays to order.")
-spot = typer.Typer(rich_markup_mode=None, help="Reclaim of Spot instances.")
-instance = typer.Typer(rich_markup_mode=None, help="Machines that misbehave.")
 reservation = typer.Typer(rich_markup_mode=None, help="Capacity reserved on demand.")
 block = typer.Typer(rich_markup_mode=None, help="Capacity Blocks: capacity for a window of time.")
 world.add_typer(pool, name="pool")
 world.add_typer(price, name="price")
 world.add_typer(fault, name="fault")
-world.add_typer(spot, name="spot")
-world.add_typer(instance, name="instance")
+world.add_typer(lab_machines.spot, name="spot")
+world.add_typer(lab_machines.instance, name="instance")
+world.add_typer(lab_machines.event, name="event")
 world.add_typer(reservation, name="reservation")
 world.add_typer(block, name="block")
 
-StateDirOption = Annotated[
-    Path | None,
-    typer.Option("--state-dir", help="The lab's folder; else $ASBX_LAB_STATE, else asbx/lab in the user's cache."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 TypeOption = Annotated[str, typer.Option("--type", help="Instance type, for example c7i.large.")]
 ZoneOption = Annotated[str, typer.Option("--zone", help="Availability zone, for example us-east-2a.")]
 MarketOption = Annotated[str, typer.Option("--market", help="on-demand or spot.")]
-NodeOption = Annotated[str, typer.Option("--node", help="Node name, or instance id.")]
 
 CountOption = Annotated[int, typer.Option("--count", help="How many instances.")]
-
-# A site's proxy has no business between two programs of one machine.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_ANSWER_WITHIN = 30.0  # seconds; the emulator answers in milliseconds unless something is very wrong
 
 
 @world.command()
@@ -59,9 +42,9 @@ def instances(state_dir: StateDirOption = None, as_json: JsonOption = False) -> 
 
     Example: asbx lab instances --json
     """
-    rows = _ask(state_dir, "GET", "instances")
+    rows = ask(state_dir, "GET", "instances")
     columns = ("id", "node", "type", "zone", "market", "state", "job", "private_ip", "price", "launched_at")
-    _show(rows, columns, "instances", as_json=as_json)
+    show(rows, columns, "instances", as_json=as_json)
 
 
 @world.command()
@@ -74,14 +57,14 @@ def calls(
 
     Example: asbx lab calls --reset
     """
-    counts = _ask(state_dir, "GET", "calls")
+    counts = ask(state_dir, "GET", "calls")
     if reset:
-        _ask(state_dir, "DELETE", "calls")
+        ask(state_dir, "DELETE", "calls")
     if as_json:
-        _print_json(counts)
+        print_json(counts)
         return
     rows = [{"action": action, "calls": count} for action, count in counts.items()]
-    _show(rows, ("action", "calls"), "calls", as_json=False)
+    show(rows, ("action", "calls"), "calls", as_json=False)
 
 
 @pool.command("set")
@@ -107,9 +90,9 @@ def pool_set(
     bounds = {key: _bound(option, text) for key, (option, text) in wishes.items() if text is not None}
     if not bounds:
         raise UsageError("usage", "no bound is given", "there is nothing to set", "say --capacity N or --in-group N")
-    row = _ask(state_dir, "POST", "pools", {**_key(instance_type, zone, market), **bounds})
+    row = ask(state_dir, "POST", "pools", {**_key(instance_type, zone, market), **bounds})
     said = ", ".join(f"{option[2:]} {text}" for option, text in wishes.values() if text is not None)
-    _confirm(row, f"{instance_type} in {zone}, {market}: {said}", as_json=as_json)
+    confirm(row, f"{instance_type} in {zone}, {market}: {said}", as_json=as_json)
 
 
 @pool.command("list")
@@ -119,7 +102,7 @@ def pool_list(state_dir: StateDirOption = None, as_json: JsonOption = False) -> 
     Example: asbx lab pool list --json
     """
     columns = ("type", "zone", "market", "capacity", "in_use", "in_group")
-    _show(_ask(state_dir, "GET", "pools"), columns, "pools", as_json=as_json)
+    show(ask(state_dir, "GET", "pools"), columns, "pools", as_json=as_json)
 
 
 @price.command("set")
@@ -141,8 +124,8 @@ def price_set(
         figure = Decimal(-1)
     if not (figure.is_finite() and figure >= 0):
         raise UsageError("usage", f"--usd {usd} is not a price", "it must be a number from 0", "for example --usd 0.05")
-    row = _ask(state_dir, "POST", "prices", {**_key(instance_type, zone, market), "usd": usd})
-    _confirm(row, f"{instance_type} in {zone}, {market}: {usd} USD an hour", as_json=as_json)
+    row = ask(state_dir, "POST", "prices", {**_key(instance_type, zone, market), "usd": usd})
+    confirm(row, f"{instance_type} in {zone}, {market}: {usd} USD an hour", as_json=as_json)
 
 
 @price.command("list")
@@ -151,7 +134,7 @@ def price_list(state_dir: StateDirOption = None, as_json: JsonOption = False) ->
 
     Example: asbx lab price list
     """
-    _show(_ask(state_dir, "GET", "prices"), ("type", "zone", "market", "usd"), "prices", as_json=as_json)
+    show(ask(state_dir, "GET", "prices"), ("type", "zone", "market", "usd"), "prices", as_json=as_json)
 
 
 @fault.command("add")
@@ -180,7 +163,7 @@ def fault_add(  # noqa: PLR0913, PLR0917  # one parameter an option
     body |= {"status": status} if status else {}
     body |= {"then": "drop-answer"} if drop_answer else {}
     body |= {"then": "refuse-overrides", "only": only} if inside or only else {}
-    _confirm(_ask(state_dir, "POST", "faults", body), f"{action}: {code or 'delay'}", as_json=as_json)
+    confirm(ask(state_dir, "POST", "faults", body), f"{action}: {code or 'delay'}", as_json=as_json)
 
 
 @fault.command("list")
@@ -190,7 +173,7 @@ def fault_list(state_dir: StateDirOption = None, as_json: JsonOption = False) ->
     Example: asbx lab fault list
     """
     columns = ("action", "code", "times", "status", "latency", "then", "only")
-    _show(_ask(state_dir, "GET", "faults"), columns, "faults", as_json=as_json)
+    show(ask(state_dir, "GET", "faults"), columns, "faults", as_json=as_json)
 
 
 @fault.command("clear")
@@ -199,46 +182,7 @@ def fault_clear(state_dir: StateDirOption = None, as_json: JsonOption = False) -
 
     Example: asbx lab fault clear
     """
-    _confirm(_ask(state_dir, "DELETE", "faults"), "no faults", as_json=as_json)
-
-
-@spot.command("interrupt")
-def spot_interrupt(
-    node: NodeOption,
-    notice: Annotated[float, typer.Option("--notice", help="Seconds between the notice and the reclaim.")] = 120.0,
-    state_dir: StateDirOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Reclaim a Spot instance: notice now, termination after --notice seconds.
-
-    The notice goes to the instance's metadata service only; no event message is sent.
-
-    Example: asbx lab spot interrupt --node aws-cpu-003 --notice 30
-    """
-    row = _ask(state_dir, "POST", f"machines/{quote(node, safe='')}", {"state": "interrupted", "notice": notice})
-    _confirm(row, f"{row['id']}: reclaimed in {notice:g} s", as_json=as_json)
-
-
-@instance.command("kill")
-def instance_kill(node: NodeOption, state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
-    """End an instance at once, as if its host died.
-
-    Example: asbx lab instance kill --node aws-cpu-003
-    """
-    row = _ask(state_dir, "POST", f"machines/{quote(node, safe='')}", {"state": "killed"})
-    _confirm(row, f"{row['id']}: dead", as_json=as_json)
-
-
-@instance.command("hang")
-def instance_hang(node: NodeOption, state_dir: StateDirOption = None, as_json: JsonOption = False) -> None:
-    """Let an instance run without ever booting: EC2 says running, slurmd never registers.
-
-    Takes effect if the instance has not booted yet.
-
-    Example: asbx lab instance hang --node aws-cpu-003
-    """
-    row = _ask(state_dir, "POST", f"machines/{quote(node, safe='')}", {"state": "hung"})
-    _confirm(row, f"{row['id']}: hangs", as_json=as_json)
+    confirm(ask(state_dir, "DELETE", "faults"), "no faults", as_json=as_json)
 
 
 @reservation.command("add")
@@ -259,8 +203,8 @@ def reservation_add(  # noqa: PLR0913, PLR0917  # one parameter an option
     Example: asbx lab reservation add --type c7i.large --zone us-east-2a --count 4 --match targeted
     """
     body = {"type": instance_type, "zone": zone, "count": count, "match": match, "group": group, "ends": ends}
-    row = _ask(state_dir, "POST", "reservations", body)
-    _confirm(row, f"{row['id']}: {count} {instance_type} in {zone}, {match}", as_json=as_json)
+    row = ask(state_dir, "POST", "reservations", body)
+    confirm(row, f"{row['id']}: {count} {instance_type} in {zone}, {match}", as_json=as_json)
 
 
 @reservation.command("list")
@@ -270,7 +214,7 @@ def reservation_list(state_dir: StateDirOption = None, as_json: JsonOption = Fal
     Example: asbx lab reservation list
     """
     columns = ("id", "type", "zone", "total", "available", "state", "match", "group", "ends")
-    _show(_ask(state_dir, "GET", "reservations"), columns, "reservations", as_json=as_json)
+    show(ask(state_dir, "GET", "reservations"), columns, "reservations", as_json=as_json)
 
 
 @block.command("add")
@@ -288,8 +232,8 @@ def block_add(
     Example: asbx lab block add --type p5.48xlarge --zone us-east-2a --count 2 --starts 60 --ends 7200
     """
     body = {"type": instance_type, "zone": zone, "count": count, "starts": starts, "ends": ends}
-    row = _ask(state_dir, "POST", "blocks", body)
-    _confirm(row, f"{row['id']}: {count} {instance_type} in {zone}, until {row['ends']}", as_json=as_json)
+    row = ask(state_dir, "POST", "blocks", body)
+    confirm(row, f"{row['id']}: {count} {instance_type} in {zone}, until {row['ends']}", as_json=as_json)
 
 
 @block.command("list")
@@ -299,7 +243,7 @@ def block_list(state_dir: StateDirOption = None, as_json: JsonOption = False) ->
     Example: asbx lab block list
     """
     columns = ("id", "type", "zone", "total", "available", "state", "starts", "ends")
-    _show(_ask(state_dir, "GET", "blocks"), columns, "blocks", as_json=as_json)
+    show(ask(state_dir, "GET", "blocks"), columns, "blocks", as_json=as_json)
 
 
 @world.command()
@@ -315,23 +259,15 @@ def knobs(
     Example: asbx lab knobs pending=2 address=5 vcpus_spot=16
     """
     wanted = dict(_setting(text) for text in settings or [])
-    values = _ask(state_dir, "POST", "knobs", wanted) if wanted else _ask(state_dir, "GET", "knobs")
+    values = ask(state_dir, "POST", "knobs", wanted) if wanted else ask(state_dir, "GET", "knobs")
     if as_json:
-        _print_json(values)
+        print_json(values)
         return
     rows = [{"knob": name, "value": value} for name, value in values.items()]
-    _show(rows, ("knob", "value"), "knobs", as_json=False)
+    show(rows, ("knob", "value"), "knobs", as_json=False)
 
 
 # -- reading options
-
-
-def default_state_dir(environment: Mapping[str, str]) -> Path:
-    """Return where a lab lives when nothing is said."""
-    if environment.get("ASBX_LAB_STATE"):
-        return Path(environment["ASBX_LAB_STATE"])
-    cache = environment.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "asbx" / "lab"
 
 
 def _key(instance_type: str, zone: str, market: str) -> dict[str, str]:
@@ -358,96 +294,3 @@ def _setting(text: str) -> tuple[str, float | int | None]:
     if not sign:
         raise UsageError("usage", f"'{text}' is not NAME=VALUE", "VALUE must be a number or 'none'", "asbx lab knobs")
     return name, int(number) if number is not None and name.startswith("vcpus") else number
-
-
-# -- asking the emulator
-
-
-def _ask(state_dir: Path | None, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """Ask the emulator of a lab. Raises UsageError when it is not there or does not understand."""
-    folder = state_dir or default_state_dir(os.environ)
-    request = urllib.request.Request(  # noqa: S310  # our own loopback address, out of our own file
-        f"{_url(folder)}/_lab/{path}",
-        data=json.dumps(body).encode() if body is not None else None,
-        headers={"Content-Type": "application/json"},
-        method=method,
-    )
-    try:
-        with _OPENER.open(request, timeout=_ANSWER_WITHIN) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _refusal(error) from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise _no_lab(folder, f"the emulator does not answer: {error}") from error
-
-
-def _url(folder: Path) -> str:
-    try:
-        return str(json.loads((folder / "emulator.json").read_text(encoding="utf-8"))["url"])
-    except FileNotFoundError as error:
-        raise _no_lab(folder, "emulator.json is not there") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _no_lab(folder, f"emulator.json cannot be read: {error}") from error
-
-
-def _no_lab(folder: Path, why: str) -> AsbxError:
-    return UsageError(
-        "no-lab", f"no lab is running in {folder}", why, "start one with 'asbx lab up', or say --state-dir"
-    )
-
-
-def _refusal(error: urllib.error.HTTPError) -> AsbxError:
-    try:
-        why = str(json.load(error)["error"])
-    except (ValueError, KeyError, TypeError):
-        why = f"HTTP {error.code}"
-    return UsageError("lab-refused", "the pretend EC2 refused", why, "'asbx lab instances' shows what there is")
-
-
-# -- answering
-
-
-def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2))
-
-
-def _confirm(value: object, text: str, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(value)
-    else:
-        typer.echo(text)
-
-
-def _show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], what: str, *, as_json: bool) -> None:
-    """Print rows: JSON, a table for a terminal, or plain columns for a pipe."""
-    if as_json:
-        _print_json(rows)
-    elif not rows:
-        typer.echo(f"no {what}")
-    elif sys.stdout.isatty():
-        _table(rows, columns)
-    else:
-        typer.echo(_plain(rows, columns))
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    Console().print(table)
-
-
-def _plain(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    lines = [list(columns), *([_cell(row[column]) for column in columns] for row in rows)]
-    widths = [max(len(line[n]) for line in lines) for n in range(len(columns))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None or value == "" else str(value)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from asbx.cli import reading, site
+from asbx.config.limits import CONTROL_LEASE
 from asbx.errors import AsbxError, ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -43,8 +44,12 @@ def reconcile(
     Example: asbx reconcile --dry-run
     """
     from asbx.daemon.compose import doors as open_doors
+    from asbx.daemon.guard import admit
 
-    work = _Work(open_doors(site.load(config).config), is_dry=dry_run, as_json=as_json)
+    settings = site.load(config).config
+    if not dry_run:
+        admit(settings)
+    work = _Work(open_doors(settings), is_dry=dry_run, as_json=as_json)
     if watch:
         work.watch()
         return
@@ -59,17 +64,21 @@ class _Work:
 
     def __init__(self, doors: Doors, *, is_dry: bool, as_json: bool) -> None:
         from asbx.flow.blocks import Blocks
+        from asbx.flow.boots import Boots
+        from asbx.flow.dating import Dating
+        from asbx.flow.health import Health
         from asbx.flow.leftovers import Leftovers
         from asbx.flow.reconcile import Sweep
 
         self._doors, self._is_dry, self._as_json = doors, is_dry, as_json
         self.sweep: Sweep = Sweep(doors)
         self._leftovers: Leftovers = Leftovers(doors)
-        self._blocks = Blocks(doors)
+        self._others = (Dating(doors), Boots(doors), Health(doors), Blocks(doors))
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Keep the daemon out while something is done. Raises ConfigError where it is at work."""
+        from asbx.daemon import post
         from asbx.daemon.lock import worker_lock
 
         if self._is_dry:
@@ -83,7 +92,8 @@ class _Work:
                     "it holds the worker lock",
                     "use --dry-run to see what it finds",
                 )
-            yield
+            with post.held(self._doors, CONTROL_LEASE * 2):
+                yield
 
     def once(self) -> None:
         """Do one pass with both its looks, or list what one look finds."""
@@ -146,7 +156,8 @@ class _Work:
     def _rest(self) -> tuple[Action, ...]:
         """Do what else the daemon's pass does."""
         done = self._leftovers.run()
-        self._blocks.run()
+        for part in self._others:
+            part.run()
         return done
 
     # -- what is printed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asbx.cli import reading, site
+from asbx.cli import boots, reading, site
 from asbx.cli import shortages as short
 from asbx.errors import SlurmError
 from asbx.model.hostlist import fold
@@ -42,10 +43,15 @@ def status(
         short.show(lately, now)
         return
     facts = _facts(doors, ask(settings.paths.socket, "status"))
+    facts |= {"interruptions": facts["daemon"] and facts["daemon"].get("interruptions")}
     if as_json:
-        site.show(facts | {"shortages": [short.facts(each, now) for each in lately]})
+        groups = boots.overview(doors.ledger, settings, now)
+        site.show(facts | {"shortages": [short.facts(each, now) for each in lately], "boots": groups})
         return
     tell(facts)
+    shut = boots.line(doors.ledger, settings, now)
+    if shut:
+        typer.echo(f"boots      {shut}")
     typer.echo(f"shortages  {short.line(lately, now)}")
 
 
@@ -71,7 +77,8 @@ def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
 def tell(facts: dict[str, Any]) -> None:
     """Print it for people."""
     daemon, nodes = facts["daemon"], facts["nodes"]
-    typer.echo(f"daemon     {'pid ' + str(daemon.get('pid')) if daemon else 'not running; the hooks do the work'}")
+    typer.echo(f"daemon     {_daemon(daemon) if daemon else 'not running; the hooks do the work'}")
+    typer.echo(f"notices    {_notices(facts.get('interruptions'), bool(daemon))}")
     shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
     typer.echo(f"nodes      {shown}")
     cost = reading.usd_shown(Decimal(facts["cost_per_hour"]))
@@ -81,6 +88,15 @@ def tell(facts: dict[str, Any]) -> None:
         typer.echo(f"fences     {', '.join(one['name'] for one in facts['fences'])}")
     for line in _unread(daemon):
         typer.echo(f"facts      could not read: {line}")
+
+
+def _daemon(said: dict[str, Any]) -> str:
+    """Return its pid and, of a pair, what it does and since when."""
+    role = said.get("role", "alone")
+    if role == "alone":
+        return f"pid {said.get('pid')}"
+    since = reading.time_shown(datetime.fromisoformat(said["role_since"]))
+    return f"pid {said.get('pid')} on {said['controller']}, {role} since {since}"
 
 
 def _nodes(ask_slurm: Any) -> dict[str, int] | None:
@@ -104,6 +120,18 @@ def fences(ask_slurm: Any) -> list[dict[str, Any]] | None:
         ]
     except SlurmError:
         return None
+
+
+def _notices(state: dict[str, Any] | None, is_running: bool) -> str:
+    """Say in one line whether anybody hears of interruptions."""
+    if not is_running:
+        return "not read: no daemon runs"
+    if not state or not state["queue"]:
+        return "off: interruptions.queue is not set, so only the nodes themselves hear of spot interruptions"
+    if state["trouble"]:
+        return f"{state['queue']} cannot be read: {state['trouble']}"
+    moved = f"; jobs are moved off {fold(state['nodes'])}" if state["nodes"] else ""
+    return f"{state['queue']}, {sum(state['messages'].values())} message(s) so far{moved}"
 
 
 def _unread(daemon: dict[str, Any] | None) -> list[str]:

@@ -40,6 +40,10 @@ ADDRESS_DEADLINE = timedelta(seconds=60)
 RETRY_FIRST_PAUSE = timedelta(seconds=1)
 RETRY_LONGEST_PAUSE = timedelta(seconds=20)
 RETRY_MOST = 6
+# Credentials of a role are renewed this long before their end if that works, and this long before it must work; these
+# are botocore's own values (credentials.py), and a quarter of a session that is short.
+RENEW_EARLY = timedelta(minutes=15)
+RENEW_LATE = timedelta(minutes=10)
 AWS_CONNECT_TIMEOUT = timedelta(seconds=5)
 # CreateFleet of 1,000 instances answers in tens of seconds.
 AWS_READ_TIMEOUT = timedelta(seconds=60)
@@ -80,14 +84,30 @@ TOPOLOGY_TRIES = 3
 SPOOL_POLL = timedelta(seconds=2)
 # Requests worked on at once: each waits mostly, a gang for minutes until its instances run.
 REQUESTS_AT_ONCE = 32
-# SQLite waits this long for another writer (a hook without daemon, the CLI) before it gives up.
+# The ledger waits this long for another writer (a hook without daemon, the CLI) before it gives up.
 LEDGER_BUSY = timedelta(seconds=10)
+# A database server that does not even answer a connection; a request rests and tries again.
+LEDGER_CONNECT = timedelta(seconds=5)
+# Two controllers: how often each looks who is in control, and how long the working one may be silent before the other
+# may take over. A ping of a host that is off takes Slurm's MessageTimeout of 10 s, and must fit in.
+CONTROL_EVERY = timedelta(seconds=2)
+CONTROL_PING = timedelta(seconds=11)
+CONTROL_LEASE = timedelta(seconds=15)
+# How long slurmctld may take to answer a simple question before it counts as not serving.
+CONTROL_ANSWER = timedelta(seconds=5)
+# How often old rows are forgotten, and how many at once: a write that lasts long keeps launches waiting.
+PRUNE_EVERY = timedelta(minutes=10)
+PRUNE_MOST = 2000
 # After the ledger refused an audit row, none is tried for this long: each try may wait LEDGER_BUSY, and a launch
 # must not stand still for its own history.
 AUDIT_PAUSE = timedelta(seconds=30)
 # Reading ----------------------------------------------------------------------------------------------------
 # A configuration file larger than this is a mistake (10,000 groups fit).
 CONFIG_MAX_BYTES = 4 * 1024 * 1024
+# What one of Slurm's commands may print, in characters. 26.05's JSON has 7 KB for a node, so 10,000 of them are 70 MB.
+SLURM_MAX_OUTPUT = 512 * 1024 * 1024
+# The daemon's answer about its state has a few KB; whoever asks reads no more than this.
+STATUS_MAX_BYTES = 16 * 1024 * 1024
 # The resume file of a 10,000-node, 10,000-job call is about 2 MB.
 SPOOL_MAX_BYTES = 64 * 1024 * 1024
 PLAN_MAX_BYTES = 1024 * 1024
@@ -133,6 +153,10 @@ SLURM_PATIENCE = timedelta(seconds=45)
 SLURM_PAUSE = timedelta(seconds=3)
 # EC2 may not know a fresh id for some seconds (eventual consistency); one unseen after this long is gone.
 UNSEEN_GRACE = timedelta(minutes=5)
+# EC2 shows a terminated instance for about an hour (EC2 API reference, DescribeInstances): then it cannot be asked.
+ENDED_SHOWN = timedelta(hours=1)
+# What ended while the last pass was looking is asked for again: a request in work may have written it a little later.
+DATED_AGAIN = timedelta(minutes=2)
 # A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again, and twice as
 # long each time: an hour without EC2 is a few dozen tries a request, and what comes back is noticed within two minutes.
 REST = timedelta(seconds=5)
@@ -174,6 +198,60 @@ PROBE_PAUSE = timedelta(seconds=2)
 RUNNING_SHARE_OF_RESUME_TIMEOUT = 0.8
 # Launch index lists that network order would scatter: topology is asked for 100 instances a call, so no more of them.
 TOPOLOGY_MOST = 1000
+# Boot failures and health -----------------------------------------------------------------------------------------
+# Newest failures of a group that are read to count those in a row.
+BOOT_FAILURES_READ = 1000
+# EC2 keeps the last 64 KB of a console (EC2 API reference, GetConsoleOutput).
+CONSOLE_MAX_BYTES = 64 * 1024
+# Consoles fetched at once, a call each and instances that cost money meanwhile: those of one burst fail alike.
+CONSOLES_AT_ONCE = 3
+# How long consoles are kept, and how many at most (packed, some 10 KiB each): whoever asks why, asks within days.
+CONSOLE_LIFE = timedelta(days=14)
+CONSOLES_MOST = 200
+# Beyond ResumeTimeout, how long a probe may be without news: its failure is seen within a sweep or two.
+PROBE_NEWS = timedelta(minutes=3)
+# A call for health or consoles that lacks a permission is tried again so often: administrators grant it by hand.
+REFUSED_AGAIN = timedelta(minutes=30)
+# DescribeInstanceStatus gives up to 1,000 rows a page (EC2 API reference).
+STATUS_PAGE = 1000
+# Interruptions ------------------------------------------------------------------------------------------------
+# The most SQS gives in one call, and the longest it waits for a message (SQS API reference, ReceiveMessage).
+NOTICE_BATCH = 10
+NOTICE_WAIT = timedelta(seconds=20)
+# A message that is not deleted comes again after this. Handling one takes a second; Karpenter has 20 s.
+NOTICE_VISIBILITY = timedelta(seconds=20)
+# Messages worked on at once, each with a call of scontrol; Karpenter has 10.
+NOTICE_HANDLERS = 10
+# SQS takes 256 KiB, and more in newer queues; EC2's messages have less than one.
+NOTICE_MAX_BYTES = 256 * 1024
+# Instances named by one message of AWS Health; a page of them has 50.
+NOTICE_MOST_INSTANCES = 1000
+# A warning about an instance that has no node yet is looked at again until it is so old that the instance is gone.
+NOTICE_LATE = timedelta(minutes=5)
+# Warnings already acted on, so that SQS may bring them twice.
+NOTICES_REMEMBERED = 10_000
+# Pauses after a queue that does not answer.
+QUEUE_FIRST_PAUSE = timedelta(seconds=1)
+QUEUE_LONGEST_PAUSE = timedelta(seconds=60)
+# EC2 interrupts a spot instance two minutes after its warning (EC2 user guide, "Spot Instance interruption notices").
+SPOT_NOTICE = timedelta(minutes=2)
+# A requeued job has KillWait (30 s by default) to end its processes before they are killed (slurm.conf(5)).
+EVACUATION_MARGIN = timedelta(seconds=35)
+# How often jobs on nodes that will go are looked at, each with two processes of Slurm.
+EVACUATION_LOOK = timedelta(seconds=1)
+# The instance has been gone for so long: what is left is for the sweep.
+EVACUATION_OVER = timedelta(seconds=60)
+# Job scripts ---------------------------------------------------------------------------------------------------
+# What Slurm sees of a type's memory, once kernel and firmware have theirs: Karpenter assumes 92.5 % until a node tells.
+SLURM_SEES_OF_MEMORY = 0.925
+# Types an analysis puts into a plan: alternatives where a pool is empty. Karpenter sends at most 60 a launch; of types
+# that waste more than these there is little use.
+PLAN_MOST_TYPES = 8
+# What an interruption may cost a job that cannot go on where it was: hours of one node, or minutes of many.
+SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
+SPOT_SHORT_JOB = timedelta(hours=1)
+# slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
+SCRIPT_MAX_BYTES = 4 * 1024 * 1024
 # Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
 SECOND_LOOK_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
 # Reconcile passes ---------------------------------------------------------------------------------------------

@@ -15,9 +15,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from asbx.config.companions import Asba, Asbb, Ecosystem
+from asbx.config.interruptions import Interruptions
+from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
-from asbx.config.upkeep import Reconcile
+from asbx.config.security import Security
+from asbx.config.upkeep import Boots, Health, Reconcile
 from asbx.model.names import GroupName
 
 
@@ -30,7 +34,7 @@ class AssumeRole(Section):
     """Name of the session, as CloudTrail shows it."""
     duration_seconds: int = Field(default=3600, ge=900, le=43200)
     """How long credentials last before they are renewed."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     policy: str = ""
     """JSON policy that narrows the session further."""
@@ -67,7 +71,7 @@ class CrossAccount(Section):
     """Profile whose credentials assume the role; empty means the default chain."""
     target_role_arn: str = Field(min_length=1)
     """The role in the account that pays for the nodes."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     session_name: str = "asbx"
     """Name of the session, as CloudTrail shows it."""
@@ -288,45 +292,6 @@ class Slurm(Section):
     """The partitions that burst."""
 
 
-class Asba(Section):
-    """The advisor."""
-
-    enabled: Literal["auto-detect", "true", "false"] | bool = "auto-detect"
-    """Whether to use it; `auto-detect` looks for its command."""
-    command: str = "asba"
-    """Its command."""
-    config_path: str = ""
-    """Its configuration file."""
-    timeout_seconds: int = Field(default=30, gt=0)
-    """How long it may take."""
-
-
-class Asbb(Section):
-    """The budget service."""
-
-    enabled: Literal["auto-detect", "true", "false"] | bool = "auto-detect"
-    """Whether to use it; `auto-detect` looks for its command."""
-    command: str = "asbb"
-    """Its command."""
-    reconciliation_dir: str = "/var/spool/asbb/costs"
-    """Folder it reads cost files from."""
-    timeout_seconds: int = Field(default=30, gt=0)
-    """How long it may take."""
-
-
-class Ecosystem(Section):
-    """The companion projects."""
-
-    auto_detect: bool = True
-    """Look for the companions."""
-    shared_config_path: str = ""
-    """Configuration they share."""
-    data_exchange_dir: str = "/var/spool/asbx/ecosystem"
-    """Folder for files between them."""
-    enable_cross_project: bool = True
-    """Work with them at all."""
-
-
 class Mpi(Section):
     """Defaults for tightly coupled jobs."""
 
@@ -367,6 +332,8 @@ class Cluster(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")] = "slurm"
     """Value of the tag `asbx:cluster` on everything in AWS. Two clusters in one account need two names."""
+    controller: str = ""
+    """With two controllers: this host's name in SlurmctldHost of slurm.conf; empty means the host's own name."""
 
 
 class Paths(Section):
@@ -393,13 +360,6 @@ class Paths(Section):
     def socket(self) -> Path:
         """Return the daemon's socket."""
         return self.runtime / "asbx.sock"
-
-
-class LedgerSection(Section):
-    """Where the ledger is."""
-
-    url: str = Field(default="", repr=False)
-    """SQLAlchemy URL of the database; empty means SQLite at `paths.state`/ledger.db."""
 
 
 class Backoff(Section):
@@ -442,14 +402,22 @@ class Config(Section):
     """Which cluster this is."""
     paths: Paths = Paths()
     """Where ASBX keeps things."""
+    security: Security = Security()
+    """Whom the daemon listens to."""
     ledger: LedgerSection = LedgerSection()
     """Where the ledger is."""
     reconcile: Reconcile = Reconcile()
     """How patient the sweep for stray instances is."""
     backoff: Backoff = Backoff()
     """When Slurm tries a job again whose launch failed."""
+    boots: Boots = Boots()
+    """What becomes of node groups whose instances do not become nodes."""
+    health: Health = Health()
+    """What is done about instances that EC2 says are unwell."""
     reservations: Reservations = Reservations()
     """How Capacity Blocks are used."""
+    interruptions: Interruptions = Interruptions()
+    """What is done when EC2 announces that an instance will go."""
     cost: Cost = Cost()
     """How instances are billed."""
     asba: Asba = Asba()

@@ -1,4 +1,4 @@
-"""What every section of the configuration is."""
+"""What all sections of the configuration share."""
 
 from __future__ import annotations
 

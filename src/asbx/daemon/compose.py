@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 
 from asbx.aws.catalogue import Ec2Catalogue
 from asbx.aws.cloud import Ec2
+from asbx.aws.notices import SqsNotices
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
+from asbx.daemon.guard import make_folders
 from asbx.daemon.threads import Threads
-from asbx.errors import AsbxError, ConfigError
+from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market, Template
@@ -31,13 +33,6 @@ def doors(
 
     audit: makes the store for audit rows; the ledger itself where none is given.
     """
-    if not config.ledger_url.startswith("sqlite"):
-        raise ConfigError(
-            "ledger-url",
-            "this version keeps its ledger in SQLite only",
-            "two controllers on one database would both work on every request",
-            "leave ledger.url out",
-        )
     config = with_cluster_name(config)
     make_folders(config)
     clock = clock or RealClock()
@@ -58,17 +53,8 @@ def doors(
         ),
         catalogue=Ec2Catalogue(config.aws, clock),
         workers=Threads(),
+        notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
     )
-
-
-def make_folders(config: Config) -> None:
-    """Make the folders of spool and state, private to this user, where they are missing and may be made.
-
-    Where they may not, opening the ledger or writing a request says so with its own error.
-    """
-    for folder in (config.paths.requests, config.paths.state):
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def with_cluster_name(config: Config) -> Config:

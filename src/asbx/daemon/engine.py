@@ -11,22 +11,29 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
+from asbx.daemon.guard import owners
 from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow import unheard
 from asbx.flow.blocks import Blocks
+from asbx.flow.boots import Boots
+from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
+from asbx.flow.health import Health
+from asbx.flow.interrupt import Interruptions
+from asbx.flow.late import still_wanted
 from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
-from asbx.flow.pricing import price_live
+from asbx.flow.pricing import Pricing
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
+from asbx.flow.retention import Retention
 from asbx.flow.suspend import suspend
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
@@ -46,9 +53,15 @@ class Engine:
     def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
         self.doors = doors
         self.sweep = Sweep(doors)
+        self._dating = Dating(doors)
+        self._pricing = Pricing(doors)
         self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
+        self.interruptions = Interruptions(doors)
         self._network = Network(doors)
+        self._boots = Boots(doors)
+        self._health = Health(doors)
+        self._retention = Retention(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -61,6 +74,9 @@ class Engine:
         self._lock = threading.Lock()
         self._apart: tuple[str, ...] = ()
         self._unread: set[str] = set()
+        self._owners = owners(doors.config)
+        # Of one of two controllers: what was asked before may have been done by the other.
+        self.in_office_since: datetime | None = None
 
     # -- requests
 
@@ -74,8 +90,10 @@ class Engine:
         taken = 0
         for request_id in spool.waiting(folder):
             try:
-                body = spool.read(folder, request_id, SPOOL_MAX_BYTES)
+                body = spool.read(folder, request_id, SPOOL_MAX_BYTES, self._owners)
                 request = read_request(request_id, body, self.doors.clock.now())
+                if self.in_office_since is not None and request.received_at < self.in_office_since:
+                    request = still_wanted(self.doors, request)
                 fresh = self.doors.ledger.add_request(request)
             except spool.SpoolUnreadableError as error:
                 self._set_aside(folder, request_id, str(error))
@@ -107,15 +125,16 @@ class Engine:
         except OSError as error:
             self._leave(request_id, f"{why}; it cannot be moved either: {error.strerror}")
             return
-        text = f"the request {request_id} cannot be read ({why}); it is kept in {place}"
-        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, request_id, level="error"))
+        # ascii: the name may be anything that a folder takes, bytes that are no text and line ends among it.
+        text = f"the request {request_id!a} cannot be read ({why}); it is kept in {place!a}"
+        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, ascii(request_id)[1:-1], level="error"))
 
     def _leave(self, request_id: str, why: str) -> None:
         """Say once that a file stays in the spool."""
         if request_id not in self._unread:
             self._unread.add(request_id)
-            text = f"the request {request_id} stays in the spool: {why}"
-            self.doors.say(Event(EventKind.REQUEST_ODD, text, request_id, level="error"))
+            text = f"the request {request_id!a} stays in the spool: {why}"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text, ascii(request_id)[1:-1], level="error"))
 
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
@@ -158,7 +177,7 @@ class Engine:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
             return outcome
-        return resume.run() if resume is not None else suspend(self.doors, request)
+        return resume.run() if resume is not None else suspend(self.doors, request, self._boots)
 
     def _trouble(self, request: Request, error: AsbxError) -> None:
         """Let a request rest where the trouble may pass, close it where it will not.
@@ -210,6 +229,11 @@ class Engine:
         with self._lock:
             return sorted(self._running)
 
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Return what EC2 refuses to tell about nodes, by action."""
+        return self._boots.troubles | self._health.troubles
+
     # -- the sweep
 
     def sweep_soon(self) -> None:
@@ -219,8 +243,9 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        parts = (self._sweep_once, self._leftovers.run, self._blocks.run, self._network.run, self._price)
-        for part in parts:
+        ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        parts = (self.interruptions, *ours, self._pricing)
+        for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
 
     def _sweep_once(self) -> None:
@@ -231,10 +256,6 @@ class Engine:
         look = self.sweep.look(nodes, intents)
         unheard.park(self.doors, unheard.unheard(look, self.sweep.land), self._set_apart, self.sweep.spare)
         self.sweep.act(look)
-
-    def _price(self) -> None:
-        """Price what a crash has left without: a request's own prices are asked for once it is served."""
-        price_live(self.doors)
 
     @contextmanager
     def _set_apart(self, nodes: Sequence[str]) -> Iterator[tuple[str, ...]]:

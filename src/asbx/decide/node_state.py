@@ -205,5 +205,8 @@ _UP = frozenset({Condition.UP, Condition.DRAINING, Condition.DRAINED, Condition.
 
 
 def answers(view: NodeView) -> bool:
-    """Whether slurmctld hears from its slurmd, as far as it says (it notices silence within SlurmdTimeout)."""
-    return condition(view) in _UP and "NOT_RESPONDING" not in view.flags
+    """Whether slurmctld hears from its slurmd, as far as it says (it notices silence within SlurmdTimeout).
+
+    One that came with less than slurm.conf promises does not serve: that is a failed boot.
+    """
+    return condition(view) in _UP and not view.flags & {"NOT_RESPONDING", "INVALID_REG"}

@@ -28,10 +28,11 @@ def adopt(doors: Doors, instances: Sequence[Instance]) -> None:
             said = calls[-1].answer or FleetAnswer("")
             answer = replace(said, launched=(*said.launched, *launched))
             attempt = replace(calls[-1], answered_at=calls[-1].answered_at or doors.clock.now(), answer=answer)
-            doors.ledger.answer_attempt(attempt, [_row(doors, instance) for instance in strays])
+            doors.ledger.answer_attempt(attempt, [row_of(doors, instance) for instance in strays])
 
 
-def _row(doors: Doors, instance: Instance) -> InstanceRow:
+def row_of(doors: Doors, instance: Instance) -> InstanceRow:
+    """Return the row of an instance as its tags tell it."""
     tags = instance.tags
     return InstanceRow(
         instance_id=instance.instance_id,

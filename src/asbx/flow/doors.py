@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
-from asbx.ports import Catalogue, Clock, Cloud, Ledger, Prices, Recorder, Scheduler, Workers
+from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Prices, Recorder, Scheduler, Workers
 
 
 @dataclass(frozen=True)
 class Doors:
-    """The site's configuration and the doors to its outside."""
+    """The site's configuration and the doors to its outside. notices: None where no queue is configured."""
 
     config: Config
     cloud: Cloud
@@ -22,6 +22,7 @@ class Doors:
     recorder: Recorder
     catalogue: Catalogue
     workers: Workers
+    notices: Notices | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

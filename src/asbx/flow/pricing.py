@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
+from asbx.config.limits import ENDED_SHOWN
 from asbx.flow.doors import Doors
 from asbx.model.job import Request
 from asbx.model.record import InstanceRow
@@ -16,9 +18,16 @@ def set_prices(doors: Doors, request: Request) -> None:
     _set(doors, (row for intent in intents for row in doors.ledger.instances(intent_id=intent.intent_id)))
 
 
-def price_live(doors: Doors) -> None:
-    """Price all that runs and has no price: a crash may have come before. Raises LedgerError."""
-    _set(doors, doors.ledger.instances(live_only=True))
+@dataclass(frozen=True)
+class Pricing:
+    """One pass after the other: a crash may have come before a request's instances were priced."""
+
+    doors: Doors
+
+    def run(self) -> None:
+        """Price what runs, or has ended not long ago, and has no price. Raises LedgerError."""
+        ledger, lately = self.doors.ledger, self.doors.clock.now() - ENDED_SHOWN
+        _set(self.doors, (*ledger.instances(live_only=True), *ledger.instances(ended_since=lately)))
 
 
 def _set(doors: Doors, rows: Iterable[InstanceRow]) -> None:

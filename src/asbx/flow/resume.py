@@ -11,6 +11,7 @@ from asbx.decide import bind as naming
 from asbx.decide.intake import Intake, intake, refusal
 from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
+from asbx.flow.admission import Admission
 from asbx.flow.arrivals import Arrival, Arrivals, come_up
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
@@ -42,6 +43,7 @@ class Resume:
         self._kept: list[naming.Pair] = []
         self._jobs_of: dict[str, tuple[int, ...]] = {}
         self._unknown: dict[str, str] = {}
+        self._admission: Admission | None = None
 
     def run(self) -> Outcome:
         """Work until every node is bound or failed. Raises LedgerError: without the ledger nothing may be launched."""
@@ -51,6 +53,8 @@ class Resume:
             raise
         except AsbxError as error:
             self.abandon(Failure.of_error(error))
+        if self._admission is not None:
+            self._admission.settle(self._outcome.bound)
         return self._outcome.settled()
 
     def abandon(self, failure: Failure) -> None:
@@ -88,7 +92,10 @@ class Resume:
         served = self._already_served(bindings)
         before = self._doors.ledger.intents(self._request.request_id)
         planner = Planner(self._doors, self._request, plan, facts)
-        self._runs = prepare(self._doors, self._request, sorted_out.gangs, served, before, planner)
+        self._admission = Admission(self._doors, self._request, self._jobs_of)
+        gangs, barred = self._admission.admit(sorted_out.gangs, served, before)
+        self._tell([self._lost(nodes, failure) for nodes, failure in barred])
+        self._runs = prepare(self._doors, self._request, gangs, served, before, planner)
         give_back_unused(self._doors, before, self._runs)
         self._note_wishes()
         self._work_through(planner)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from asbx.decide.bind import name_of
+from asbx.decide.boots import Failed
 from asbx.decide.intake import refusal
 from asbx.errors import ExitCode, SlurmError
+from asbx.flow.boots import Boots
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Failure, Outcome
+from asbx.model.boot import BootTrouble
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
 from asbx.model.job import Request, RequestKind
 
 
-def suspend(doors: Doors, request: Request) -> Outcome:
+def suspend(doors: Doors, request: Request, boots: Boots | None = None) -> Outcome:
     """End what stands behind the request's nodes. Safe to run again from the start at any time.
 
     Nodes of no group of ours are left alone. EC2 first, the ledger next, Slurm last: money stops even while slurmctld
@@ -24,6 +27,8 @@ def suspend(doors: Doors, request: Request) -> Outcome:
     why = "its node did not register within ResumeTimeout" if never_came else "its node was powered down"
     outcome = Outcome()
     nodes = _ours(doors, request, outcome)
+    if never_came:
+        _note(boots or Boots(doors), nodes)
     behind = _instances_behind(doors, nodes)
     ids = sorted({instance for instances in behind.values() for instance in instances})
     ended = set(doors.cloud.terminate(ids)) if ids else set()
@@ -41,6 +46,12 @@ def suspend(doors: Doors, request: Request) -> Outcome:
     if nodes:
         _slurm(doors, request, nodes, never_came=never_came)
     return outcome.settled()
+
+
+def _note(boots: Boots, nodes: Sequence[str]) -> None:
+    """Note the boots that failed: of nodes that have an instance, and whose slurmd was never seen."""
+    waiting = [one for one in boots.doors.ledger.live_bindings(nodes) if one.registered_at is None]
+    boots.note(Failed(one, BootTrouble.NEVER_REGISTERED, "ResumeTimeout reached") for one in waiting)
 
 
 def _ours(doors: Doors, request: Request, outcome: Outcome) -> list[str]:

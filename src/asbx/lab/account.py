@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import boto3
 from botocore.config import Config as ClientConfig
 
+from asbx.aws.notices_parse import event_patterns
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
 from asbx.slurm.userdata import NodeSettings, node_user_data
@@ -24,11 +26,12 @@ _ZONES = ("a", "b", "c")
 
 @dataclass(frozen=True)
 class Account:
-    """What was made. subnets: one in each of three zones."""
+    """What was made. subnets: one in each of three zones. queue: the name of that with EC2's messages."""
 
     subnets: tuple[str, ...]
     security_group: str
     templates: dict[str, str]
+    queue: str
 
 
 def node_settings(layout: Layout) -> NodeSettings:
@@ -44,7 +47,7 @@ def node_settings(layout: Layout) -> NodeSettings:
 
 def make_account(layout: Layout, record: Record) -> Account:
     """Make it all in the emulator."""
-    ec2 = _client(record)
+    ec2 = _client(record, "ec2")
     subnets = _network(ec2, record)
     vpc = ec2.describe_subnets(SubnetIds=[subnets[0]])["Subnets"][0]["VpcId"]
     group = ec2.create_security_group(
@@ -63,12 +66,25 @@ def make_account(layout: Layout, record: Record) -> Account:
         "cpu": _template(ec2, f"{record.cluster}-cpu", data | {"SecurityGroupIds": [group]}),
         "efa": _template(ec2, f"{record.cluster}-efa", data | {"NetworkInterfaces": [efa]}),
     }
-    return Account(subnets, group, templates)
+    return Account(subnets, group, templates, _queue(record))
 
 
-def _client(record: Record) -> Any:
+def _queue(record: Record) -> str:
+    """Make the queue, and the rules that fill it with what EC2 announces."""
+    sqs, events = _client(record, "sqs"), _client(record, "events")
+    name = f"{record.cluster}-notices"
+    # Old warnings are useless.
+    url = sqs.create_queue(QueueName=name, Attributes={"MessageRetentionPeriod": "300"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    for rule, pattern in event_patterns().items():
+        events.put_rule(Name=f"{record.cluster}-{rule}", EventPattern=json.dumps(pattern))
+        events.put_targets(Rule=f"{record.cluster}-{rule}", Targets=[{"Id": "queue", "Arn": arn}])
+    return name
+
+
+def _client(record: Record, service: str) -> Any:
     return boto3.client(
-        "ec2",
+        service,
         endpoint_url=record.emulator_url,
         region_name=record.wishes.region,
         aws_access_key_id="lab",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Mapping
 
-from asbx.lab import programs
+from asbx.lab import pair, programs
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
 
@@ -53,6 +53,9 @@ def lab_settings(layout: Layout, record: Record) -> dict[str, str]:
         "SlurmdTimeout": "60",
         "KillWait": "5",
     }
+    if pair.is_pair(record):
+        del settings["SlurmctldPidFile"], settings["SlurmctldLogFile"]  # those of each host are in a file of its own
+        settings |= pair.settings(layout, record)
     if record.wishes.accounting:
         settings |= {
             "AccountingStorageType": "accounting_storage/slurmdbd",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from asbx.config.schema import Config, NodeGroup
-from asbx.lab import conf, programs
+from asbx.lab import conf, pair, programs
 from asbx.lab.account import EFA_TYPES, HPC_TYPES
 from asbx.lab.layout import Layout
 from asbx.lab.processes import Process, start, wait_until
@@ -28,18 +28,29 @@ def write_files(layout: Layout, record: Record, config: Config, nodes: list[str]
     product = writers.slurm_conf(config, has_efa=lambda group: bool(_EFA & _types(group)))
     text = conf.slurm_conf(product, conf.lab_settings(layout, record))
     layout.slurm_conf.write_text(text, encoding="utf-8")
+    if pair.is_pair(record):
+        pair.write_slurm_confs(layout, record)
     for node in nodes:
         for folder in layout.node_folders(node):
             folder.mkdir(parents=True, exist_ok=True)
 
 
-def start_slurmctld(layout: Layout, record: Record, environ: dict[str, str]) -> Process:
-    """Start slurmctld. Raises LabBroken (`lab-slurmctld`) when it does not answer."""
-    command = [str(programs.find("slurmctld")), "-D", "-f", str(layout.slurm_conf)]
-    process = start("slurmctld", command, layout.log / "slurmctld.out", environ)
-    wait_until(lambda: answers(layout, record) or not process.is_alive, _PATIENCE_S)
-    if not answers(layout, record):
-        said = (layout.log / "slurmctld.out").read_text(encoding="utf-8", errors="replace").splitlines()
+def start_slurmctld(layout: Layout, record: Record, environ: dict[str, str], host: pair.Host | None = None) -> Process:
+    """Start slurmctld, or that of one of two hosts. Raises LabBroken (`lab-slurmctld`) when it does not answer."""
+    path, name, sign = layout.slurm_conf, "slurmctld", "is UP"
+    if host is not None and pair.is_pair(record):
+        path, name, sign = host.slurm_conf, host.process("slurmctld"), f"at {host.name} is UP"
+        environ = environ | host.environment(record)
+    command = [str(programs.find("slurmctld")), "-D", "-f", str(path)]
+    out = layout.log / f"{name}.out"
+    process = start(name, command, out, environ)
+
+    def is_up() -> bool:
+        return sign in scontrol(layout, record, "ping")
+
+    wait_until(lambda: is_up() or not process.is_alive, _PATIENCE_S)
+    if not is_up():
+        said = out.read_text(encoding="utf-8", errors="replace").splitlines()
         why = next((line for line in said if "fatal" in line), "it was asked with `scontrol ping`")
         raise LabBroken("lab-slurmctld", "slurmctld does not answer", why, f"see {layout.log / 'slurmctld.log'}")
     return process

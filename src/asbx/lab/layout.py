@@ -11,7 +11,22 @@ from asbx.lab.trouble import LabError
 # sun_path holds 107 characters (unix(7)); slurmd adds nodes/NODE/NODE_JOB.STEP, up to 50 of them.
 _LONGEST = 56
 # Made by us, so thrown away by the next `up` after a `down`.
-_OWN = ("bin", "log", "machines", "nodes", "run", "slurm", "spool", "state", "tmp", "database", "demo")
+_OWN = (
+    "bin",
+    "log",
+    "machines",
+    "nodes",
+    "run",
+    "slurm",
+    "spool",
+    "state",
+    "tmp",
+    "database",
+    "demo",
+    "postgres",
+    "ctl1",
+    "ctl2",
+)
 
 
 def default_root() -> Path:

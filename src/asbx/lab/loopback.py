@@ -28,12 +28,14 @@ def own_address() -> str:
     return address if address.startswith("127.") else ""
 
 
-def disguise(layout: Layout) -> dict[str, str]:
+def disguise(layout: Layout, *, always: bool = False) -> dict[str, str]:
     """Return the environment that makes programs take this host for `localhost`; empty where it is not needed.
+
+    always: it is needed, because processes are to have names of their own.
 
     Raises LabError (`lab-host-name`) when it is needed and the library is not installed.
     """
-    if own_address():
+    if own_address() and not always:
         return {}
     found = sorted(Path("/usr/lib").glob("*/libnss_wrapper.so")) + sorted(Path("/usr/lib64").glob("libnss_wrapper.so"))
     if not found:

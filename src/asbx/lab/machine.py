@@ -108,6 +108,14 @@ class Machine:
             send(self._init, signal.SIGTERM)
 
 
+def hang(layout: Layout, wanted: Wanted) -> None:
+    """Write the console of a machine that boots and never comes to its user data."""
+    console = layout.machines / wanted.instance_id / "console.log"
+    if not console.exists():
+        console.parent.mkdir(parents=True, exist_ok=True)
+        console.write_text(f"machine: {wanted.instance_id} boots\nmachine: it hangs before its user data\n", "utf-8")
+
+
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Copy one direction until it ends, then end it on the other side too."""
     try:

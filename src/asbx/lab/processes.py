@@ -47,8 +47,9 @@ def start(
     log: Path,
     environ: Mapping[str, str],
     pass_fds: Sequence[int] = (),
+    user: str | None = None,
 ) -> Process:
-    """Start a process that outlives us: own session, clean signals, output to a log.
+    """Start a process that outlives us: own session, clean signals, output to a log. user: whom it runs as.
 
     Raises LabBroken (`lab-start`) when the program cannot be run at all.
     """
@@ -63,6 +64,7 @@ def start(
                 cwd="/",
                 start_new_session=True,
                 pass_fds=pass_fds,
+                user=user,
                 preexec_fn=clean_signals,  # noqa: PLW1509  the lab's command line runs one thread
             )
         except OSError as error:

@@ -17,7 +17,10 @@ _FORMAT = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What `asbx lab up` was asked for. boot_s: seconds from launch to user data. machines: whether any boot."""
+    """What `asbx lab up` was asked for. boot_s: seconds from launch to user data. machines: whether any boot.
+
+    controllers: one slurmctld or two. ledger: sqlite or postgres; two controllers need postgres.
+    """
 
     nodes: int = 64
     boot_s: float = 2.0
@@ -25,6 +28,8 @@ class Wishes:
     region: str = "us-east-2"
     machines: bool = True
     daemon: bool = True
+    controllers: int = 1
+    ledger: str = "sqlite"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from typing import Any
 from asbx.errors import AsbxError
 from asbx.lab.emulation import Control
 from asbx.lab.layout import Layout
-from asbx.lab.machine import Machine, Wanted
+from asbx.lab.machine import Machine, Wanted, hang
 from asbx.lab.record import Record, load
 from asbx.lab.site import node_names
 
@@ -49,6 +49,9 @@ class Runner:
             if machine.wants_off:
                 _say(f"{instance_id} powers itself off")
                 await asyncio.to_thread(self._control.post, f"machines/{instance_id}", {"state": "stopped-itself"})
+        for row in wanted.values():
+            if row.hang and row.boot_at <= now:
+                hang(self._layout, row)
         for instance_id, row in wanted.items():
             if instance_id not in self._machines and row.boot_at <= now and not row.hang:
                 self._machines[instance_id] = Machine(self._layout, row, self._disguise)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from asbx.config.schema import Config
-from asbx.lab import programs
+from asbx.lab import pair, programs
 from asbx.lab.account import CPU_TYPES, EFA_TYPES, HPC_TYPES, Account
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
@@ -27,8 +25,8 @@ def node_names(record: Record) -> list[str]:
 def write_config(layout: Layout, record: Record, account: Account) -> Config:
     """Write the file and return it as the product understands it."""
     raw = _raw(layout, record, account)
-    head = "# Written by `asbx lab up`; the endpoint is the lab's emulator, so nothing here reaches AWS.\n"
-    layout.config.write_text(head + yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    for path, one in pair.configs(layout, record, raw).items():
+        path.write_text(pair.dump(one), encoding="utf-8")
     return Config.model_validate(raw)
 
 
@@ -53,6 +51,7 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
         # So that whoever watches sees a job tried again.
         "backoff": {"first_seconds": 5, "longest_seconds": 30},
         "reconcile": {"interval_seconds": 10, "orphan_grace_seconds": 20},
+        "interruptions": {"queue": account.queue},
         "slurm": {
             "bin_path": str(programs.find("scontrol").parent),
             "config_path": str(layout.slurm_conf),

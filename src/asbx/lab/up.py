@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from asbx.lab import accounting, controller, slots
+from asbx.lab import accounting, controller, pair, postgres, slots
 from asbx.lab.account import make_account
 from asbx.lab.conf import clean_environment
 from asbx.lab.daemon import start_daemon
@@ -26,7 +26,10 @@ from asbx.lab.trouble import LabBroken, LabError
 
 Say = Callable[[str], None]
 # In the order they are ended: first who starts things, last what the others need.
-_ENDING = ("slurmctld", "daemon", "runner", "emulator", "slurmdbd", "mariadb", "munged")
+_ENDING = (
+    *("slurmctld-2", "slurmctld", "daemon-2", "daemon", "runner", "emulator"),
+    *("slurmdbd", "mariadb", "postgres", "munged"),
+)
 
 
 @contextmanager
@@ -97,6 +100,13 @@ def _check_wishes(layout: Layout, wishes: Wishes, known: Record | None) -> None:
             f"it has {', '.join(sorted(foreign)[:5])}",
             "choose another folder with --state-dir",
         )
+    if wishes.controllers > 1 and wishes.ledger != "postgres":
+        raise LabError(
+            "lab-ledger",
+            "two controllers cannot share an SQLite file",
+            "each works on a host of its own",
+            "ask for --ledger postgres too",
+        )
     most = slots.MOST_NODES - HPC_NODES - EFA_NODES
     if wishes.nodes < 1 or (wishes.machines and wishes.nodes > most):
         raise LabError(
@@ -111,7 +121,10 @@ def _start_all(layout: Layout, wishes: Wishes, say: Say) -> Record:
     _fresh_folders(layout)
     ports = wishes.nodes + HPC_NODES + EFA_NODES if wishes.machines else 1
     slot, claim = slots.claim(layout.root, own_address() or LOCALHOST, ports)
-    record = Record(cluster=f"lab{slot.number}", wishes=wishes, slot=slot, disguise=disguise(layout))
+    two = wishes.controllers > 1
+    record = Record(cluster=f"lab{slot.number}", wishes=wishes, slot=slot, disguise=disguise(layout, always=two))
+    if two:
+        _name_hosts(layout, record)
     environ = clean_environment(layout, record)
 
     def started(process: Process) -> None:
@@ -126,6 +139,9 @@ def _start_all(layout: Layout, wishes: Wishes, say: Say) -> Record:
         emulator, url = start_emulator(layout, wishes, environ)
         record = replace(record, emulator_url=url)
         started(emulator)
+        if wishes.ledger == "postgres":
+            started(_ledger_server(layout))
+            say("ledger: PostgreSQL")
         say(f"EC2 emulator at {url}")
         config = write_config(layout, record, make_account(layout, record))
         controller.write_files(layout, record, config, node_names(record))
@@ -135,18 +151,33 @@ def _start_all(layout: Layout, wishes: Wishes, say: Say) -> Record:
             started(accounting.start_slurmdbd(layout, record, password, environ))
             accounting.register_cluster(layout, record, environ)
             say("accounting: MariaDB and slurmdbd")
-        started(controller.start_slurmctld(layout, record, environ))
+        for host in pair.hosts(layout, record):
+            started(controller.start_slurmctld(layout, record, environ, host))
         say(f"slurmctld on {slot.address}:{slot.slurmctld_port} with {len(node_names(record))} cloud nodes")
         idle = [] if wishes.machines else ["--idle"]
         command = [sys.executable, "-m", "asbx.lab.runner", "--state-dir", str(layout.root)]
         command += ["--claim", str(claim.fileno()), *idle]
         started(start("runner", command, layout.log / "runner.log", environ, pass_fds=[claim.fileno()]))
     if wishes.daemon:
-        record = start_daemon(layout, record)
+        for host in pair.hosts(layout, record):
+            record = start_daemon(layout, record, host.number)
         say("ASBX daemon")
     record = replace(record, is_ready=True)
     save(layout, record)
     return record
+
+
+def _name_hosts(layout: Layout, record: Record) -> None:
+    """Let both hosts' names mean their addresses."""
+    with (layout.run / "hosts").open("a", encoding="utf-8") as file:
+        file.write(pair.hosts_file(layout, record))
+
+
+def _ledger_server(layout: Layout) -> Process:
+    folder = pair.ledger_folder(layout)
+    layout.root.chmod(0o711)  # the server may run as another user, who must get to its folder
+    postgres.make(folder)
+    return postgres.serve(folder, layout.log / "postgres.log")
 
 
 def _fresh_folders(layout: Layout) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from asbx.lab import pair
 from asbx.lab.conf import task_prolog
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
@@ -36,13 +37,30 @@ def write_wrappers(layout: Layout, record: Record, commands: Path) -> None:
     # By ASBX_LAB `asbx lab down` knows what is the lab's own.
     environment = product_environment(layout, record) | {"ASBX_LAB": str(layout.root)}
     for hook in HOOKS:
-        words = [f"{key}={value}" for key, value in environment.items()]
-        command = ["exec", "/usr/bin/env", *words, str(commands / f"aws-slurm-burst-{hook}")]
-        _program(layout, f"{hook}-program", f'{shlex.join(command)} "$@"\n')
+        program = str(commands / f"aws-slurm-burst-{hook}")
+        if not pair.is_pair(record):
+            _program(layout, f"{hook}-program", f'{_call(environment, program)} "$@"\n')
+            continue
+        # Which slurmctld called is told by the slurm.conf it was given (slurm.conf(5), ResumeProgram: SLURM_CONF).
+        cases = [
+            f'{host.slurm_conf}) {_call(environment | host_environment(host), program)} "$@" ;;\n'
+            for host in pair.hosts(layout, record)
+        ]
+        _program(layout, f"{hook}-program", f'case "$SLURM_CONF" in\n{"".join(cases)}esac\n')
     _program(layout, "machine-poweroff", ': > "$ASBX_MACHINE/poweroff"\n')
     path = layout.bin / "task-prolog"
     path.write_text(task_prolog(record.disguise), encoding="utf-8")
     path.chmod(0o755)
+
+
+def host_environment(host: pair.Host) -> dict[str, str]:
+    """Return what differs for the product's programs on one of two hosts."""
+    return {"ASBX_CONFIG": str(host.config), "ASBX_SPOOL": str(host.spool), "ASBX_SOCKET": str(host.socket)}
+
+
+def _call(environment: dict[str, str], program: str) -> str:
+    words = [f"{key}={value}" for key, value in environment.items()]
+    return shlex.join(["exec", "/usr/bin/env", *words, program])
 
 
 def _program(layout: Layout, name: str, body: str) -> None:

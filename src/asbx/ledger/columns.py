@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from sqlalchemy import DateTime, Text
+from sqlalchemy import DateTime, LargeBinary, Text
 from sqlalchemy.types import TypeDecorator
 
 if TYPE_CHECKING:
@@ -96,3 +97,18 @@ class Facts(TypeDecorator[dict[str, object]]):
     def process_result_value(self, value: str | None, _: Dialect) -> dict[str, object]:
         """Read it back; tuples have become lists."""
         return dict(json.loads(value or "{}"))
+
+
+class Packed(TypeDecorator[str]):
+    """A long text, compressed: a console's 64 KiB take some ten."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _: Dialect) -> bytes | None:
+        """Pack it."""
+        return None if value is None else zlib.compress(value.encode())
+
+    def process_result_value(self, value: bytes | None, _: Dialect) -> str | None:
+        """Unpack it."""
+        return None if value is None else zlib.decompress(value).decode()

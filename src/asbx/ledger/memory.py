@@ -59,6 +59,7 @@ class Memory(Database):
         """
         this = _named(resource.kind, resource.name)
         with self.transaction(WRITE) as connection:
+            lock_key(connection, f"{resource.kind.value}/{resource.name}")
             row = connection.execute(select(t.resources).where(this)).mappings().first()
             kept = None if row is None else form.resource_of(row)
             if kept is not None and kept.removed_at is None:

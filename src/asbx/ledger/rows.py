@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from asbx.model.boot import BootFailure, BootTrouble, Breaker, Console, Service
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk, Request, RequestKind
 from asbx.model.market import FleetAnswer, FleetOrder, Market
@@ -64,11 +65,14 @@ def request_of(row: RowMapping) -> Request:
     )
 
 
-def _plain(value: Intent | InstanceRow | Shortage | Resource | Setback | Event) -> dict[str, Any]:
+_Value = Intent | InstanceRow | Shortage | Resource | Setback | Event | BootFailure | Breaker | Console
+
+
+def _plain(value: _Value) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__dataclass_fields__}
 
 
-def _flat(value: Intent | InstanceRow) -> dict[str, Any]:
+def _flat(value: Intent | InstanceRow | BootFailure | Breaker) -> dict[str, Any]:
     row = _plain(value)
     del row["group"]
     return row | {"partition": value.group.partition, "node_group": value.group.group}
@@ -164,6 +168,42 @@ def setback_row(setback: Setback) -> dict[str, Any]:
 def setback_of(row: RowMapping) -> Setback:
     """Read a setback back."""
     return Setback(**row)
+
+
+def boot_failure_row(failure: BootFailure) -> dict[str, Any]:
+    """Return the row of a boot that failed."""
+    return _flat(failure) | {"trouble": failure.trouble.value}
+
+
+def boot_failure_of(row: RowMapping) -> BootFailure:
+    """Read one back."""
+    return BootFailure(**_nested(row) | {"trouble": BootTrouble(row["trouble"])})
+
+
+def breaker_row(breaker: Breaker) -> dict[str, Any]:
+    """Return the row of a group's breaker."""
+    return _flat(breaker)
+
+
+def breaker_of(row: RowMapping) -> Breaker:
+    """Read one back."""
+    return Breaker(**_nested(row))
+
+
+def console_row(console: Console) -> dict[str, Any]:
+    """Return the row of a console."""
+    return _plain(console)
+
+
+def console_of(row: RowMapping) -> Console:
+    """Read one back."""
+    return Console(**row)
+
+
+def service_of(row: RowMapping) -> Service:
+    """Read one; of an instance that is not recorded little is known."""
+    texts = {name: row[name] or "" for name in ("instance_type", "zone", "market", "end_reason")}
+    return Service(**dict(row) | texts)
 
 
 def event_row(event: Event) -> dict[str, Any]:

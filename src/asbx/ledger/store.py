@@ -12,9 +12,12 @@ from asbx.errors import LedgerError
 from asbx.ledger import pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
-from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_new, make_engine
+from asbx.ledger.boots import BootMemory
+from asbx.ledger.control import Controls
+from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.memory import Memory
+from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
 
 if TYPE_CHECKING:
@@ -46,13 +49,14 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     try:
         with ledger.translated():
             prepare(engine, ledger.place, migrate=migrate)
+            ledger.remember_file()
     except LedgerError:
         ledger.close()
         raise
     return ledger
 
 
-class SqlLedger(Memory):
+class SqlLedger(Memory, BootMemory, Controls, Retention):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
@@ -60,11 +64,7 @@ class SqlLedger(Memory):
     def add_request(self, request: Request) -> bool:
         """Keep a request as new; False when its id is already there."""
         with self.transaction(WRITE) as connection:
-            known = select(t.requests.c.request_id).where(t.requests.c.request_id == request.request_id)
-            if connection.execute(known).first() is not None:
-                return False
-            insert_new(connection, t.requests, [form.request_row(request)])
-            return True
+            return insert_if_new(connection, t.requests, form.request_row(request))
 
     def open_requests(self) -> tuple[Request, ...]:
         """Return requests not finished, oldest first."""
@@ -158,13 +158,17 @@ class SqlLedger(Memory):
 
     # -- instances and bindings
 
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
-        """Return instances, first launched first; live_only: those without an end."""
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None, ended_since: datetime | None = None
+    ) -> tuple[InstanceRow, ...]:
+        """Return instances, first launched first; live_only: without an end; ended_since: ended from then on."""
         query = select(t.instances).order_by(t.instances.c.launched_at, t.instances.c.instance_id)
         if live_only:
             query = query.where(t.instances.c.ended_at.is_(None))
         if intent_id is not None:
             query = query.where(t.instances.c.intent_id == intent_id)
+        if ended_since is not None:
+            query = query.where(t.instances.c.ended_at >= ended_since)
         with self.transaction(READ) as connection:
             return tuple(form.instance_of(row) for row in connection.execute(query).mappings())
 
@@ -227,6 +231,18 @@ class SqlLedger(Memory):
                 alive = and_(t.instances.c.instance_id.in_(batch), t.instances.c.ended_at.is_(None))
                 connection.execute(update(t.instances).where(alive).values(ended_at=at, end_reason=reason))
 
+    def date_instances(self, seen: Sequence[Instance]) -> None:
+        """Set when instances began, and those that are over ended, where EC2 says so."""
+        if not seen:
+            return
+        this, is_over = t.instances.c.instance_id == bindparam("this"), t.instances.c.ended_at.is_not(None)
+        began = [{"this": one.instance_id, "launched_at": one.launched_at} for one in seen]
+        ended = [{"this": one.instance_id, "ended_at": one.ended_at} for one in seen if one.ended_at is not None]
+        with self.transaction(WRITE) as connection:
+            connection.execute(update(t.instances).where(this), began)
+            if ended:
+                connection.execute(update(t.instances).where(and_(this, is_over)), ended)
+
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost an hour, in USD."""
         if not prices:
@@ -272,6 +288,11 @@ class SqlLedger(Memory):
         with self.transaction(READ) as connection:
             rows = connection.execute(query).mappings().all()
             return tuple((row["id"], row["at"], form.event_of(row)) for row in reversed(rows))
+
+    def is_blank(self) -> bool:
+        """Return whether nothing was ever launched by it."""
+        with self.transaction(READ) as connection:
+            return connection.execute(select(t.intents.c.intent_id).limit(1)).first() is None
 
     def check(self) -> None:
         """Raise LedgerError when the database cannot be read and written."""

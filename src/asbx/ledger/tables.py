@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text
 
-from asbx.ledger.columns import Facts, Moment, Money, Names, Numbers
+from asbx.ledger.columns import Facts, Moment, Money, Names, Numbers, Packed
 
 metadata = MetaData(
     naming_convention={
@@ -95,8 +95,8 @@ bindings = Table(
     "bindings",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("node", String, nullable=False),
-    Column("instance_id", String, nullable=False),
+    Column("node", String, nullable=False, index=True),
+    Column("instance_id", String, nullable=False, index=True),
     Column("bound_at", Moment, nullable=False),
     Column("released_at", Moment),
     Column("registered_at", Moment),
@@ -147,17 +147,70 @@ setbacks = Table(
     Column("next_at", Moment),
 )
 
+# Instances that never became nodes, and what follows.
+boot_failures = Table(
+    "boot_failures",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("partition", String, nullable=False),
+    Column("node_group", String, nullable=False),
+    Column("node", String, nullable=False, index=True),
+    Column("trouble", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("jobs", Numbers, nullable=False),
+    Column("instance_type", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("launched_at", Moment, nullable=False),
+    Column("failed_at", Moment, nullable=False),
+    Index(None, "partition", "node_group", "failed_at"),
+)
+
+consoles = Table(
+    "consoles",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("text", Packed, nullable=False),
+    Column("taken_at", Moment, nullable=False),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("partition", String, primary_key=True),
+    Column("node_group", String, primary_key=True),
+    Column("closed_at", Moment),
+    Column("closed_until", Moment),
+    Column("closings", Integer, nullable=False),
+    Column("streak", Integer, nullable=False),
+    Column("probe_until", Moment),
+    Column("probe_by", String, nullable=False),
+    Column("cleared_at", Moment),
+)
+# One row: which controller of a pair works. See control.py.
+control = Table(
+    "control",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("epoch", Integer, nullable=False),
+    Column("holder", String, nullable=False),
+    Column("beat", Integer, nullable=False),
+    Column("since", Moment),
+)
+
+# SQLite numbers rows by itself only where the column is an INTEGER, which holds 64 bits there.
+_BIG = BigInteger().with_variant(Integer(), "sqlite")
+
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", _BIG, primary_key=True),
     Column("at", Moment, nullable=False),
     Column("kind", String, nullable=False),
     Column("level", String, nullable=False),
     Column("text", Text, nullable=False),
     Column("request_id", String, nullable=False, index=True),
     Column("gang_id", String, nullable=False),
-    Column("job_id", Integer, index=True),
+    Column("job_id", _BIG, index=True),
     Column("node", String, nullable=False, index=True),
     Column("instance_id", String, nullable=False),
     Column("data", Facts, nullable=False),

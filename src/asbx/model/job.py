@@ -71,3 +71,22 @@ class JobFacts:
     comment: str = ""
     extra: str = ""
     leader: int = 0
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A job that has nodes now. nodes: those it still has (of a job that is COMPLETING, those it has not left yet).
+
+    can_requeue: it is a batch job, and may be requeued. restarts: how often it was.
+    """
+
+    job_id: int
+    state: str
+    nodes: tuple[str, ...]
+    can_requeue: bool = True
+    restarts: int = 0
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it ends or was requeued already, and only its processes are not gone yet."""
+        return self.state == "COMPLETING"

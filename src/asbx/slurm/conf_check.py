@@ -28,6 +28,7 @@ class _SlurmConf:
     partitions: dict[str, dict[str, str]] = field(default_factory=dict)
     nodes: dict[str, str] = field(default_factory=dict)  # name -> state
     includes: bool = False
+    controllers: int = 0
     unread: list[str] = field(default_factory=list)
 
 
@@ -38,6 +39,7 @@ def slurm_warnings(text: str, config: Config) -> tuple[str, ...]:
         *_program_warnings(conf),
         *_power_warnings(conf, config),
         *_list_warnings(conf),
+        *_pair_warnings(conf, config),
         *_node_warnings(conf, config),
         *conf.unread,
     )
@@ -55,6 +57,7 @@ def _read(text: str) -> _SlurmConf:
             conf.settings[program[1].lower()] = program[2].strip('"')
             continue
         words = {key.lower(): value.strip('"') for key, value in _WORD.findall(stripped)}
+        conf.controllers += "slurmctldhost" in words
         if "partitionname" in words:
             _add_partition(conf, words)
         elif "nodename" in words:
@@ -120,6 +123,15 @@ def _power_warnings(conf: _SlurmConf, config: Config) -> Iterator[str]:
         )
     if settings.get("returntoservice") != "2":
         yield "ReturnToService is not 2: a node that registers late stays DOWN until somebody resumes it"
+
+
+def _pair_warnings(conf: _SlurmConf, config: Config) -> Iterator[str]:
+    if conf.controllers > 1 and config.ledger_url.startswith("sqlite"):
+        yield (
+            f"SlurmctldHost names {conf.controllers} hosts, but the ledger is an SQLite file of this one: after a "
+            "failover nobody would know what was launched. Share one on PostgreSQL (ledger.url), with a daemon beside "
+            "each slurmctld"
+        )
 
 
 def _list_warnings(conf: _SlurmConf) -> Iterator[str]:

@@ -75,7 +75,7 @@ def parse_nodes_json(text: str) -> tuple[NodeView, ...]:
     try:
         rows: list[dict[str, Any] | NodeView] = json.loads(text, object_hook=_shrunk)["nodes"]
         return tuple(row if isinstance(row, NodeView) else _node_from_json(row) for row in rows)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise SlurmError(
             "slurm-json",
             "scontrol's node table cannot be read",

@@ -6,9 +6,10 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
-from asbx.config.limits import SCONTROL_TIMEOUT
+from asbx.config.limits import SCONTROL_TIMEOUT, SLURM_MAX_OUTPUT
 from asbx.errors import SlurmError
 
 
@@ -39,11 +40,11 @@ class SlurmCommands:
             self._environ["MUNGE_SOCKET"] = socket
         self.calls: dict[str, int] = {}
 
-    def run(self, name: str, *arguments: str) -> str:
+    def run(self, name: str, *arguments: str, patience: timedelta = SCONTROL_TIMEOUT) -> str:
         """Run a command and return what it printed.
 
         Raises SlurmError: `slurm-conf` (no slurm.conf), `slurm-missing` (no such program), `slurm-silent` (no answer
-        in time), `slurm-refused` (exit status other than 0; the text says why).
+        in time), `slurm-refused` (exit status other than 0; the text says why), `slurm-output` (too much of it).
         """
         path = self._bin / name
         if not os.path.exists(self._conf):  # noqa: PTH110  one that may not be read counts as absent, and does not raise
@@ -62,7 +63,7 @@ class SlurmCommands:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=SCONTROL_TIMEOUT.total_seconds(),
+                timeout=patience.total_seconds(),
                 check=False,
                 start_new_session=True,
             )
@@ -76,7 +77,7 @@ class SlurmCommands:
         except subprocess.TimeoutExpired:
             raise SlurmError(
                 "slurm-silent",
-                f"`{name} {arguments[0] if arguments else ''}` got no answer in {SCONTROL_TIMEOUT.seconds} s",
+                f"`{name} {arguments[0] if arguments else ''}` got no answer in {patience.seconds} s",
                 "slurmctld is down, overloaded or unreachable",
                 "run `scontrol ping` on this machine",
             ) from None
@@ -88,5 +89,12 @@ class SlurmCommands:
                 f"`{name} {shown[:200]}{'…' if len(shown) > 200 else ''}` failed",
                 said or f"exit status {done.returncode}",
                 "run `scontrol ping`; the program must run as SlurmUser or root",
+            )
+        if len(done.stdout) > SLURM_MAX_OUTPUT:
+            raise SlurmError(
+                "slurm-output",
+                f"`{name}` printed more than {SLURM_MAX_OUTPUT} characters",
+                "no cluster this is made for has so much to tell",
+                "run it by hand to see what it prints",
             )
         return done.stdout

@@ -12,7 +12,7 @@ from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS
 from asbx.errors import SlurmError
 from asbx.model.fence import Fence
 from asbx.model.hostlist import fold, unique_sorted
-from asbx.model.job import JobFacts
+from asbx.model.job import JobFacts, Tenant
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
 from asbx.slurm import reservation
@@ -20,12 +20,14 @@ from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
 from asbx.slurm.process import SlurmCommands, suppress_refusal
 from asbx.slurm.queue import (
     REQUEUE_FORMAT,
+    TENANT_FORMAT,
     QueuedJob,
     Requeue,
     job_format,
     parse_jobs,
     parse_jobs_json,
     parse_requeue,
+    parse_tenants,
 )
 from asbx.slurm.topology import TopologyFile
 
@@ -37,6 +39,9 @@ _JSON = (23, 2)
 PARKED = "255.255.255.255"
 # What Slurm says of jobs that have left the queue (seen on 22.05.8); of a list it serves the others all the same.
 _GONE = ("Invalid job id", "Job has already finished")
+# What `scontrol requeue` says of jobs that asked not to be, or are no batch jobs (seen on 22.05.8).
+_NO_REQUEUE = ("disabled", "only possible for batch", "not possible", *_GONE)
+_TARGETS = {"batch": ("--batch",), "steps": (), "all": ("--full",)}
 # More tasks and components than are under way at once on a large cluster.
 _MOST_LABELS = 100_000
 _Row = TypeVar("_Row")
@@ -196,6 +201,36 @@ class Slurm:
         """Take that back."""
         for batch in _batches(nodes):
             self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=undrain")
+
+    def power_down(self, nodes: Sequence[str]) -> None:
+        """Ask Slurm to power nodes down. One that is drained loses DRAIN and its reason by that (seen on 22.05.8)."""
+        for batch in _batches(nodes):
+            self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=power_down")
+
+    def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
+        """Return the jobs on these nodes, with two processes however many there are."""
+        found = [
+            row for batch in _batches(nodes) for row in parse_tenants(self._squeue(f"-w{fold(batch)}", TENANT_FORMAT))
+        ]
+        facts = {one.job_id: one for one in self._requeue([row.job_id for row in found])} if found else {}
+        self._labels.update({row.job_id: row.label for row in found if not row.label.isdecimal()})
+        return tuple({row.job_id: row.tenant(facts.get(row.job_id)) for row in found}.values())
+
+    def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
+        """Signal as scancel(1) does; without `--batch` or `--full` the batch script hears nothing (seen on 22.05.8)."""
+        for batch in _batches(job_ids, SCONTROL_JOBS):
+            with suppress_refusal(*_GONE):
+                self._commands.run("scancel", f"--signal={name}", *_TARGETS[target], *map(self._label, batch))
+
+    def requeue(self, job_id: int) -> bool:
+        """Requeue a job with all its components. Its StartTime is then two minutes ahead (seen on 22.05.8)."""
+        try:
+            self._commands.run("scontrol", "requeue", self._whole(job_id))
+        except SlurmError as error:
+            if error.code != "slurm-refused" or not any(word in error.why for word in _NO_REQUEUE):
+                raise
+            return False
+        return True
 
     def retire(self, nodes: Sequence[str], reason: str) -> None:
         """Drain nodes and power them down once idle (scontrol(1), POWER_DOWN_ASAP; seen on 22.05.8)."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shlex
+import zlib
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,6 +17,8 @@ from asbx.errors import ConfigError
 USER_DATA_MAX_BYTES = 16 * 1024
 _NODE_FILE = "asbx_node.py"
 _END = "ASBX_NODE_END"
+_UNPACK = "import base64,sys,zlib;exec(zlib.decompress(base64.b64decode(sys.stdin.read())))"
+_LINE = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,9 @@ class NodeSettings:
     slurmd_args: tuple[str, ...] = ()
     on_failure: Literal["poweroff", "stay"] = "poweroff"
     poweroff: tuple[str, ...] = ("shutdown", "-P", "now")
+    watch_s: float = 5.0
+    watch_rebalance: bool = False
+    watch_hook: tuple[str, ...] = ()
 
 
 def node_program() -> str:
@@ -56,6 +63,12 @@ def node_program() -> str:
     )
 
 
+def packed(program: str) -> str:
+    """Return a program as lines of letters, for `_UNPACK`: as it is, the bootstrap is too long for user data."""
+    text = base64.b64encode(zlib.compress(program.encode(), 9)).decode()
+    return "".join(f"{text[start : start + _LINE]}\n" for start in range(0, len(text), _LINE))
+
+
 def node_user_data(settings: NodeSettings) -> str:
     """Return the user data of a launch template (plain text; EC2 wants it in base64).
 
@@ -75,8 +88,9 @@ if [ -z "$python" ]; then
   {give_up}
   exit 6
 fi
-exec "$python" -u - <<'{_END}'
-{node_program()}{_END}
+# `asbx config user-data --program` prints what is packed here.
+exec "$python" -u -c '{_UNPACK}' <<'{_END}'
+{packed(node_program())}{_END}
 """
     if len(text.encode()) > USER_DATA_MAX_BYTES:
         raise ConfigError(

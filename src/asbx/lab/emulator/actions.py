@@ -19,6 +19,7 @@ from moto.ec2.responses import EC2Response
 from asbx.lab.emulator import (
     fleets,
     groups,
+    health,
     images,
     instances,
     price_calls,
@@ -45,7 +46,8 @@ OWN: dict[str, Action] = {
     "describe_fleet_instances": fleets.describe_fleet_instances,
     "delete_fleets": fleets.delete_fleets,
     "describe_instances": instances.describe_instances,
-    "describe_instance_status": instances.describe_instance_status,
+    "describe_instance_status": health.describe_instance_status,
+    "get_console_output": health.get_console_output,
     "terminate_instances": instances.terminate_instances,
     "create_tags": tagging.create_tags,
     "delete_tags": tagging.delete_tags,

@@ -26,6 +26,12 @@ def core_options(instance_type: str) -> tuple[int, int]:
     return int(info.get("DefaultCores", info["DefaultVCpus"] // threads)), threads
 
 
+def is_nitro(instance_type: str) -> bool:
+    """Whether a known type is built on the Nitro system; bare metal is, and has no hypervisor to name."""
+    facts = INSTANCE_TYPES[instance_type]
+    return bool(facts.get("BareMetal")) or facts.get("Hypervisor") == "nitro"
+
+
 def takes_efa(instance_type: str) -> bool:
     """Whether a known type can carry EFA interfaces."""
     return bool(INSTANCE_TYPES[instance_type].get("NetworkInfo", {}).get("EfaSupported"))

@@ -5,16 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from typing import Any
 
+from asbx.lab.emulator.bus import Bus
 from asbx.lab.emulator.control_reservations import add_block, add_reservation, reservation_rows
 from asbx.lab.emulator.faults import FaultBook
+from asbx.lab.emulator.health import heal, impair, schedule
 from asbx.lab.emulator.machine import BY_FAILURE, BY_ITSELF, BY_SPOT, Machine, iso
 from asbx.lab.emulator.world import World
 from asbx.sim.market import Lifecycle, PoolKey
 
 _NOTICE = 120.0  # seconds; EC2's two minutes
-_WISHES = ("stopped-itself", "killed", "hung", "interrupted", "rebalance")
 _NODE_TAGS = ("asbx:node", "Name")
 
 
@@ -29,8 +31,9 @@ class BadRequestError(ValueError):
 class Control:
     """Answers /_lab requests with something JSON can hold. Raises BadRequestError."""
 
-    def __init__(self, world: World, faults: FaultBook, base_url: Callable[[], str]) -> None:
+    def __init__(self, world: World, faults: FaultBook, bus: Bus, base_url: Callable[[], str]) -> None:
         self._world = world
+        self._bus = bus
         self._faults = faults
         self._base_url = base_url
         self._routes: dict[tuple[str, str], Callable[[Mapping[str, Any]], object]] = {
@@ -128,23 +131,37 @@ class Control:
 
     def _act(self, machine: Machine, body: Mapping[str, Any]) -> dict[str, Any]:
         wish = body.get("state")
-        if wish not in _WISHES:
-            raise BadRequestError(f"state must be one of {', '.join(_WISHES)}, not '{wish}'")
+        if not isinstance(wish, str) or wish not in self._acts():
+            raise BadRequestError(f"state must be one of {', '.join(self._acts())}, not '{wish}'")
         now = self._world.now()
         if machine.has_ended(now):
             if wish != "stopped-itself":  # a runner may say so twice, or too late
                 raise BadRequestError(f"{machine.instance_id} has ended already")
-        elif wish == "stopped-itself":
-            self._world.end(machine, BY_ITSELF)
-        elif wish == "killed":
-            self._world.end(machine, BY_FAILURE, ending=0.0)
-        elif wish == "hung":
-            machine.hang = True
-        elif wish == "rebalance":
-            machine.rebalance_at = now
         else:
-            self._interrupt(machine, body.get("notice", _NOTICE), now)
+            self._acts()[wish](machine, body, now)
         return self._row(machine)
+
+    def _acts(self) -> dict[str, Callable[[Machine, Mapping[str, Any], float], None]]:
+        """Return what each wish does to a machine that runs."""
+        world, bus = self._world, self._bus
+        return {
+            "stopped-itself": lambda machine, _, __: world.end(machine, BY_ITSELF),
+            "killed": lambda machine, _, __: world.end(machine, BY_FAILURE, ending=0.0),
+            "hung": lambda machine, _, __: setattr(machine, "hang", True),
+            "rebalance": self._rebalance,
+            "retirement": lambda machine, _, __: bus.retirement(machine),
+            "reservation-interrupted": self._reservation_ends,
+            "interrupted": lambda machine, body, now: self._interrupt(machine, body.get("notice", _NOTICE), now),
+            **{wish: partial(_health, wish=wish) for wish in ("impaired", "well", "event")},
+        }
+
+    def _rebalance(self, machine: Machine, _: Mapping[str, Any], now: float) -> None:
+        machine.rebalance_at = now
+        self._bus.rebalance(machine)
+
+    def _reservation_ends(self, machine: Machine, _: Mapping[str, Any], now: float) -> None:
+        self._bus.reservation_warning(machine, now + _NOTICE)
+        self._world.end(machine, BY_FAILURE, at=now + _NOTICE)
 
     def _interrupt(self, machine: Machine, notice: object, now: float) -> None:
         if not machine.launch.is_spot:
@@ -152,6 +169,7 @@ class Control:
         if not isinstance(notice, int | float) or notice < 0:
             raise BadRequestError(f"notice must be seconds from 0, not '{notice}'")
         machine.notice_at = now
+        self._bus.spot_warning(machine)
         self._world.end(machine, BY_SPOT, at=now + notice)
 
     def _bill(self) -> dict[str, Any]:
@@ -237,6 +255,18 @@ class Control:
         for name, value in body.items():
             setattr(knobs, name, value)
         return dataclasses.asdict(knobs)
+
+
+def _health(machine: Machine, body: Mapping[str, Any], now: float, *, wish: str) -> None:
+    try:
+        if wish == "impaired":
+            impair(machine, body, now)
+        elif wish == "event":
+            schedule(machine, body, now)
+        else:
+            heal(machine)
+    except ValueError as error:
+        raise BadRequestError(str(error)) from error
 
 
 def _or_refused(

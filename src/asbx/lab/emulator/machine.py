@@ -95,6 +95,16 @@ class Launch:
 
 
 @dataclass
+class Scheduled:
+    """An event AWS has announced for an instance."""
+
+    event_id: str
+    code: str
+    description: str
+    not_before: float
+
+
+@dataclass
 class Machine:
     """An instance. Times are seconds since the epoch.
 
@@ -102,6 +112,7 @@ class Machine:
     ended_at: when it begins to shut down, which is when AWS stops billing; None while nobody has asked for it.
     ending: seconds between shutting-down and terminated.
     notice_at: when a Spot reclaim was announced. capacity_reservation: id of the one it is in.
+    impaired_at, host_impaired_at: since when the instance's and the host's status check fail.
     seat: its number among its neighbours in the network, by launch.
     xml: the part of its description that never changes.
     """
@@ -123,6 +134,9 @@ class Machine:
     reason: StateReason | None = None
     notice_at: float | None = None
     rebalance_at: float | None = None
+    impaired_at: float | None = None
+    host_impaired_at: float | None = None
+    scheduled: list[Scheduled] = field(default_factory=list)
     hang: bool = False
     released: bool = False
     seat: int = 0

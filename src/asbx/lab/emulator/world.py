@@ -57,10 +57,14 @@ class Booking:
 
 @dataclass
 class World:
-    """Everything there is. now: seconds since the epoch."""
+    """Everything there is. now: seconds since the epoch. console: what a machine has written so far, by id.
+
+    on_end: hears of each machine whose end is set.
+    """
 
     now: Callable[[], float]
     region: str
+    console: Callable[[str], bytes] = lambda _: b""
     knobs: Knobs = field(default_factory=Knobs)
     market: Market = field(default_factory=Market)
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -71,6 +75,7 @@ class World:
     bookings: dict[str, Booking] = field(default_factory=dict)
     tokens: dict[tuple[Owner, str, str], tuple[str, Any]] = field(default_factory=dict)
     addresses: dict[str, AddressPool] = field(default_factory=dict)
+    on_end: Callable[[Machine], None] | None = None
 
     def __post_init__(self) -> None:
         self._random = random.Random()
@@ -183,6 +188,8 @@ class World:
         machine.ending = self.knobs.ending if ending is None else ending
         machine.reason = reason
         heapq.heappush(self._ending, (when + machine.ending, next(self._order), machine))
+        if self.on_end is not None:
+            self.on_end(machine)
 
     def settle(self) -> None:
         """Give back the capacity and the addresses of machines that became terminated since the last call."""
