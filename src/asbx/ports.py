@@ -44,10 +44,13 @@ class CloudError(AsbxError):
 
 
 class Clock(Protocol):
-    """Time, from one place. now() is aware and UTC."""
+    """Time, from one place. now() is aware and UTC; people and NTP set it. What lasts is measured by elapsed()."""
 
     def now(self) -> datetime:
         """Return the time."""
+
+    def elapsed(self) -> timedelta:
+        """Return the time since some moment of the past; it goes on evenly whatever is done to now()."""
 
     def sleep(self, duration: timedelta) -> None:
         """Pause."""

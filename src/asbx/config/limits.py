@@ -173,8 +173,10 @@ UNSEEN_GRACE = timedelta(minutes=5)
 ENDED_SHOWN = timedelta(hours=1)
 # What ended while the last pass was looking is asked for again: a request in work may have written it a little later.
 DATED_AGAIN = timedelta(minutes=2)
-# A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again.
+# A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again, and twice as
+# long each time: an hour without EC2 is a few dozen tries a request, and what comes back is noticed within two minutes.
 REST = timedelta(seconds=5)
+LONGEST_REST = timedelta(minutes=2)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
 SWEEP_TAGS = 100
 # A placement group's name has at most 255 ASCII characters (EC2 user guide, "Placement group rules").

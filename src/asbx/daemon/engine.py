@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
 from asbx.daemon.guard import owners
 from asbx.daemon.pulse import Pulse, patience
+from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
+from asbx.flow import unheard
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
 from asbx.flow.dating import Dating
@@ -29,6 +32,7 @@ from asbx.flow.late import still_wanted
 from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
+from asbx.flow.pricing import Pricing
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.flow.retention import Retention
@@ -67,6 +71,7 @@ class Engine:
         doors = self._pulse.doors(doors, _PASSES)  # what passes are made of
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
+        self._pricing = Pricing(doors)
         self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self.interruptions = Interruptions(doors)
@@ -80,9 +85,11 @@ class Engine:
         self._ending = doors.workers.pool(REQUESTS_AT_ONCE, "suspend")
         self._sweeper = doors.workers.pool(1, "sweep")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
-        self._resting: dict[str, datetime] = {}
+        self._resting: dict[str, timedelta] = {}  # until when, by the clock's elapsed()
+        self._rests: Counter[str] = Counter()
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
+        self._apart: tuple[str, ...] = ()
         self._unread: set[str] = set()
         self._owners = owners(doors.config)
         # Of one of two controllers: what was asked before may have been done by the other.
@@ -150,12 +157,14 @@ class Engine:
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
         with self._lock:
-            now = self.doors.clock.now()
+            now = self.doors.clock.elapsed()
             self._resting = {one: until for one, until in self._resting.items() if until > now}
             still_open = [r for r in self.doors.ledger.open_requests() if r.request_id not in self._running]
             waiting = [r for r in still_open if r.request_id not in self._resting]
             # A request that rests is at its nodes still: no later one may overtake it.
             at_work = [r for r, _ in self._running.values()] + [r for r in still_open if r.request_id in self._resting]
+            if self._apart:
+                at_work.append(Request("", RequestKind.RESUME, self._apart, self.doors.clock.now()))
             for request in runnable(waiting, at_work):
                 pool = self._launching if request.kind is RequestKind.RESUME else self._ending
                 self._running[request.request_id] = (request, pool.submit(self._work, request))
@@ -199,15 +208,24 @@ class Engine:
         """
         passing = isinstance(error, CloudError) and error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
         if isinstance(error, LedgerError) or error.exit_code is ExitCode.SLURM or passing:
-            with self._lock:
-                self._resting[request.request_id] = self.doors.clock.now() + REST
-            text = f"{error}; the request is tried again"
-            self.doors.say(Event(EventKind.REQUEST_ODD, text, request.request_id, level="warning"))
+            self._rest(request, error)
             return
         outcome = Outcome()
         outcome.fail(request.nodes, Failure.of_error(error))
         with suppress(LedgerError):  # then it stays open and comes back here
             self._close(request, outcome)
+
+    def _rest(self, request: Request, error: AsbxError) -> None:
+        """Try a request again after a pause that grows; said when it begins, and then with each doubling."""
+        with self._lock:
+            self._rests[request.request_id] += 1
+            count = self._rests[request.request_id]
+            pause = rest(request.request_id, count)
+            self._resting[request.request_id] = self.doors.clock.elapsed() + pause
+        if count & (count - 1) == 0:
+            text = f"{error}; the request is tried again in {pause.total_seconds():.0f} s"
+            more = "" if count == 1 else f" (for the {count}th time)"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text + more, request.request_id, level="warning"))
 
     def _broken(self, request: Request, resume: Resume | None, error: Exception) -> None:
         """Close a request over a fault of ours, after giving back what it launched."""
@@ -221,6 +239,7 @@ class Engine:
         failed = bool(outcome.failed)
         now = self.doors.clock.now()
         self.doors.ledger.finish_request(request.request_id, failed=failed, note=outcome.note(), at=now)
+        self._rests.pop(request.request_id, None)
         verb = "served" if request.kind is RequestKind.RESUME else "ended"
         took = (now - request.received_at).total_seconds()
         text = f"{len(outcome.bound)} of {len(request.nodes)} node(s) {verb} after {took:.1f} s"
@@ -250,7 +269,7 @@ class Engine:
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
-        parts = (self.interruptions, *ours)
+        parts = (self.interruptions, *ours, self._pricing)
         with self._pulse.work(_PASSES):
             for part in (self._sweep_once, *(one.run for one in parts)):
                 self._in_pass(part)
@@ -261,7 +280,24 @@ class Engine:
         requests = doors.ledger.open_requests()
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in doors.ledger.intents(request.request_id)}
-        self.sweep.run(nodes, intents)
+        look = self.sweep.look(nodes, intents)
+        unheard.park(doors, unheard.unheard(look, self.sweep.land), self._set_apart, self.sweep.spare)
+        self.sweep.act(look)
+
+    @contextmanager
+    def _set_apart(self, nodes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """Begin no request with these nodes while the block runs; yield those that none works on or has served."""
+        with self._lock:
+            at_work = [request for request, _ in self._running.values()] + list(self.doors.ledger.open_requests())
+            taken = {node for request in at_work for node in request.nodes}
+            taken |= {binding.node for binding in self.doors.ledger.live_bindings(nodes)}
+            self._apart = tuple(node for node in nodes if node not in taken)
+        try:
+            yield self._apart
+        finally:
+            with self._lock:
+                self._apart = ()
+            self._on_change()
 
     def _in_pass(self, part: Callable[[], object]) -> None:
         """Do a part of a pass; skip it when a side does not answer."""
@@ -285,8 +321,8 @@ class Engine:
 
         Raises StoppingError when the process is to stop, AsbxError when spool or ledger cannot serve.
         """
-        give_up = self.doors.clock.now() + patience
-        while self.doors.clock.now() < give_up:
+        give_up = self.doors.clock.elapsed() + patience
+        while self.doors.clock.elapsed() < give_up:
             self.doors.clock.sleep(timedelta(0))  # raises when stopping
             taken = self.intake()
             if self.dispatch():

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from asbx import __version__
@@ -119,7 +119,7 @@ class Daemon:
         self._sure = False
         self._listener = Listener(doors, self._engine.interruptions)
         self._started = clock.now()
-        self._swept = self._started
+        self._swept: timedelta | None = None  # what an earlier daemon left undone is looked at when this one starts
 
     def serve(self) -> None:
         """Run until told to stop."""
@@ -191,7 +191,7 @@ class Daemon:
         """Do one turn. Each part that fails is recorded, and the next turn tries again."""
         self._isolated(self._engine.intake)
         self._isolated(self._engine.dispatch)
-        if self._sweep_is_due(self._clock.now()):
+        if self._sweep_is_due(self._clock.elapsed()):
             self._isolated(self._engine.sweep_soon)
 
     def _tell_systemd(self) -> None:
@@ -209,12 +209,11 @@ class Daemon:
         except Exception as error:  # noqa: BLE001  the daemon's loop: log, go on
             self._doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
 
-    def _sweep_is_due(self, now: datetime) -> bool:
+    def _sweep_is_due(self, now: timedelta) -> bool:
         interval = timedelta(seconds=self._doors.config.reconcile.interval_seconds)
         if self._engine.sweep.is_confirming:
             interval = min(interval, CONFIRM_GRACE)
-        # A clock that was set back must not put the next sweep off.
-        due = not timedelta(0) <= now - self._swept < interval
+        due = self._swept is None or now - self._swept >= interval
         if due:
             self._swept = now
         return due

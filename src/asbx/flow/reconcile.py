@@ -95,6 +95,10 @@ class Sweep:
             self._repair.note(look, registered(look))
         return actions
 
+    def spare(self, nodes: Collection[str]) -> None:
+        """Let no job that waits for these nodes be lost with them. Raises SlurmError."""
+        self._repair.spare(sorted(nodes))
+
     def first_look(self, look: Snapshot) -> timedelta:
         """Remember what a look finds, do nothing, and return after how long a second look may be due."""
         found = self.findings(look)

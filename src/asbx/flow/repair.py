@@ -132,22 +132,25 @@ class Repair:
         A job that has not run yet is requeued even if it asked not to be: losing it would serve nobody. One that has
         run is lost where it asked for that.
         """
-        scheduler = self.doors.scheduler
-        tenants = scheduler.tenants([action.node for action in actions])
+        self.spare([action.node for action in actions])
+        self.doors.scheduler.fail_each([(nodes, why) for why, nodes in _by_reason(actions)])
+
+    def spare(self, nodes: Sequence[str]) -> None:
+        """Let no job that waits for these nodes, and has not run yet, be lost with them. Raises SlurmError."""
+        tenants = self.doors.scheduler.tenants(nodes)
         waiting = [tenant.job_id for tenant in tenants if tenant.state == "CONFIGURING"]
         if waiting:
-            self._stubborn.update(scheduler.make_requeueable(waiting))
-        scheduler.fail_each([(nodes, why) for why, nodes in _by_reason(actions)])
+            self._stubborn.update(self.doors.scheduler.make_requeueable(waiting))
 
     def _settle(self) -> None:
-        """Forbid requeues again of those jobs that wait again; those that have left the queue are forgotten."""
+        """Forbid requeues again of those jobs that wait again or run; those that have left the queue are forgotten."""
         if not self._stubborn:
             return
         facts = self._try("jobs", lambda: self.doors.scheduler.jobs(sorted(self._stubborn)))
         if facts is None:
             return
         state_of = {fact.job_id: fact.state for fact in facts}
-        again = sorted(job for job in self._stubborn if state_of.get(job) == "PENDING")
+        again = sorted(job for job in self._stubborn if state_of.get(job) in ("PENDING", "RUNNING"))
         if again:
             self._try("jobs", lambda: self.doors.scheduler.undo_requeueable(again))
         self._stubborn = {job for job in self._stubborn if job in state_of and job not in again}

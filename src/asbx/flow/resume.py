@@ -24,6 +24,7 @@ from asbx.flow.pricing import set_prices
 from asbx.flow.rounds import Rounds
 from asbx.flow.run import Climber, GangRun
 from asbx.flow.serve import Server
+from asbx.flow.steady import Steady
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
 from asbx.model.plan import parse_plan
@@ -35,7 +36,7 @@ class Resume:
     """One request, from its nodes to bound instances. Safe to run again from the start at any time."""
 
     def __init__(self, doors: Doors, request: Request) -> None:
-        self._doors = doors.about(request_id=request.request_id)
+        self._doors = replace(doors.about(request_id=request.request_id), clock=Steady(doors.clock))
         self._request = request
         self._outcome = Outcome()
         self._runs: list[GangRun] = []
