@@ -120,9 +120,13 @@ class Cluster:
         self.slurm("scontrol", "reconfigure")
 
     def with_topology_tree(self) -> None:
-        """Let slurmctld use topology.conf: a plugin is chosen when it starts, so it is ended and started as it was."""
+        """Let slurmctld use topology.conf: a plugin is chosen when it starts."""
+        self.restart_with(lambda text: f"TopologyPlugin=topology/tree\n{text}")
+
+    def restart_with(self, change: Callable[[str], str]) -> None:
+        """Change slurm.conf in a way slurmctld only sees when it starts: it is ended, and started as it was."""
         path = self.root / "slurm.conf"
-        path.write_text(f"TopologyPlugin=topology/tree\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
         lab = json.loads((self.root / "lab.json").read_text(encoding="utf-8"))
         (pid,) = [one["pid"] for one in lab["processes"] if one["name"] == "slurmctld"]
         proc = Path(f"/proc/{pid}")

@@ -238,3 +238,5 @@ SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
 SPOT_SHORT_JOB = timedelta(hours=1)
 # slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
+# The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.
+MOST_ARRAY_INDEXES = 4_000_001

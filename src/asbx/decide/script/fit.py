@@ -59,7 +59,13 @@ def need(geometry: Geometry, facts: TypeFacts, *, tight: bool) -> Need | None:
     gpus = _gpus(geometry, nodes, tasks)
     if tasks > room or gpus > facts.gpus:
         return None
-    memory = max(geometry.memory_mib, geometry.memory_per_cpu_mib * tasks * geometry.cpus_per_task)
+    memory = max(
+        geometry.memory_mib,
+        geometry.memory_per_cpu_mib * tasks * geometry.cpus_per_task,
+        geometry.memory_per_gpu_mib * gpus,
+    )
+    if memory > facts.memory_mib * SLURM_SEES_OF_MEMORY:
+        return None
     return Need(nodes, tasks, tasks * geometry.cpus_per_task, memory, gpus, on_cores)
 
 

@@ -14,7 +14,10 @@ from asbx.decide.script.options import LETTERS, OPTIONS, Option, Takes, by_name
 
 _MARK = "#SBATCH"
 _SEPARATORS = ("hetjob", "packjob")
+# A component begins as the one before it ended in these; all else it states anew (seen on 22.05.8).
+_CARRIED = ("time", "mem", "account", "job-name", "comment", "requeue", "no-requeue")
 _MOST_COMPONENTS = 128  # Slurm's own limit is MAX_HET_JOB_COMPS, 128
+_REFUSED = {"\r\n": "the line ends of DOS", "\0": "a zero byte"}
 # Of each of these only the one stated last counts; a higher source replaces all of them.
 _ONE_OF = (("mem", "mem-per-cpu", "mem-per-gpu"), ("requeue", "no-requeue"), ("exclusive", "oversubscribe"))
 
@@ -71,12 +74,24 @@ def read(script: str, words: Sequence[str] = (), environment: Mapping[str, str] 
     body = script if wrapped is None else f"#!/bin/sh\n{wrapped}\n"
     if wrapped is None and not body.startswith("#!"):
         problems.append("line 1: the script does not begin with #! and the path of a shell")
-    written = _script(body, problems)
+    problems += [f"sbatch takes no script with {what}" for mark, what in _REFUSED.items() if mark in body]
+    written = _carried(_script(body, problems))
+    said = _carried(said)
     around = _environment(environment or {})
     count = max(len(written), len(said))
     # One command line is meant for every component of the script (seen on 22.05.8).
     parts = [_over(_nth(written, index), around, _nth(said, index if len(said) > 1 else 0)) for index in range(count)]
     return Submission(tuple(parts[:_MOST_COMPONENTS]), body, tuple(arguments), tuple(problems))
+
+
+def _carried(components: Sequence[Stating]) -> list[Stating]:
+    """Give each component what it takes over from those before it."""
+    found: list[Stating] = []
+    before: Stating = {}
+    for stated in components:
+        found.append(_over({name: value for name, value in before.items() if name in _CARRIED}, stated))
+        before = found[-1]
+    return found
 
 
 def _nth(sources: Sequence[Stating], index: int) -> Stating:
