@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -115,7 +115,7 @@ def _found_memory(found: Geometry) -> tuple[int, str] | None:
     return (0, "node") if found.all_memory else None
 
 
-_READERS = {
+_READERS: Mapping[str, Callable[[Geometry], object]] = {
     "nodes": _nodes,
     "tasks": lambda found: found.tasks,
     "cpus_per_task": lambda found: found.cpus_per_task,

@@ -11,6 +11,11 @@ from asbx.decide.script.fit import best, fits
 from asbx.decide.script.geometry import Geometry
 
 TYPES = bundled()
+GPUS = {
+    "a100": {("A100", 40960), ("A100", 81920)},
+    "nvidia_a100_80gb": {("A100", 81920)},
+    "rtx-pro-4500": {("RTX PRO 4500", 32768)},
+}
 
 
 @st.composite
@@ -30,7 +35,9 @@ def geometries(draw: st.DrawFn) -> Geometry:
         threads_per_core=draw(st.sampled_from((0, 0, 1))),
         memory_mib=draw(st.sampled_from((0, 1024, 64_000, 1_000_000))) if by_node else 0,
         memory_per_cpu_mib=0 if by_node else draw(st.sampled_from((0, 500, 4000, 16_000))),
+        memory_per_gpu_mib=0 if by_node else draw(st.sampled_from((0, 0, 24_000, 400_000))),
         gpus_per_node=draw(st.sampled_from((0, 0, 1, 8))) if by_node else 0,
+        gpu_type=draw(st.sampled_from(("", "", "a100", "nvidia_a100_80gb", "rtx-pro-4500", "k80"))),
         gpus=0 if by_node else draw(st.sampled_from((0, 0, 1, 16))),
     )
 
@@ -46,9 +53,11 @@ def test_every_type_offered_holds_the_job(job: Geometry, tight: bool) -> None:
         assert need.tasks * job.cpus_per_task <= cpus
         seen = facts.memory_mib * SLURM_SEES_OF_MEMORY
         assert max(job.memory_mib, job.memory_per_cpu_mib * need.tasks * job.cpus_per_task) <= seen
+        assert job.memory_per_gpu_mib * need.gpus <= seen
         assert need.gpus <= facts.gpus
         assert need.gpus >= job.gpus_per_node
         assert need.gpus * need.nodes >= job.gpus
+        assert job.gpu_type not in GPUS or (facts.gpu_name, facts.gpu_memory_mib) in GPUS[job.gpu_type]
         assert 0 <= fit.unused <= 1
 
 

@@ -107,20 +107,34 @@ _COLLECTIVE = (
     (r"\bray\s+start\b.*--(head|address)", 0.6, "a Ray cluster"),
 )
 _PREFIXES = frozenset(
-    "exec time nice ionice env nohup stdbuf numactl taskset chrt timeout strace ltrace".split()  # noqa: SIM905
+    [
+        "exec",
+        "time",
+        "nice",
+        "ionice",
+        "env",
+        "nohup",
+        "stdbuf",
+        "numactl",
+        "taskset",
+        "chrt",
+        "timeout",
+        "strace",
+        "ltrace",
+    ]
 )
 # They run the command that stands among their words: containers, and tools that enter an environment first.
-_WRAPPERS = frozenset(
-    "singularity apptainer podman docker enroot shifter charliecloud ch-run sarus conda mamba micromamba poetry pixi uv"
-    " spack perf xvfb-run bash sh".split()  # noqa: SIM905
+_WRAPPERS = re.compile(
+    r"singularity|apptainer|podman|docker|enroot|shifter|charliecloud|ch-run|sarus"
+    r"|conda|mamba|micromamba|poetry|pixi|uv|spack|perf|xvfb-run|bash|sh"
 )
 _SHELLS = re.compile(r"#!\s*\S*(/env\s+(-S\s+)?)?\S*\b(ba|da|z|k|c|tc)?sh\b")
 # Frameworks whose workers srun starts: they hand out tasks, and no worker waits for another.
-_WORKERS = re.compile(r"dask|dask-(worker|scheduler)|spark-class|worker\.sh|start-worker\.sh|ipengine|celery|htcondor")
+_WORKERS = re.compile(r"dask|dask-(worker|scheduler)|spark-class|worker\.sh|start-worker\.sh|ipengine|celery|hq")
 # Their words are text to them.
 _QUOTING = frozenset(["echo", "printf", "which", "type", "grep", "sed", "awk", "module", "ml", "man"])
 _COPIES = re.compile(r"cp|rsync|tar|unzip|sbcast|aws|rclone|dd|wget|curl")
-_NEUTRAL = re.compile(r"hostname|date|echo|sleep|true|bash|sh|ls|mkdir|rm|cat|nvidia-smi|env|uptime|free")
+_NEUTRAL = re.compile(r"|hostname|date|echo|sleep|true|bash|sh|ls|mkdir|rm|cat|nvidia-smi|env|uptime|free")
 
 
 def coupling(body: str, geometry: Geometry) -> Finding:
@@ -213,21 +227,30 @@ def _from_srun(words: Sequence[str], line: str, geometry: Geometry) -> Iterator[
         yield Evidence(Coupling.MPI, 0.85, f"srun --mpi={kind}", int(tasks) if tasks.isdecimal() else 1)
     if re.search(r"--(het|pack)-group=\S*[,-]", line):
         yield Evidence(Coupling.MPI, 0.7, "one step over several components", 2)
-    program = _payload(words)
+    farm = _independent(words, line, geometry)
+    if farm is not None:
+        yield farm
+    elif re.search(r"\bRANK=[\"']?\$\{?SLURM_PROCID", line):
+        yield Evidence(Coupling.COLLECTIVE, 0.7, "SLURM_PROCID is the rank of a collective")
+    elif tasks != "1" and geometry.tasks > 1 and kind != "none" and not _NEUTRAL.fullmatch(_payload(words)):
+        yield Evidence(Coupling.MPI, 0.35, "srun starts one program with several tasks", geometry.tasks)
+
+
+def _independent(words: Sequence[str], line: str, geometry: Geometry) -> Evidence | None:
+    """Return what says that the tasks of a step, or the steps of a job, do not know each other."""
+    tasks, program = _value(words, "-n", "--ntasks"), _payload(words)
     alone = tasks == "1" or (tasks == "" and geometry.tasks == 1)
     if "--multi-prog" in words:
-        yield Evidence(Coupling.FARM, 0.5, "srun --multi-prog: each task has a program of its own")
-    elif line.rstrip().endswith("&") and (alone or "--exclusive" in words or "--exact" in words):
-        yield Evidence(Coupling.FARM, 0.8, "srun steps of one task, side by side")
-    elif _WORKERS.fullmatch(program):
-        yield Evidence(Coupling.FARM, 0.7, f"{program}: workers that are handed tasks")
-    elif any("SLURM_PROCID" in word or "SLURM_ARRAY" in word for word in words):
-        yield Evidence(Coupling.FARM, 0.6, "each task picks its own work by SLURM_PROCID")
-    elif not alone and geometry.tasks > 1 and kind != "none" and program:
-        if _COPIES.fullmatch(program):
-            yield Evidence(Coupling.FARM, 0.3, f"{program} on each node by itself")
-        elif not _NEUTRAL.fullmatch(program):
-            yield Evidence(Coupling.MPI, 0.35, "srun starts one program with several tasks", geometry.tasks)
+        return Evidence(Coupling.FARM, 0.5, "srun --multi-prog: each task has a program of its own")
+    if line.rstrip().endswith("&") and (alone or "--exclusive" in words or "--exact" in words):
+        return Evidence(Coupling.FARM, 0.8, "srun steps of one task, side by side")
+    if _WORKERS.fullmatch(program):
+        return Evidence(Coupling.FARM, 0.7, f"{program}: workers that are handed tasks")
+    if any("SLURM_PROCID" in word for word in words) and not re.search(r"\bRANK=", line):
+        return Evidence(Coupling.FARM, 0.6, "each task picks its own work by SLURM_PROCID")
+    if not alone and geometry.tasks > 1 and _COPIES.fullmatch(program):
+        return Evidence(Coupling.FARM, 0.3, f"{program} on each node by itself")
+    return None
 
 
 def _from_strings(body: str) -> Iterator[Evidence]:
@@ -311,8 +334,8 @@ def _commands(line: str) -> Iterator[list[str]]:
 
 
 def _inside(words: Sequence[str]) -> Iterator[list[str]]:
-    """Yield what a wrapper runs: `singularity exec [options] image mpirun ...`, `conda run -n x srun ...`, `sh -c '...'`."""
-    if _base(words[0]) not in _WRAPPERS:
+    """Yield what a wrapper runs: `apptainer exec image mpirun ...`, `conda run -n x srun ...`, `sh -c '...'`."""
+    if not _WRAPPERS.fullmatch(_base(words[0])):
         return
     for index, word in enumerate(words[1:], 1):
         if _LAUNCHER.fullmatch(_base(word)) or _base(word) == "srun":

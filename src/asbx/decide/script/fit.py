@@ -7,6 +7,7 @@ tight jobs of several nodes prefer EFA, and EC2's hpc families where there are a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -95,6 +96,22 @@ def _gpus(geometry: Geometry, nodes: int, tasks: int) -> int:
     return max(-(-geometry.gpus // nodes), min(by_tasks, geometry.gpus))
 
 
+def of_gpu(wanted: str, types: Iterable[TypeFacts]) -> tuple[TypeFacts, ...]:
+    """Return the types with the GPU a job names, () where none has one of that name.
+
+    Sites name GPUs as they like: `a100`, `nvidia_a100`, `a100-sxm4-80gb`; one part is EC2's name, a size is memory.
+    """
+    parts = [part for part in re.split(r"[\W_]+", wanted.lower()) if part]
+    named = tuple(facts for facts in types if facts.gpu_name and _name(facts) in (*parts, "".join(parts)))
+    sizes = [int(part.rstrip("gib")) * 1024 for part in parts if re.fullmatch(r"\d{1,4}gi?b?", part)]
+    big = tuple(facts for facts in named if all(abs(facts.gpu_memory_mib / size - 1) < 0.1 for size in sizes if size))
+    return big or named
+
+
+def _name(facts: TypeFacts) -> str:
+    return re.sub(r"[\W_]+", "", facts.gpu_name.lower())
+
+
 def fits(
     geometry: Geometry,
     types: Iterable[TypeFacts],
@@ -104,9 +121,11 @@ def fits(
     arch: str = "",
 ) -> tuple[Fit, ...]:
     """Return the types a job fits on, best first. prices: USD an hour by type. arch: of the image, "" for any."""
+    every = tuple(types)
+    candidates = of_gpu(geometry.gpu_type, every) or every
     found = [
         _fit(facts, wanted, tight=tight, price=(prices or {}).get(facts.name))
-        for facts in types
+        for facts in candidates
         if not arch or arch in facts.arch
         for wanted in [need(geometry, facts, tight=tight)]
         if wanted is not None

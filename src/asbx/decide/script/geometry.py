@@ -25,8 +25,8 @@ class Geometry:
 
     nodes: the least and the most; where -N is not stated (nodes_stated), Slurm finds as few as hold the tasks.
     tasks: of the whole component. tasks_per_node: 0 where it is left to Slurm. memory_mib: for each node, 0 where
-    nothing is said; memory_per_cpu_mib and memory_per_gpu_mib alike; all_memory: `--mem=0`. gpus_per_node: of gpu_type, "" any. gpus: in all where only that is
-    said. time_limit: None where nothing is said; timedelta.max: none. array_tasks: 1 for a job without `--array`;
+    nothing is said; memory_per_cpu_mib and memory_per_gpu_mib alike; all_memory: `--mem=0`. gpus_per_node: of
+    gpu_type, "" any. gpus: in all where only that is said. time_limit: None where nothing is said; timedelta.max: none. array_tasks: 1 for a job without `--array`;
     at_once: the most of them at a time, 0: all.
     """
 
@@ -129,7 +129,7 @@ def _layout(asked: _Asked) -> tuple[tuple[int, int], int, int]:
     if not tasks:
         tasks = nodes[0] * (per_node or _layout_of_a_node(asked))
     # sbatch warns and takes fewer nodes where there are fewer tasks than nodes.
-    low, high = min(nodes[0], tasks), min(nodes[1], tasks)
+    low, high = (tasks, min(nodes[1], tasks)) if tasks < nodes[0] else nodes
     return (low, max(low, high)), tasks, per_node
 
 
@@ -271,7 +271,7 @@ def _span(asked: _Asked, days: int, hours: int, minutes: int, seconds: int) -> t
 
 def _array(asked: _Asked) -> tuple[int, int]:
     """Return (how many tasks, how many at once): `0-9`, `1,3,5`, `0-15:4`, `0-99%10`. An index counts once."""
-    text = asked.text("array").strip().strip("[]")
+    text = asked.text("array").strip().replace("[", "").replace("]", "")
     if not text:
         return 1, 0
     indexes, _, most = text.partition("%")
