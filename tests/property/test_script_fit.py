@@ -47,7 +47,9 @@ def test_every_type_offered_holds_the_job(job: Geometry, tight: bool) -> None:
     """Nodes x tasks hold all tasks; each node has the processors, the memory as Slurm sees it, and the GPUs."""
     for fit in fits(job, TYPES.values(), tight=tight):
         facts, need = TYPES[fit.name], fit.need
-        cpus = facts.cores or facts.vcpus if tight or job.threads_per_core == 1 else facts.vcpus
+        cpus = (
+            facts.cores or facts.vcpus if (tight and not job.wants_gpus) or job.threads_per_core == 1 else facts.vcpus
+        )
         assert need.nodes * need.tasks >= job.tasks
         assert need.nodes == job.nodes[0] or not job.nodes_stated
         assert need.tasks * job.cpus_per_task <= cpus

@@ -138,6 +138,7 @@ def test_times(text: str, limit: timedelta) -> None:
         ("#SBATCH --gpus=8 --gpus-per-task=2", {"tasks": 4, "gpus": 8}),
         ("#SBATCH -N 2 -B 2:4:1", {"tasks": 16, "threads_per_core": 1}),
         ("#SBATCH -N 2 --sockets-per-node=2", {"tasks": 4}),
+        ("#SBATCH -N 2 --hint=nomultithread", {"tasks": 2, "threads_per_core": 1}),
         ("#SBATCH --mem-per-gpu=2G", {"memory_per_gpu_mib": 2048}),
         ("#SBATCH --mem=0", {"memory_mib": 0, "all_memory": True}),
         ("#SBATCH -a 1-3,2", {"array_tasks": 3}),

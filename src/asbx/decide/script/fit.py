@@ -1,7 +1,8 @@
 """Which instance types a job fits on, the smallest waste first.
 
 A type fits when each node holds its share of tasks: processors, memory as Slurm will see it, GPUs. Tightly coupled jobs
-count physical cores, because two ranks on one core halve each other; others count hardware threads. Among what fits,
+count physical cores, because two ranks on one core halve each other; others, and those whose GPUs do the work, count
+hardware threads. Among what fits,
 tight jobs of several nodes prefer EFA, and EC2's hpc families where there are any.
 """
 
@@ -49,7 +50,7 @@ def need(geometry: Geometry, facts: TypeFacts, *, tight: bool) -> Need | None:
 
     Where the job leaves the number of nodes to Slurm, it is as few as hold all tasks.
     """
-    on_cores = tight or geometry.threads_per_core == 1
+    on_cores = (tight and not geometry.wants_gpus) or geometry.threads_per_core == 1
     cpus = _processors(facts, on_cores=on_cores)
     room = _tasks_that_fit(geometry, facts, cpus)
     if room < 1:

@@ -26,8 +26,8 @@ class Geometry:
     nodes: the least and the most; where -N is not stated (nodes_stated), Slurm finds as few as hold the tasks.
     tasks: of the whole component. tasks_per_node: 0 where it is left to Slurm. memory_mib: for each node, 0 where
     nothing is said; memory_per_cpu_mib and memory_per_gpu_mib alike; all_memory: `--mem=0`. gpus_per_node: of
-    gpu_type, "" any. gpus: in all where only that is said. time_limit: None where nothing is said; timedelta.max: none. array_tasks: 1 for a job without `--array`;
-    at_once: the most of them at a time, 0: all.
+    gpu_type, "" any. gpus: in all where only that is said. time_limit: None where nothing is said; timedelta.max: none.
+    array_tasks: 1 for a job without `--array`; at_once: the most of them at a time, 0: all.
     """
 
     nodes: tuple[int, int]
@@ -48,6 +48,11 @@ class Geometry:
     array_tasks: int = 1
     at_once: int = 0
     problems: tuple[str, ...] = ()
+
+    @property
+    def wants_gpus(self) -> bool:
+        """Whether it asks for GPUs at all."""
+        return bool(self.gpus or self.gpus_per_node)
 
     @property
     def cpus(self) -> int:
@@ -103,7 +108,7 @@ def geometry(stated: Stating) -> Geometry:
         nodes_stated=asked.has("nodes"),
         cpus_per_task=cpus,
         tasks_per_node=per_node,
-        threads_per_core=asked.number("threads-per-core") or _extra(asked)[2],
+        threads_per_core=asked.number("threads-per-core") or _extra(asked)[2] or int(_one_thread(asked)),
         memory_mib=_memory(asked, "mem"),
         memory_per_cpu_mib=_memory(asked, "mem-per-cpu"),
         memory_per_gpu_mib=_memory(asked, "mem-per-gpu"),
@@ -127,9 +132,9 @@ def _layout(asked: _Asked) -> tuple[tuple[int, int], int, int]:
         least = -(-tasks // per_node) if tasks and per_node else 1
         nodes = (least, least if per_node else 0)
     if not tasks:
-        tasks = nodes[0] * (per_node or _layout_of_a_node(asked))
+        return (nodes[0], max(nodes)), nodes[0] * (per_node or _layout_of_a_node(asked)), per_node
     # sbatch warns and takes fewer nodes where there are fewer tasks than nodes.
-    low, high = (tasks, min(nodes[1], tasks)) if tasks < nodes[0] else nodes
+    low, high = min(nodes[0], tasks), min(nodes[1], tasks)
     return (low, max(low, high)), tasks, per_node
 
 
@@ -142,6 +147,10 @@ def _layout_of_a_node(asked: _Asked) -> int:
     for name, extra in zip(("sockets-per-node", "cores-per-socket", "threads-per-core"), _extra(asked), strict=True):
         count *= asked.number(name) or extra or 1
     return count
+
+
+def _one_thread(asked: _Asked) -> bool:
+    return "nomultithread" in asked.text("hint")
 
 
 def _extra(asked: _Asked) -> tuple[int, int, int]:
