@@ -1,6 +1,6 @@
 # Run `make` to see what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench docs nightly clean setup
+.PHONY: help build demo test check bench docs fuzz nightly clean setup
 bin := .venv/bin
 
 help:  ## show this list
@@ -30,14 +30,20 @@ bench: setup  ## measure hook, resume, gangs, API calls and scripts; writes JSON
 	$(bin)/python benchmarks/burst.py $(BENCH)
 	$(bin)/python -m benchmarks.gang
 	$(bin)/python -m benchmarks.analyze
+	$(bin)/python -m benchmarks.reconcile --check
 
 docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check
 	$(bin)/mkdocs build --strict
 
-nightly: test bench docs  ## everything, a long search by the property tests, and the demo with accounting
+fuzz: setup  ## feed 100,000 spoiled files, plans, listings and messages to every door; FUZZ="COUNT SEED" for others
+	$(bin)/python -m tests.fuzz.run $(FUZZ)
+
+nightly: test bench docs fuzz  ## everything, a long search by the property tests, and the demo with accounting
 	HYPOTHESIS_PROFILE=nightly $(bin)/pytest -n 2 tests/property --hypothesis-show-statistics
 	$(bin)/asbx lab demo --accounting
+	$(bin)/asbx simulate examples/scenarios/week.toml
+	for seed in 1 2 3 4 5 6 7 8; do $(bin)/asbx simulate examples/scenarios/kill.toml --seed $$seed || exit 1; done
 
 clean:  ## remove what was built here: .venv, .uv, caches, site
 	rm -rf .venv .uv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

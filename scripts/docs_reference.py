@@ -13,19 +13,27 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from asbx.aws.permissions import PERMISSIONS, Permission
 from asbx.cli.main import COMMANDS, main
 from asbx.config.rules import WITHOUT_EFFECT
 from asbx.config.schema import Config
+from asbx.config.upkeep import Reconcile as ReconcileSection
+from asbx.decide.node_state import TABLE, Condition
+from asbx.decide.node_state import Row as StateRow
+from asbx.decide.reconcile_rules import OURS, RULES, Book, Claim, Cloud, Grace, Rule
+from asbx.decide.sightings import patience
 from asbx.errors import ExitCode
 from asbx.model import plan as plan_module
+from asbx.sim.scenario import Scenario
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WIDTH = "100"
@@ -83,6 +91,24 @@ def configuration() -> str:
     return "\n".join(lines)
 
 
+def scenario() -> str:
+    """Return the reference of every key of a scenario."""
+    lines = [
+        "# Scenarios",
+        "",
+        "TOML for `asbx simulate`. Lengths of time are numbers of seconds or texts such as `90s`, `5m`, `2h`, `1.5d`;",
+        "where there are two, chance draws one between them. Unknown keys are refused. `examples/scenarios/` has some",
+        "to begin with.",
+        "",
+    ]
+    for key, model in _sections(Scenario, ""):
+        lines += [f"## {f'`{key}`' if key else 'The file'}", "", inspect.getdoc(model) or "", ""]
+        lines += ["| key | type | default | meaning |", "|---|---|---|---|"]
+        lines += [_row(key, name, field) for name, field in model.model_fields.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
 def commands() -> str:
     """Return the help texts of every command."""
     lines = [
@@ -134,6 +160,68 @@ def tags() -> str:
     return "\n".join(lines)
 
 
+def reconcile() -> str:
+    """Return the decision table of the sweep, and what node states mean to it."""
+    lines = [
+        "# What a reconcile pass does",
+        "",
+        "The first rule that fits counts, and a finding must last its grace, on two looks at least. How that works and",
+        "why is in [Reconciling](../explanation/reconcile.md). An empty cell fits anything.",
+        "",
+        "| rule | Slurm | EC2 | ledger | and | is done | grace | because |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_rule_row(rule) for rule in RULES),
+        "",
+        "What is said: {node}, {more} stand for names and details of the case.",
+        "",
+        "| rule | said |",
+        "|---|---|",
+        *(f"| `{rule.name}` | {rule.reason} |" for rule in RULES),
+        "",
+        "## Graces",
+        "",
+        "| grace | lasts |",
+        "|---|---|",
+        *(f"| {grace.value} | {_grace(grace)} |" for grace in Grace if grace is not Grace.NONE),
+        "",
+        "## Node states",
+        "",
+        "Read from top to bottom: the first row that fits. Flags are subsets; others may be there.",
+        "",
+        "| is | states | all of | one of | none of | reason | means |",
+        "|---|---|---|---|---|---|---|",
+        *(_state_row(row) for row in TABLE),
+        "",
+        "Reasons of Slurm's own or of ASBX, or none, are *Slurm's*; all others are somebody's.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _rule_row(rule: Rule) -> str:
+    claims = [claim.value for claim in Claim if claim in rule.claims]
+    claims += [f"not: {claim.value}" for claim in Claim if claim in rule.lacks]
+    sides = [_side(kind, picked) for kind, picked in ((Condition, rule.slurm), (Cloud, rule.cloud), (Book, rule.book))]
+    return f"| `{rule.name}` | {' | '.join(sides)} | {'; '.join(claims)} | {rule.kind} | {rule.grace} | {rule.why} |"
+
+
+def _side(kind: type[StrEnum], picked: frozenset[Any]) -> str:
+    if picked >= OURS:
+        return "a launch of ours"
+    return " / ".join(one.value for one in kind if one in picked)
+
+
+def _grace(grace: Grace) -> str:
+    seconds = patience(ReconcileSection()).of(grace).total_seconds()
+    return f"{seconds:.0f} s" + (" (`reconcile.orphan_grace_seconds`)" if grace is Grace.ORPHAN else "")
+
+
+def _state_row(row: StateRow) -> str:
+    sets = [", ".join(sorted(one)) for one in (row.states, row.every, row.some, row.none)]
+    whose = {True: "Slurm's", False: "somebody's", None: ""}[row.slurms]
+    return f"| {row.condition} | {' | '.join(sets)} | {whose} | {row.meaning} |"
+
+
 def execution_plan() -> str:
     """Return what is read of an execution plan."""
     lines = [
@@ -159,12 +247,39 @@ def execution_plan() -> str:
     return "\n".join(lines)
 
 
+def permissions() -> str:
+    """Return the table of what is asked of AWS."""
+    rows: dict[str, list[Permission]] = {}
+    for one in PERMISSIONS:
+        rows.setdefault(one.action, []).append(one)
+    lines = [
+        "# Permissions in AWS",
+        "",
+        "Every action ASBX needs, what for, and what happens without it. `asbx iam policy` prints those that a",
+        "configuration needs as a policy ([how to](../how-to/iam.md)). Tests hold this list and the calls in the code",
+        "together. *asked by EC2*: we do not call it, EC2 asks for it on behalf of a call of ours.",
+        "",
+        "| action | on | what for | without |",
+        "|---|---|---|---|",
+    ]
+    for action, ones in rows.items():
+        asked = "" if all(one.called for one in ones) else " (asked by EC2)"
+        scopes = "; ".join(dict.fromkeys(one.scope.value for one in ones))
+        why = "; ".join(dict.fromkeys(one.why for one in ones))
+        without = "; ".join(dict.fromkeys(one.without for one in ones))
+        lines.append(f"| `{action}`{asked} | {scopes} | {why} | {without} |")
+    return "\n".join([*lines, ""])
+
+
 PAGES = {
+    "permissions.md": permissions,
     "configuration.md": configuration,
     "commands.md": commands,
     "exit-codes.md": exit_codes,
     "tags.md": tags,
     "execution-plan.md": execution_plan,
+    "scenario.md": scenario,
+    "reconcile.md": reconcile,
 }
 
 
@@ -226,11 +341,16 @@ def _type(field: FieldInfo) -> str:
     inner, is_list = _model_in(field.annotation)
     if inner is not None:
         return "list of sections" if is_list else "section"
+    if any(isinstance(one, BeforeValidator) for one in field.metadata):
+        return "length of time"
     return _type_name(field.annotation)
 
 
 def _type_name(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        is_length = any(isinstance(one, BeforeValidator) for one in arguments[1:])
+        return "length of time" if is_length else _type_name(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{argument}`" for argument in arguments)
     if origin is tuple:

@@ -109,7 +109,7 @@ install_python() {
   if [ -x .venv/bin/python ]; then python=.venv/bin/python; fi
   case $level in test) group="--group dev" ;; *) group="--no-dev" ;; esac
   # shellcheck disable=SC2086
-  UV_PYTHON_DOWNLOADS=never .uv/bin/uv sync --quiet --frozen --inexact --extra lab $group --python "$python"
+  UV_PYTHON_DOWNLOADS=never .uv/bin/uv sync --quiet --frozen --inexact --extra lab --extra sim $group --python "$python"
 }
 
 case $level in

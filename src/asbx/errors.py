@@ -5,7 +5,18 @@ Exit statuses are a promise to scripts (docs/reference/exit-codes.md); never ren
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
+
+# In a URL: what stands between user and host, and what a query calls secret.
+_PASSWORD = re.compile(r"(://[^/\s:@]*:)[^\s@]+@|([?&](?:password|passwd|pwd|secret|token)=)[^&\s'\"]+", re.IGNORECASE)
+
+
+def without_passwords(text: str) -> str:
+    """Return a text with the passwords of the URLs in it left out; other programs put them into their errors."""
+    if "://" not in text:
+        return text
+    return _PASSWORD.sub(lambda found: f"{found[1]}***@" if found[1] else f"{found[2]}***", text)
 
 
 class ExitCode(IntEnum):
@@ -36,6 +47,7 @@ class AsbxError(Exception):
     exit_code = ExitCode.INTERNAL
 
     def __init__(self, code: str, what: str, why: str = "", hint: str = "") -> None:
+        what, why = without_passwords(what), without_passwords(why)
         super().__init__(f"{code}: {what}" + (f" ({why})" if why else ""))
         self.code = code
         self.what = what

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, ExitCode
 from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, TemplateFacts, TypeFacts
 from asbx.model.control import Control, Controller
@@ -39,6 +39,8 @@ class CloudError(AsbxError):
     def __init__(self, code: str, what: str, why: str, hint: str, verdict: Verdict) -> None:
         super().__init__(code, what, why, hint)
         self.verdict = verdict
+        if verdict is Verdict.PERMISSION:
+            self.exit_code = ExitCode.AWS_ACCESS
 
 
 class Clock(Protocol):
@@ -243,6 +245,12 @@ class Scheduler(Protocol):
     def requeue(self, job_id: int) -> bool:
         """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
 
+    def retire(self, nodes: Sequence[str], reason: str) -> None:
+        """Let no new job onto nodes, and power each down once its last one has ended; one without jobs, at once."""
+
+    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
+        """Return the jobs that wait for any of these nodes to come up, and have not run yet."""
+
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
 
@@ -323,9 +331,14 @@ class Ledger(Protocol):
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
         """Return the calls of an intent, oldest first."""
 
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the calls of all these intents, those of one by their number."""
+
     # -- instances and bindings
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
-        """Return instances, by launch."""
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None, ended_since: datetime | None = None
+    ) -> tuple[InstanceRow, ...]:
+        """Return instances, by launch; ended_since: those that ended then or later."""
 
     def bind(
         self,
@@ -352,6 +365,9 @@ class Ledger(Protocol):
 
     def end_instances(self, instance_ids: Sequence[str], reason: str, at: datetime) -> None:
         """Set the end of instances that have none yet."""
+
+    def date_instances(self, seen: Sequence[Instance]) -> None:
+        """Set when instances began, and those that are over ended, where EC2 says so: its word counts, not ours."""
 
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost: id -> USD an hour."""

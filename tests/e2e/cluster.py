@@ -21,6 +21,8 @@ from typing import Any, Self, TypeVar
 
 import yaml
 
+from asbx.aws.permissions import ALLOWED_BY, PERMISSIONS
+
 _BIN = Path(sys.executable).parent
 _POLL_S = 0.15
 _LIVE = ("pending", "running")
@@ -28,6 +30,21 @@ _OPEN_JOB = ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "REQUEUED")
 _Seen = TypeVar("_Seen")
 # Whatever the caller's shell says of another cluster or account must not reach the lab.
 _PLAIN = {"PATH": f"{_BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+# What the product may call, and what the lab itself does to set up its account (src/asbx/lab).
+_PERMITTED = {name.partition(":")[2] for name in (*(one.action for one in PERMISSIONS), *ALLOWED_BY)}
+_LAB_CALLS = {
+    "AuthorizeSecurityGroupEgress",
+    "AuthorizeSecurityGroupIngress",
+    "CreateQueue",
+    "CreateSecurityGroup",
+    "CreateSubnet",
+    "CreateVpc",
+    "GetQueueAttributes",
+    "PutRule",
+    "PutTargets",
+    "RegisterImage",
+}
 
 Row = dict[str, Any]
 
@@ -296,6 +313,9 @@ def cluster(*options: str) -> Iterator[Cluster]:
     try:
         lab.up(*options)
         yield lab
+        with contextlib.suppress(OSError):  # a test may have ended the emulator
+            strange = set(lab.ask("GET", "calls")) - _PERMITTED - _LAB_CALLS
+            assert not strange, f"the policy of `asbx iam policy` would forbid {strange}"
     finally:
         lab.down()
         if not os.environ.get("ASBX_KEEP_LABS"):

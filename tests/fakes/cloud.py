@@ -42,6 +42,8 @@ def cloud_error(code: str, verdict: Verdict, why: str = "") -> CloudError:
 class Machine:
     """What the fake knows of an instance. reservation: the capacity reservation whose place it takes."""
 
+    is_stopped: bool = field(default=False, kw_only=True)
+
     instance: Instance
     launched_at: datetime
     reservation: str = ""
@@ -60,7 +62,7 @@ class FakeCloud:
     networks: network nodes by instance, for those whose topology EC2 tells.
     health: what is wrong with instances, by id. consoles: what they wrote, by id.
     show_after, address_after, boot_after, end_after, forget_after: time from the launch (the end) until EC2 knows the
-    instance, its address, `running` (`terminated`, nothing of it any more).
+    instance, its address, `running` (`terminated`, nothing of it any more). tells_end: whether it names the time of it.
     """
 
     clock: Clock
@@ -80,6 +82,7 @@ class FakeCloud:
     boot_after: timedelta = timedelta(seconds=20)
     end_after: timedelta = timedelta(seconds=30)
     forget_after: timedelta = timedelta(hours=1)
+    tells_end: bool = True
     calls: Counter[str] = field(default_factory=Counter)
     orders: list[FleetOrder] = field(default_factory=list)
     _answers: dict[str, tuple[FleetOrder, FleetAnswer]] = field(default_factory=dict)
@@ -229,6 +232,14 @@ class FakeCloud:
         machine.instance = replace(machine.instance, state_reason=reason)
         self._take(_key(machine.instance), machine.reservation, -1)
 
+    def stop(self, instance_id: str) -> None:
+        """Stop an instance, as a person may in the console."""
+        self._machines[instance_id].is_stopped = True
+
+    def forget(self, instance_id: str) -> None:
+        """Know nothing of an instance any more, as EC2 an hour after its end, or another account."""
+        del self._machines[instance_id]
+
     def all(self) -> tuple[Instance, ...]:
         """Return every instance ever launched, as it is now, shown or not."""
         return tuple(self._now(machine) for machine in list(self._machines.values()))
@@ -377,12 +388,18 @@ class FakeCloud:
         if machine.ended_at is not None:
             gone = now - machine.ended_at >= self.end_after
             state = InstanceState.TERMINATED if gone else InstanceState.SHUTTING_DOWN
-            return replace(instance, state=state, private_ip="", private_dns="")
+            return replace(instance, state=state, private_ip="", private_dns="", ended_at=self._told(machine))
+        if machine.is_stopped:
+            return replace(instance, state=InstanceState.STOPPED)
         age = now - machine.launched_at
         state = InstanceState.RUNNING if age >= self.boot_after else InstanceState.PENDING
         if age < self.address_after:
             return replace(instance, state=state, private_ip="", private_dns="")
         return replace(instance, state=state)
+
+    def _told(self, machine: Machine) -> datetime | None:
+        """Return when EC2 says that an instance ended."""
+        return machine.ended_at if self.tells_end else None
 
     def _count(self, action: str, size: int, batch: int) -> None:
         self.calls[action] += -(-size // batch)

@@ -274,13 +274,25 @@ def test_a_health_event_lets_jobs_end(world: World) -> None:
     site = world.site
     world.queue.put(health([world.id(), "i-ffffffffffffffff0"], site.clock.now()))
     world.turns(2)
-    assert "health" in site.scheduler.node("aws-cpu-001").reason
+    assert site.scheduler.node("aws-cpu-001").reason.startswith("asbx:scheduled-event ")
     world.flow.run()
     assert len(site.cloud.alive()) == 4
     site.scheduler.job_nodes[7] = ()
     world.flow.run()
     assert len(site.cloud.alive()) == 3
     assert len(world.of(EventKind.HEALTH_SCHEDULED)) == 1
+
+
+def test_a_node_somebody_undrains_is_kept(world: World) -> None:
+    """The administrator knows better: the event is over, say. Its instance is not ended when it is idle."""
+    site = world.site
+    world.queue.put(health([world.id()], site.clock.now()))
+    world.turns(1)
+    site.scheduler.undrain(["aws-cpu-001"])
+    site.scheduler.job_nodes[7] = ()
+    world.flow.run()
+    assert len(site.cloud.alive()) == 4
+    assert not world.flow.evacuation.nodes()
 
 
 def test_a_reservation_that_is_taken_back_is_a_warning(world: World) -> None:
@@ -317,6 +329,16 @@ def test_what_we_end_ourselves_is_no_loss(world: World) -> None:
     world.put(STATE, "aws-cpu-002", state="terminated")
     world.turns(1)
     assert len(world.queue.waiting) == 1, "it comes again, when the request is over"
+    assert world.of(EventKind.INSTANCE_LOST) == []
+
+
+def test_an_instance_that_ends_while_it_boots_is_no_loss(world: World) -> None:
+    """It never was a node: that is a failed boot, which is found, counted and told elsewhere."""
+    world.site.scheduler.power_up(["aws-cpu-001"])
+    world.put(STATE, state="shutting-down")
+    world.turns(1)
+    assert world.queue.waiting == {}
+    assert "aws-cpu-001" in world.site.bound()
     assert world.of(EventKind.INSTANCE_LOST) == []
 
 

@@ -65,7 +65,7 @@ def test_instances_of_a_ledger_that_is_not_ours_are_left_alone(site: Site) -> No
 
 def test_an_instance_without_binding_is_found_by_its_tags(site: Site) -> None:
     """A launch that crashed before the binding was written: the node's tags lead to it."""
-    site.ledger._bindings.clear()
+    site.ledger.forget_bindings()
     off(site, "aws-cpu-[000-003]")
     assert site.cloud.alive() == ()
 

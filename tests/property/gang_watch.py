@@ -112,7 +112,7 @@ class Watch:
 
     def bound(self) -> dict[str, str]:
         """Return node -> instance."""
-        return {b.node: b.instance_id for b in self.site.ledger._bindings if b.released_at is None}
+        return {node: binding.instance_id for node, binding in self.site.ledger._bound.items()}
 
     def alive(self) -> dict[str, Instance]:
         """Return those that still cost money, by id."""
@@ -120,7 +120,7 @@ class Watch:
 
     def _attempts(self, request_id: str, gang_id: str) -> list[Attempt]:
         mine = [i.intent_id for i in self.intents(request_id) if i.gang_id == gang_id]
-        return [a for (intent, _), a in self.site.ledger._attempts.items() if intent in mine]
+        return [one for intent in mine for one in self.site.ledger._attempts.get(intent, {}).values()]
 
     def intents(self, request_id: str) -> list[Intent]:
         """Return a request's intents."""

@@ -101,6 +101,13 @@ class BothLedgers(RuleBasedStateMachine):
         rows = [(node, samples.instance(name, launch_index=3)) for node, name in pairs]
         self.both(lambda ledger: ledger.bind(rows, at))
 
+    @rule(names=st.lists(IDS, max_size=3, unique=True), began=SECONDS, ended=st.none() | SECONDS)
+    def date_instances(self, names: list[str], began: datetime, ended: datetime | None) -> None:
+        """Let EC2 say when instances began and ended."""
+        seen = [replace(samples.instance(name, launched_at=began), ended_at=ended) for name in names]
+        self.both(lambda ledger: ledger.date_instances(seen))
+        self.both(lambda ledger: ledger.instances(ended_since=began))
+
     @rule(nodes=st.lists(NODES, max_size=3), at=SECONDS)
     def release(self, nodes: list[str], at: datetime) -> None:
         """Release nodes."""

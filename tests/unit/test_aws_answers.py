@@ -121,6 +121,20 @@ def test_a_reason_is_told_once_it_ended() -> None:
     assert _described().state_reason == ""
 
 
+@pytest.mark.parametrize(
+    ("state", "said", "ended"),
+    [
+        ("terminated", "User initiated (2026-03-01 12:00:05 GMT)", datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)),
+        ("shutting-down", "User initiated (2026-03-01 12:00:05 GMT)", datetime(2026, 3, 1, 12, 0, 5, tzinfo=UTC)),
+        ("terminated", "Server.SpotInstanceTermination", None),
+        ("running", "User initiated (2026-03-01 12:00:05 GMT)", None),
+    ],
+)
+def test_the_end_is_when_ec2_says(state: str, said: str, ended: datetime | None) -> None:
+    """The time stands in the reason of the last change of state; that of a start is no end."""
+    assert _described(State={"Name": state}, StateTransitionReason=said).ended_at == ended
+
+
 def test_a_block_is_a_market_of_its_own() -> None:
     """Both answers call it by its life cycle."""
     assert _described(InstanceLifecycle="capacity-block").market is Market.CAPACITY_BLOCK

@@ -211,3 +211,32 @@ def test_a_requeue_takes_all_components(world: World) -> None:
     world.write(refusal="Unable to contact slurm controller (connect failure)\n")
     with pytest.raises(SlurmError):
         world.door.requeue(5)
+
+
+def test_a_command_that_prints_without_end_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no cluster has to tell is refused before anybody tries to understand it."""
+    monkeypatch.setattr("asbx.slurm.process.SLURM_MAX_OUTPUT", 1000)
+    (tmp_path / "scontrol").write_text("#!/bin/sh\nhead -c 2000 /dev/zero | tr '\\0' x\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    (tmp_path / "slurm.conf").write_text("")
+    with pytest.raises(SlurmError, match="slurm-output"):
+        SlurmCommands(tmp_path, tmp_path / "slurm.conf").run("scontrol", "show", "node")
+
+
+def test_jobs_that_wait_for_nodes(tmp_path: Path) -> None:
+    """Squeue is asked for CONFIGURING jobs of these nodes only, and one that is named twice counts once."""
+    world = World(tmp_path)
+    world.write(queue="12\n9\n12\n")
+    assert world.door.configuring(["aws-cpu-000", "aws-cpu-001"]) == (9, 12)
+    (line,) = world.said()
+    assert line[-3:] == ["--nodelist=aws-cpu-[000-001]", "--states=CONFIGURING", "--format=%A"]
+    assert world.door.configuring([]) == ()
+
+
+def test_nodes_are_retired_in_one_process(tmp_path: Path) -> None:
+    """Slurm drains them, waits for their jobs and powers them down: one update."""
+    world = World(tmp_path)
+    world.door.retire(["aws-cpu-000", "aws-cpu-001"], 'asbx:drift another "type"')
+    assert world.said() == [
+        ["update", "nodename=aws-cpu-[000-001]", "state=power_down_asap", "reason=asbx:drift another 'type'"]
+    ]

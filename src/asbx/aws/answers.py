@@ -6,6 +6,7 @@ Karpenter and ParallelCluster keep; botocore's throttle list. A code that is not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -58,6 +59,7 @@ _CODES: dict[Verdict, str] = {
         InvalidLaunchTemplateName.AlreadyExistsException EntityAlreadyExists""",
     Verdict.DRY_RUN: "DryRunOperation",
 }
+_WHEN = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) GMT\)")
 _EFA = ("efa", "efa-only")
 _SHADOW = "UnfulfillableCapacity"
 VERDICTS: dict[str, Verdict] = {code: verdict for verdict, codes in _CODES.items() for code in codes.split()}
@@ -183,6 +185,7 @@ def _instance(item: Mapping[str, Any], reservation: str) -> Instance:
         placement_group=placement.get("GroupName") or "",
         efa=sum(one.get("InterfaceType") in _EFA for one in item.get("NetworkInterfaces") or []),
         state_reason=_ended(item),
+        ended_at=_ended_at(item),
     )
 
 
@@ -190,6 +193,17 @@ def _ended(item: Mapping[str, Any]) -> str:
     """Return why an instance ended. One that starts has a reason too (`pending`), which tells nothing."""
     code = str((item.get("StateReason") or {}).get("Code") or "")
     return code if code.startswith(("Client.", "Server.")) else ""
+
+
+def _ended_at(item: Mapping[str, Any]) -> datetime | None:
+    """Return when an instance ended, where EC2 tells: `User initiated (2026-03-01 12:00:00 GMT)`.
+
+    It does for what its user ended; of instances ended otherwise it may give the words alone (cloud-custodian #6924).
+    """
+    if not InstanceState(str((item.get("State") or {}).get("Name") or "pending")).is_ended:
+        return None
+    match = _WHEN.search(str(item.get("StateTransitionReason") or ""))
+    return datetime.fromisoformat(match[1]).replace(tzinfo=UTC) if match else None
 
 
 def _primary_address(item: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""boto3 clients: credentials as the site configured them, one retry policy, and foreign errors translated.
+"""boto3 clients: one retry policy, and foreign errors translated.
 
 Retries are the SDK's, mode `standard` (it retries throttling whatever the HTTP status; `legacy` does not), with the
 configured number of attempts. CreateFleet gets one attempt: the ladder decides about launches, under the same token.
@@ -10,20 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
 import botocore.exceptions as failures
 from botocore.config import Config as ClientConfig
-from botocore.credentials import (
-    AssumeRoleWithWebIdentityProvider,
-    DeferredRefreshableCredentials,
-    create_assume_role_refresher,
-)
 from botocore.parsers import ResponseParserError
-from botocore.session import get_session
 
 from asbx.aws.answers import verdict_of
+from asbx.aws.credentials import renew_when_expired, session
 from asbx.config.limits import AWS_CONNECT_TIMEOUT, AWS_READ_TIMEOUT
-from asbx.config.schema import Aws, WebIdentity
+from asbx.config.schema import Aws
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
 
@@ -47,7 +41,7 @@ _LOCAL = (
 def client(settings: Aws, service: str, *, attempts: int = 0, region: str = "") -> Any:
     """Return a boto3 client. attempts 0 means the configured number. Raises CloudError without credentials."""
     with translated(service, "client"):
-        return _session(settings).client(
+        made = session(settings).client(
             service,
             region_name=region or settings.region,
             endpoint_url=settings.endpoint_url or None,
@@ -63,66 +57,8 @@ def client(settings: Aws, service: str, *, attempts: int = 0, region: str = "") 
                 user_agent_extra="aws-slurm-burst",
             ),
         )
-
-
-def _session(settings: Aws) -> boto3.Session:
-    """Return a session for the configured authentication method."""
-    method = settings.authentication_method
-    if method == "access_keys" and settings.access_keys:
-        keys = settings.access_keys
-        return boto3.Session(keys.access_key_id, keys.secret_access_key, keys.session_token or None)
-    if method == "sso" and settings.sso:
-        return boto3.Session(profile_name=settings.sso.profile_name or settings.profile or None)
-    if method == "assume_role" and settings.assume_role:
-        role = settings.assume_role
-        extra = {
-            "DurationSeconds": role.duration_seconds,
-            "ExternalId": role.external_id,
-            "Policy": role.policy,
-        }
-        return _assumed(settings, settings.profile, role.role_arn, role.session_name, extra)
-    if method == "web_identity" and settings.web_identity:
-        return _web_identity(settings.web_identity)
-    if method == "cross_account" and settings.cross_account:
-        cross = settings.cross_account
-        extra = {"ExternalId": cross.external_id}
-        return _assumed(settings, cross.source_profile, cross.target_role_arn, cross.session_name, extra)
-    return boto3.Session(profile_name=settings.profile or None)
-
-
-def _web_identity(settings: WebIdentity) -> boto3.Session:
-    """Return a session whose credentials come from sts:AssumeRoleWithWebIdentity and renew themselves."""
-    core = get_session()
-    core.get_component("credential_provider").insert_before(
-        "env",
-        AssumeRoleWithWebIdentityProvider(
-            load_config=lambda: {
-                "profiles": {
-                    "asbx": {
-                        "role_arn": settings.role_arn,
-                        "web_identity_token_file": str(settings.token_file),
-                        "role_session_name": settings.session_name,
-                    }
-                }
-            },
-            client_creator=core.create_client,
-            profile_name="asbx",
-            disable_env_vars=True,
-        ),
-    )
-    return boto3.Session(botocore_session=core)
-
-
-def _assumed(settings: Aws, profile: str, role_arn: str, session_name: str, extra: dict[str, Any]) -> boto3.Session:
-    """Return a session whose credentials come from sts:AssumeRole and renew themselves."""
-    source = boto3.Session(profile_name=profile or None)
-    sts = source.client("sts", region_name=settings.region, endpoint_url=settings.endpoint_url or None)
-    parameters = {"RoleArn": role_arn, "RoleSessionName": session_name} | {k: v for k, v in extra.items() if v}
-    core = get_session()
-    core._credentials = DeferredRefreshableCredentials(  # noqa: SLF001  the documented way has no public name
-        refresh_using=create_assume_role_refresher(sts, parameters), method="sts-assume-role"
-    )
-    return boto3.Session(botocore_session=core)
+        renew_when_expired(made, settings)
+        return made
 
 
 @contextmanager
@@ -156,15 +92,29 @@ def translated(service: str, action: str) -> Iterator[None]:
             "check region and ids",
             Verdict.INVALID,
         ) from error
+    except OSError as error:  # the SDK wraps its own; what is left is a token file that cannot be read
+        raise CloudError(
+            "aws-credentials",
+            f"credentials for {service} cannot be read",
+            f"{error.filename or ''}: {error.strerror or error}",
+            "check aws.web_identity.token_file, and that SlurmUser may read it",
+            Verdict.PERMISSION,
+        ) from error
     except failures.BotoCoreError as error:
         raise CloudError(
             "aws-sdk", f"{service} {action} failed in the SDK", _text(error), "report this", Verdict.UNKNOWN
         ) from error
 
 
+# Calls botocore makes for credentials, on the way to the one that was meant.
+_FOR_CREDENTIALS = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "CreateToken")
+
+
 def _refused(service: str, action: str, error: failures.ClientError) -> CloudError:
     body = error.response.get("Error", {})
     code = str(body.get("Code", ""))
+    if error.operation_name in _FOR_CREDENTIALS:
+        return _no_role(error.operation_name, code, str(body.get("Message", "")), error)
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
     verdict = verdict_of(code, status)
     hint = {
@@ -180,6 +130,23 @@ def _refused(service: str, action: str, error: failures.ClientError) -> CloudErr
         str(body.get("Message", ""))[:1000],
         hint,
         verdict,
+    )
+
+
+def _no_role(action: str, code: str, said: str, error: failures.ClientError) -> CloudError:
+    """Say that the role of the configuration is not to be had; trouble of the service itself may pass."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400))
+    verdict = verdict_of(code, status)
+    passing = verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
+    return CloudError(
+        "aws-credentials",
+        f"{action} gave no credentials",
+        f"{code}: {said[:900]}",
+        "it may pass by itself"
+        if passing
+        else "the role's trust policy must name this identity and, if it asks for one, the external id of the "
+        "configuration; `asbx iam policy --source` prints what the identity needs itself",
+        verdict if passing else Verdict.PERMISSION,
     )
 
 

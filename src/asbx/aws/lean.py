@@ -60,6 +60,7 @@ def _instance(item: ET.Element, space: str) -> dict[str, Any]:
         "SubnetId": item.findtext(f"{space}subnetId", ""),
         "State": {"Name": item.findtext(f"{space}instanceState/{space}name", "pending")},
         "InstanceLifecycle": item.findtext(f"{space}instanceLifecycle", ""),
+        "StateTransitionReason": item.findtext(f"{space}reason", ""),
         "StateReason": {"Code": item.findtext(f"{space}stateReason/{space}code", "")},
         "PrivateIpAddress": item.findtext(f"{space}privateIpAddress", ""),
         "PrivateDnsName": item.findtext(f"{space}privateDnsName", ""),

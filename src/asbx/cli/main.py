@@ -10,11 +10,12 @@ import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
 
 import typer
 
 from asbx import __version__
-from asbx.errors import AsbxError, UsageError
+from asbx.errors import AsbxError, UsageError, without_passwords
 
 # name -> (module that holds a Typer `app`, one line of help); a module is imported when its command is used.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -43,10 +44,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "asbx.cli.config",
         "Print lines for slurm.conf and gres.conf, the schema, and where values come from.",
     ),
+    "iam": ("asbx.cli.iam", "Print the least IAM policy, and the stack for interruption messages."),
     "validate": ("asbx.cli.validate", "Check a configuration, a plan, or the companions."),
+    "simulate": ("asbx.cli.simulate", "Play a scenario in virtual time: a week in a minute."),
     "lab": ("asbx.cli.lab", "A real Slurm and an emulated EC2 on this machine."),
 }
 
+
+# Parts of the names of variables nobody may read in a report: AWS's own, and ours that set keys of the configuration.
+_SECRET_NAMES = ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY", "EXTERNAL_ID", "LEDGER__URL")
+# Shorter ones would take letters out of words.
+_SHORTEST_SECRET = 6
 
 # typer 0.2x carries click inside itself and names only this one of its usage errors; its base is what all share.
 _UsageError = typer.BadParameter.__mro__[1]
@@ -128,12 +136,22 @@ def _say(error: AsbxError, *, as_json: bool) -> int:
     return int(error.exit_code)
 
 
+def _without_secrets(text: str, environ: Mapping[str, str]) -> str:
+    """Leave out passwords in URLs and what the environment holds under a name that says secret: reports are sent on."""
+    for name, value in environ.items():
+        if len(value) >= _SHORTEST_SECRET and any(word in name.upper() for word in _SECRET_NAMES):
+            text = text.replace(value, "***")
+    return without_passwords(text)
+
+
 def _internal(error: Exception) -> AsbxError:
     """Keep the traceback in a file and name it."""
     try:
         handle, path = tempfile.mkstemp(prefix="asbx-report-", suffix=".txt")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(f"asbx {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}")
+            text = f"asbx {__version__}\n{' '.join(sys.argv)}\n\n{traceback.format_exc()}"
+            file.write(_without_secrets(text, os.environ))
     except OSError:
         path = "nowhere: the temporary folder is not writable"
-    return AsbxError("internal", f"{type(error).__name__}: {error}", f"details are in {path}", "please report this")
+    said = _without_secrets(f"{type(error).__name__}: {error}", os.environ)
+    return AsbxError("internal", said, f"details are in {path}", "please report this")

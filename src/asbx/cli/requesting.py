@@ -39,7 +39,7 @@ def carry_out(kind: str, nodes: str, config: Config, *, plan: str | None, wait: 
 
     With a daemon the request is handed over, and only waited for on demand; without one it is done here.
     """
-    from asbx.daemon.compose import make_folders
+    from asbx.daemon.guard import make_folders
     from asbx.daemon.loop import work
     from asbx.daemon.socket import ask
     from asbx.ledger.store import open_ledger

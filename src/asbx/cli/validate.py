@@ -16,6 +16,7 @@ from asbx.cli.facts import bundled_facts
 from asbx.config.limits import COMPANION_TIMEOUT, PLAN_MAX_BYTES
 from asbx.config.load import LoadedConfig
 from asbx.config.problem import InvalidConfigError
+from asbx.daemon.guard import examine, refuse
 from asbx.decide.hints import JobHints
 from asbx.decide.rungs import Choice, choose
 from asbx.decide.wish import wish
@@ -37,12 +38,16 @@ def config(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Configuration; else the usual search.")] = None,
     as_json: site.JsonOption = False,
 ) -> None:
-    """Check a configuration: every problem with file, line and key. Exit status 3 when it is not usable.
+    """Check a configuration: every problem with file, line and key, and who else could write the daemon's folders.
+
+    Exit status 3 when it is not usable.
 
     Example: aws-slurm-burst-validate config examples/config.yaml
     """
     try:
         loaded = site.load(file)
+        dangers = examine(loaded.config, loaded.path)
+        refuse([danger for danger in dangers if danger.is_fatal])
     except AsbxError as error:
         if not as_json and not isinstance(error, InvalidConfigError):
             raise
@@ -50,7 +55,8 @@ def config(
         _refused("config", file, problems, error, as_json=as_json)
         raise typer.Exit(error.exit_code) from error
     facts = [f"{loaded.path} is YAML, and every key is known", *_config_facts(loaded)]
-    _fine("config", loaded.path, facts, loaded.warnings, as_json=as_json)
+    told = [f"{danger}; {danger.hint}" for danger in dangers]
+    _fine("config", loaded.path, facts, [*loaded.warnings, *told], as_json=as_json)
 
 
 @app.command("execution-plan")

@@ -26,9 +26,11 @@ def apply_environment(data: dict[str, Any], environ: Mapping[str, str]) -> tuple
             continue
         parts = name[len(PREFIX) :].split(SEPARATOR)
         try:
+            if not _is_text(name + environ[name]):
+                raise _Misfit((), "is not UTF-8 text")  # noqa: TRY301  told as the others are
             key = _put(data, parts, _value(environ[name]))
         except _Misfit as misfit:
-            problems.append(Problem(misfit.key, misfit.text, source=f"environment {name}"))
+            problems.append(Problem(misfit.key, misfit.text, source=f"environment {ascii(name)[1:-1]}"))
         else:
             came[key] = name
     return came, tuple(problems)
@@ -41,6 +43,11 @@ class _Misfit(Exception):  # noqa: N818  it never leaves this module
         super().__init__(text)
         self.key = key
         self.text = text
+
+
+def _is_text(text: str) -> bool:
+    """Return whether a variable holds text; bytes that are none come as lone surrogates (os.environ)."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def _put(data: dict[str, Any], parts: list[str], value: Any) -> Key:

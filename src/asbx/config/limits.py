@@ -40,6 +40,10 @@ ADDRESS_DEADLINE = timedelta(seconds=60)
 RETRY_FIRST_PAUSE = timedelta(seconds=1)
 RETRY_LONGEST_PAUSE = timedelta(seconds=20)
 RETRY_MOST = 6
+# Credentials of a role are renewed this long before their end if that works, and this long before it must work; these
+# are botocore's own values (credentials.py), and a quarter of a session that is short.
+RENEW_EARLY = timedelta(minutes=15)
+RENEW_LATE = timedelta(minutes=10)
 AWS_CONNECT_TIMEOUT = timedelta(seconds=5)
 # CreateFleet of 1,000 instances answers in tens of seconds.
 AWS_READ_TIMEOUT = timedelta(seconds=60)
@@ -100,6 +104,10 @@ AUDIT_PAUSE = timedelta(seconds=30)
 # Reading ----------------------------------------------------------------------------------------------------
 # A configuration file larger than this is a mistake (10,000 groups fit).
 CONFIG_MAX_BYTES = 4 * 1024 * 1024
+# What one of Slurm's commands may print, in characters. 26.05's JSON has 7 KB for a node, so 10,000 of them are 70 MB.
+SLURM_MAX_OUTPUT = 512 * 1024 * 1024
+# The daemon's answer about its state has a few KB; whoever asks reads no more than this.
+STATUS_MAX_BYTES = 16 * 1024 * 1024
 # The resume file of a 10,000-node, 10,000-job call is about 2 MB.
 SPOOL_MAX_BYTES = 64 * 1024 * 1024
 PLAN_MAX_BYTES = 1024 * 1024
@@ -145,6 +153,10 @@ SLURM_PATIENCE = timedelta(seconds=45)
 SLURM_PAUSE = timedelta(seconds=3)
 # EC2 may not know a fresh id for some seconds (eventual consistency); one unseen after this long is gone.
 UNSEEN_GRACE = timedelta(minutes=5)
+# EC2 shows a terminated instance for about an hour (EC2 API reference, DescribeInstances): then it cannot be asked.
+ENDED_SHOWN = timedelta(hours=1)
+# What ended while the last pass was looking is asked for again: a request in work may have written it a little later.
+DATED_AGAIN = timedelta(minutes=2)
 # A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again.
 REST = timedelta(seconds=5)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
@@ -240,3 +252,21 @@ SPOT_SHORT_JOB = timedelta(hours=1)
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
 # The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.
 MOST_ARRAY_INDEXES = 4_000_001
+# Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
+SECOND_LOOK_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
+# Reconcile passes ---------------------------------------------------------------------------------------------
+# EC2 itself says that an instance has ended: the second look only makes sure that it was not misread.
+CONFIRM_GRACE = timedelta(seconds=10)
+# EC2 shows a terminated instance for about an hour (EC2 user guide, "Terminate your instance"); when it knows none of
+# many for longer than that, they are gone, and no wrong account or region was asked for a moment.
+UNSEEN_MANY_GRACE = timedelta(hours=1)
+# Slurm waits UnkillableStepTimeout (60 s) for processes that do not die, and for epilogs; long ones copy files.
+COMPLETING_GRACE = timedelta(minutes=15)
+# Two looks further apart than this are no watch: the clock was stepped, or the machine slept.
+LONGEST_GAP = timedelta(minutes=15)
+# What was done and changed nothing is done again after twice the time, so often at most (64 times the grace).
+REPEATS_DOUBLE = 6
+# A hook writes its file within milliseconds; a temporary one this old belongs to a hook that was killed.
+SPOOL_TEMPORARY = timedelta(hours=1)
+# Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
+SPOOL_ASIDE = timedelta(days=30)

@@ -20,7 +20,8 @@ from asbx.config.interruptions import Interruptions
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
-from asbx.config.upkeep import Boots, Health
+from asbx.config.security import Security
+from asbx.config.upkeep import Boots, Health, Reconcile
 from asbx.model.names import GroupName
 
 
@@ -33,7 +34,7 @@ class AssumeRole(Section):
     """Name of the session, as CloudTrail shows it."""
     duration_seconds: int = Field(default=3600, ge=900, le=43200)
     """How long credentials last before they are renewed."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     policy: str = ""
     """JSON policy that narrows the session further."""
@@ -70,7 +71,7 @@ class CrossAccount(Section):
     """Profile whose credentials assume the role; empty means the default chain."""
     target_role_arn: str = Field(min_length=1)
     """The role in the account that pays for the nodes."""
-    external_id: str = ""
+    external_id: str = Field(default="", repr=False)
     """External id the role's trust policy asks for."""
     session_name: str = "asbx"
     """Name of the session, as CloudTrail shows it."""
@@ -361,15 +362,6 @@ class Paths(Section):
         return self.runtime / "asbx.sock"
 
 
-class Reconcile(Section):
-    """How patient the sweep for stray instances is."""
-
-    interval_seconds: int = Field(default=60, gt=0)
-    """Time between two sweeps."""
-    orphan_grace_seconds: int = Field(default=120, ge=0)
-    """How long an instance must be found without a node before it is ended."""
-
-
 class Backoff(Section):
     """When Slurm tries a job again whose launch failed."""
 
@@ -410,6 +402,8 @@ class Config(Section):
     """Which cluster this is."""
     paths: Paths = Paths()
     """Where ASBX keeps things."""
+    security: Security = Security()
+    """Whom the daemon listens to."""
     ledger: LedgerSection = LedgerSection()
     """Where the ledger is."""
     reconcile: Reconcile = Reconcile()

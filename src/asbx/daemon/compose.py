@@ -13,6 +13,7 @@ from asbx.aws.notices import SqsNotices
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
+from asbx.daemon.guard import make_folders
 from asbx.daemon.threads import Threads
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
@@ -54,16 +55,6 @@ def doors(
         workers=Threads(),
         notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
     )
-
-
-def make_folders(config: Config) -> None:
-    """Make the folders of spool and state, private to this user, where they are missing and may be made.
-
-    Where they may not, opening the ledger or writing a request says so with its own error.
-    """
-    for folder in (config.paths.requests, config.paths.state):
-        with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
 def with_cluster_name(config: Config) -> Config:

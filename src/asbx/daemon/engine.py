@@ -14,15 +14,17 @@ from datetime import datetime, timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
+from asbx.daemon.guard import owners
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
+from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
 from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
-from asbx.flow.making import tidy
+from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.reconcile import Sweep
@@ -47,6 +49,8 @@ class Engine:
     def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
         self.doors = doors
         self.sweep = Sweep(doors)
+        self._dating = Dating(doors)
+        self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self.interruptions = Interruptions(doors)
         self._network = Network(doors)
@@ -63,6 +67,7 @@ class Engine:
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
         self._unread: set[str] = set()
+        self._owners = owners(doors.config)
         # Of one of two controllers: what was asked before may have been done by the other.
         self.in_office_since: datetime | None = None
 
@@ -78,7 +83,7 @@ class Engine:
         taken = 0
         for request_id in spool.waiting(folder):
             try:
-                body = spool.read(folder, request_id, SPOOL_MAX_BYTES)
+                body = spool.read(folder, request_id, SPOOL_MAX_BYTES, self._owners)
                 request = read_request(request_id, body, self.doors.clock.now())
                 if self.in_office_since is not None and request.received_at < self.in_office_since:
                     request = still_wanted(self.doors, request)
@@ -113,15 +118,16 @@ class Engine:
         except OSError as error:
             self._leave(request_id, f"{why}; it cannot be moved either: {error.strerror}")
             return
-        text = f"the request {request_id} cannot be read ({why}); it is kept in {place}"
-        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, request_id, level="error"))
+        # ascii: the name may be anything that a folder takes, bytes that are no text and line ends among it.
+        text = f"the request {request_id!a} cannot be read ({why}); it is kept in {place!a}"
+        self.doors.say(Event(EventKind.REQUEST_SET_ASIDE, text, ascii(request_id)[1:-1], level="error"))
 
     def _leave(self, request_id: str, why: str) -> None:
         """Say once that a file stays in the spool."""
         if request_id not in self._unread:
             self._unread.add(request_id)
-            text = f"the request {request_id} stays in the spool: {why}"
-            self.doors.say(Event(EventKind.REQUEST_ODD, text, request_id, level="error"))
+            text = f"the request {request_id!a} stays in the spool: {why}"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text, ascii(request_id)[1:-1], level="error"))
 
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
@@ -218,7 +224,8 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        parts = (self.interruptions, self._boots, self._health, self._blocks, self._network, self._retention)
+        ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        parts = (self.interruptions, *ours)
         for part in (self._sweep_once, *(one.run for one in parts)):
             self._in_pass(part)
 
@@ -228,9 +235,8 @@ class Engine:
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
         self.sweep.run(nodes, intents)
-        tidy(self.doors, self.doors.clock.now())
 
-    def _in_pass(self, part: Callable[[], None]) -> None:
+    def _in_pass(self, part: Callable[[], object]) -> None:
         """Do a part of a pass; skip it when a side does not answer."""
         try:
             part()

@@ -18,12 +18,16 @@ _LEAVE_S = 0.5
 
 
 class Listener:
-    """Runs from start() to close(). A failing turn is said once, and tried again after growing pauses."""
+    """Runs from start() to close(), and works while the spool is ours: a controller on standby leaves the queue alone.
+
+    A failing turn is said once, and tried again after growing pauses.
+    """
 
     def __init__(self, doors: Doors, flow: Interruptions) -> None:
         self._doors = doors
         self._flow = flow
         self._stop = threading.Event()
+        self._on = threading.Event()
         self._trouble = ""
         works: list[tuple[str, Callable[[], None]]] = [("evacuation", self._look_after)]
         if doors.notices is not None:
@@ -35,9 +39,17 @@ class Listener:
         for thread in self._threads:
             thread.start()
 
+    def work(self, *, is_ours: bool) -> None:
+        """Begin to work, go on, or rest."""
+        if is_ours:
+            self._on.set()
+        else:
+            self._on.clear()
+
     def close(self) -> None:
         """End: nothing new is begun, and what is under way ends at its next pause. The clock must be stopped."""
         self._stop.set()
+        self._on.set()
         for thread in self._threads:
             thread.join(_LEAVE_S)
         self._flow.close()
@@ -48,9 +60,9 @@ class Listener:
 
     def _listen(self) -> None:
         pause = QUEUE_FIRST_PAUSE
-        while not self._stop.is_set():
+        while self._may_work():
             try:
-                self._flow.turn()
+                self._flow.turn(self._is_on)
             except StoppingError:
                 return
             except AsbxError as error:
@@ -74,12 +86,21 @@ class Listener:
             self._doors.say(Event(EventKind.QUEUE_ANSWERS, "the queue is read again"))
         self._trouble = ""
 
+    def _may_work(self) -> bool:
+        """Wait until there is work for us; False when it is over."""
+        self._on.wait()
+        return not self._stop.is_set()
+
+    def _is_on(self) -> bool:
+        return self._on.is_set() and not self._stop.is_set()
+
     def _look_after(self) -> None:
-        # The first sweep would find what an earlier daemon left, but half of the two minutes would be over by then.
-        self._once(self._flow.begin)
-        while not self._stop.wait(EVACUATION_LOOK.total_seconds()):
-            if self._flow.evacuation.is_urgent():
-                self._once(self._flow.evacuation.step)
+        while self._may_work():
+            # The first sweep would find what another daemon left, but half of the two minutes would be over by then.
+            self._once(self._flow.begin)
+            while self._is_on() and not self._stop.wait(EVACUATION_LOOK.total_seconds()):
+                if self._flow.evacuation.is_urgent():
+                    self._once(self._flow.evacuation.step)
 
     def _once(self, part: Callable[[], None]) -> None:
         try:

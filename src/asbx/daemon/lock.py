@@ -23,8 +23,8 @@ def worker_lock(runtime: Path, patience: timedelta) -> Iterator[bool]:
     """
     path = runtime / "worker.lock"
     try:
-        runtime.mkdir(parents=True, exist_ok=True)
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        runtime.mkdir(parents=True, exist_ok=True, mode=0o755)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise ConfigError(
             "runtime-folder",

@@ -12,17 +12,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from asbx import __version__
-from asbx.config.limits import SPOOL_POLL
+from asbx.config.limits import CONFIRM_GRACE, SPOOL_POLL
 from asbx.config.schema import Config
 from asbx.daemon import post
 from asbx.daemon.clock import RealClock, StoppingError
 from asbx.daemon.compose import doors as open_doors
 from asbx.daemon.compose import warm
 from asbx.daemon.engine import Engine
+from asbx.daemon.guard import admit, owners
 from asbx.daemon.listen import Listener
 from asbx.daemon.lock import worker_lock
 from asbx.daemon.lost import refuse_lost
-from asbx.daemon.socket import ControlSocket, ask
+from asbx.daemon.socket import ControlSocket, Guests, ask
 from asbx.errors import AsbxError, ConfigError, LedgerError
 from asbx.flow.doors import Doors
 from asbx.ledger.store import SqlLedger
@@ -36,6 +37,7 @@ RUN_PATIENCE = timedelta(seconds=2)
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT. Raises AsbxError when it cannot start."""
+    warnings = admit(config)
     with worker_lock(config.paths.runtime, _patience(config)) as held:
         if not held:
             raise ConfigError(
@@ -52,7 +54,9 @@ def run(config: Config) -> None:
             return behind[0]
 
         try:
-            Daemon(open_doors(config, clock, audit), clock).serve()
+            doors = open_doors(config, clock, audit)
+            warn(doors, warnings)
+            Daemon(doors, clock).serve()
         finally:
             for store in behind:
                 store.close()
@@ -68,11 +72,13 @@ def work(config: Config, patience: timedelta) -> bool:
 
     SIGTERM and Ctrl-C end it at the next pause of a request; what is open then stays open for the next worker.
     """
+    warnings = admit(config)
     with worker_lock(config.paths.runtime, patience) as held:
         if held:
             clock = RealClock()
             signal.signal(signal.SIGTERM, lambda *_: clock.stop())
             doors = open_doors(config, clock)
+            warn(doors, warnings)
             with post.held(doors, patience) as mine:
                 refuse_lost(doors)
                 engine = Engine(doors)
@@ -85,6 +91,12 @@ def work(config: Config, patience: timedelta) -> bool:
                     clock.stop()
                     engine.close()
         return held
+
+
+def warn(doors: Doors, warnings: tuple[str, ...]) -> None:
+    """Say what the start-up checks let pass."""
+    for text in warnings:
+        doors.say(Event(EventKind.SECURITY_WARNING, text, level="warning"))
 
 
 class Daemon:
@@ -109,7 +121,8 @@ class Daemon:
         paths = self._doors.config.paths
         if not post.is_pair(self._doors.config):
             self._is_sure()  # before anybody can knock; one of a pair asks when its turn comes
-        control = ControlSocket(paths.socket, self._knocked, self.status)
+        guests = Guests.of(owners(self._doors.config), self._doors.config)
+        control = ControlSocket(paths.socket, self._knocked, self.status, guests)
         # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
         sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
@@ -137,7 +150,9 @@ class Daemon:
 
     def _turn(self, mine: post.Post) -> None:
         """Work where it is ours to work. On standby the spool is left alone, and nothing is swept."""
-        if mine.is_ours and self._is_sure():
+        is_ours = mine.is_ours and self._is_sure()
+        self._listener.work(is_ours=is_ours)
+        if is_ours:
             self._engine.in_office_since = mine.in_office_since
             self._pass()
         else:
@@ -176,7 +191,11 @@ class Daemon:
             self._doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
 
     def _sweep_is_due(self, now: datetime) -> bool:
-        due = now - self._swept >= timedelta(seconds=self._doors.config.reconcile.interval_seconds)
+        interval = timedelta(seconds=self._doors.config.reconcile.interval_seconds)
+        if self._engine.sweep.is_confirming:
+            interval = min(interval, CONFIRM_GRACE)
+        # A clock that was set back must not put the next sweep off.
+        due = not timedelta(0) <= now - self._swept < interval
         if due:
             self._swept = now
         return due

@@ -6,7 +6,7 @@ What is in hand is kept in memory only. After a restart it is found again by the
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -47,6 +47,18 @@ class Evacuation:
         """Return the nodes in hand."""
         with self._lock:
             return frozenset(self._cases)
+
+    def forget(self) -> None:
+        """Let everything go: another controller may have gone on with it since."""
+        with self._stepping, self._lock:
+            for kept in (self._cases, self._signalled, self._done, self._waking):
+                kept.clear()
+
+    def keep(self, known: Collection[str], drained: Collection[str]) -> None:
+        """Let go the cases of `known` nodes that are not drained any more: somebody wants to go on using them."""
+        with self._lock:
+            for node in set(known).difference(drained).intersection(self._cases):
+                del self._cases[node]
 
     def open(self, case: Case) -> None:
         """Take a case up; one that asks for more stays in the place of one that asks for less."""

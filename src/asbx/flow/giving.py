@@ -51,7 +51,9 @@ def give_back(
 def _look_again(doors: Doors, ended: Sequence[str]) -> None:
     """Ask for the ids once more and end again what still serves: two looks, as for everything that is destroyed."""
     try:
-        alive = [i.instance_id for i in doors.cloud.describe(ended) if i.state.is_alive] if ended else []
+        seen = doors.cloud.describe(ended) if ended else ()
+        doors.ledger.date_instances(seen)
+        alive = [instance.instance_id for instance in seen if instance.state.is_alive]
         if alive:
             doors.cloud.terminate(alive)
     except AsbxError as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -57,11 +57,14 @@ class Interruptions:
 
     # -- the queue
 
-    def turn(self) -> int:
-        """Wait for messages, act on them, and delete those that are done; return how many came. Raises AsbxError."""
+    def turn(self, is_ours: Callable[[], bool] = lambda: True) -> int:
+        """Wait for messages, act on them, and delete those that are done; return how many came. Raises AsbxError.
+
+        is_ours: asked after the wait; messages that came to a controller on standby come again, to the other.
+        """
         assert self.doors.notices is not None
         messages = self.doors.notices.receive()
-        if messages:
+        if messages and is_ours():
             done = self.take(messages)
             if done:
                 self.doors.notices.done(done)
@@ -181,7 +184,7 @@ class Interruptions:
         """Take a node DOWN whose instance ends without our doing, so that its jobs are requeued at once.
 
         A node that Slurm powers down, and a request that works on it, are behind most of these messages: not ours to
-        judge then.
+        judge then. Nor is one that has not registered: that is a failed boot (flow/boots), which is counted.
         """
         doors, instance = self.doors, binding.instance_id
         if instance in self.evacuation.ending:
@@ -191,7 +194,7 @@ class Interruptions:
         if instance not in {one.instance_id for one in doors.ledger.live_bindings([binding.node])}:
             return True
         view = next((view for view in doors.scheduler.nodes() if view.name == binding.node), None)
-        if view is None or view.is_powered_down:
+        if view is None or view.is_powered_down or "POWERING_UP" in view.flags:
             return True
         reason = self._reason(notice, binding)
         now = doors.clock.now()
@@ -229,6 +232,7 @@ class Interruptions:
 
         Those were recorded as events. One that was put off since, because its launch failed, is left alone.
         """
+        self.evacuation.forget()
         ledger, now = self.doors.ledger, self.doors.clock.now()
         told = ledger.events(limit=_LOOK_BACK)
         jobs = [e.job_id for at, e in told if e.kind is EventKind.JOB_REQUEUED and now - at < SPOT_NOTICE]
@@ -243,7 +247,10 @@ class Interruptions:
         Raises SlurmError or LedgerError when a side does not answer.
         """
         doors, policy = self.doors, self.doors.config.interruptions
+        # Asked before the node table is: a node is drained first, and then in hand.
+        in_hand = self.evacuation.nodes()
         now, views = doors.clock.now(), doors.scheduler.nodes()
+        self.evacuation.keep(in_hand, {view.name for view in views if "DRAIN" in view.flags})
         if any(decide.marked(view, policy, now) for view in views):
             rows = {row.instance_id: row for row in doors.ledger.instances(live_only=True)}
             bindings = {b.node: b for b in doors.ledger.live_bindings()}

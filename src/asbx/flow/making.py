@@ -89,22 +89,28 @@ def tidy(doors: Doors, now: datetime) -> None:
     Groups are read before requests: one that is being launched into belongs to a request that is open then.
     Raises LedgerError.
     """
-    groups = doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)
-    if groups:
-        used, busy = _used_groups(doors), _launching(doors)
-        idle = [row for row in groups if row.name not in used and row.gang_id not in busy]
-        for row in idle[:GROUPS_AT_ONCE]:
-            remove_group(doors, row.name, row.gang_id)
-    for row in doors.ledger.resources(ResourceKind.TEMPLATE):
-        if now - row.used_at >= TEMPLATE_UNUSED:
+    idle = unused(doors, now)
+    for row in [row for row in idle if row.kind is ResourceKind.PLACEMENT_GROUP][:GROUPS_AT_ONCE]:
+        remove_group(doors, row.name, row.gang_id)
+    for row in idle:
+        if row.kind is ResourceKind.TEMPLATE:
             _remove_template(doors, row, now)
+
+
+def unused(doors: Doors, now: datetime) -> list[Resource]:
+    """Return what `tidy` would remove. Raises LedgerError."""
+    groups = doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)
+    used, busy = (_used_groups(doors), _launching(doors)) if groups else (set(), set())
+    idle = [row for row in groups if row.name not in used and row.gang_id not in busy]
+    templates = doors.ledger.resources(ResourceKind.TEMPLATE)
+    return idle + [row for row in templates if now - row.used_at >= TEMPLATE_UNUSED]
 
 
 def _used_groups(doors: Doors) -> set[str]:
     """Return the placement groups of live instances; a gang may have left one, or have come up outside of its own."""
     live = doors.ledger.instances(live_only=True)
     ids = {row.instance_id for row in live}
-    attempts = [a for intent in {row.intent_id for row in live} for a in doors.ledger.attempts(intent)]
+    attempts = doors.ledger.attempts_of({row.intent_id for row in live})
     return {
         attempt.order.placement_group
         for attempt in attempts

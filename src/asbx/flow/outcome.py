@@ -9,7 +9,7 @@ from datetime import datetime
 
 from asbx.decide.backoff import is_hopeless
 from asbx.decide.ladder import GiveUp
-from asbx.errors import AsbxError, ExitCode
+from asbx.errors import AsbxError, ExitCode, UsageError
 from asbx.model.hostlist import expand, fold, unique_sorted
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
@@ -92,7 +92,8 @@ class Outcome:
         """Read what note() wrote; a text of another kind is one internal failure."""
         try:
             raw = json.loads(note)
-            nodes = list(expand(raw["nodes"])) if raw["nodes"] else []
-            return Outcome(nodes, dict(raw["failed"]), list(raw["codes"]), ExitCode(raw["exit"]))
-        except (ValueError, KeyError, TypeError):
+            nodes = list(expand(str(raw["nodes"] or "")))
+            failed = {str(node): str(why) for node, why in dict(raw["failed"]).items()}
+            return Outcome(nodes, failed, [str(code) for code in raw["codes"]], ExitCode(raw["exit"]))
+        except (ValueError, KeyError, TypeError, RecursionError, UsageError):
             return Outcome(codes=["internal"], failed={"": note}, exit_code=ExitCode.INTERNAL)

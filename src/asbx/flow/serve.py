@@ -14,7 +14,7 @@ from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
 from asbx.flow.outcome import Failure
 from asbx.flow.run import GangRun
-from asbx.flow.verify import apart, network, wrong
+from asbx.flow.verify import apart, network, seen_again, wrong
 from asbx.model.market import Instance
 
 Loss = tuple[GangRun, Failure, tuple[str, ...]]
@@ -72,23 +72,17 @@ class Server:
         served.lost.append((run, run.why_short(), short))
         return pairs
 
-    @staticmethod
-    def _as_ordered(run: GangRun, ready: Mapping[str, Instance]) -> tuple[dict[str, Instance], str]:
-        """Return the instances that are as ordered, and what is wrong with the first that is not."""
-        good: dict[str, Instance] = {}
-        why = ""
-        for instance_id, (order, rung) in run.expected().items():
-            instance = ready.get(instance_id)
-            if instance is None or instance_id in run.gone:
-                continue
-            fault = wrong(instance, order, rung)
-            if fault:
-                why = why or f"{instance_id} is not as ordered: {fault}"
-            else:
-                good[instance_id] = instance
-        if run.aim.together and not why and (fault := apart(list(good.values()), one_type=False)):
-            return {}, fault
-        return good, why
+    def _as_ordered(self, run: GangRun, ready: Mapping[str, Instance]) -> tuple[dict[str, Instance], str]:
+        """Return the instances that are as ordered, and what is wrong with the first that is not.
+
+        What is not is given back, so it must be seen on two looks: EC2 may show a fresh instance incompletely.
+        """
+        good, why = _look(run, ready)
+        if not why:
+            return good, why
+        first = {one: ready[one] for one in run.expected() if one in ready}
+        second = seen_again(self._doors, first)
+        return _look(run, {one: instance for one, instance in second.items() if instance.state.is_alive})
 
     def _best(self, run: GangRun, good: dict[str, Instance]) -> dict[str, Instance]:
         """Of more instances than nodes keep the best connected, and give the others back."""
@@ -150,3 +144,21 @@ def _without(runs: Sequence[GangRun], pairs: Sequence[naming.Pair], lost: Collec
         if run.whole and not out.isdisjoint(run.nodes):
             out.update(run.nodes)
     return [row for row in pairs if row[0] not in out]
+
+
+def _look(run: GangRun, ready: Mapping[str, Instance]) -> tuple[dict[str, Instance], str]:
+    """Return the instances that are as ordered on this look alone, and what is wrong with the first that is not."""
+    good: dict[str, Instance] = {}
+    why = ""
+    for instance_id, (order, rung) in run.expected().items():
+        instance = ready.get(instance_id)
+        if instance is None or instance_id in run.gone:
+            continue
+        fault = wrong(instance, order, rung)
+        if fault:
+            why = why or f"{instance_id} is not as ordered: {fault}"
+        else:
+            good[instance_id] = instance
+    if run.aim.together and not why and (fault := apart(list(good.values()), one_type=False)):
+        return {}, fault
+    return good, why

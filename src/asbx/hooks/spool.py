@@ -109,14 +109,17 @@ def waiting(folder: str) -> list[str]:
     return sorted(n[: -len(SUFFIX)] for n in names if n.endswith(SUFFIX) and not n.startswith("."))
 
 
-def read(folder: str, request_id: str, most_bytes: int) -> dict[str, object]:
+def read(folder: str, request_id: str, most_bytes: int, owners: frozenset[int] | None = None) -> dict[str, object]:
     """Return a request as it was written.
 
+    owners: whose files count; None: anybody's, whom the folder lets in.
     Raises SpoolUnreadableError for anything that is not one, OSError when it cannot be opened.
     """
     import json  # noqa: PLC0415  only the reading side has the time
 
-    with open(f"{folder}/{request_id}{SUFFIX}", "rb") as file:  # noqa: PTH123
+    if not request_id.isascii() or not request_id.isprintable():
+        raise SpoolUnreadableError("its name is none that a hook would give")
+    with open(_open_own(f"{folder}/{request_id}{SUFFIX}", owners), "rb") as file:
         raw = file.read(most_bytes + 1)
     if len(raw) > most_bytes:
         raise SpoolUnreadableError(f"larger than {most_bytes} bytes")
@@ -129,6 +132,34 @@ def read(folder: str, request_id: str, most_bytes: int) -> dict[str, object]:
     if body.get("kind") not in ("resume", "suspend", "resume-fail") or not isinstance(body.get("nodes"), str):
         raise SpoolUnreadableError("kind or nodes are missing")
     return body
+
+
+def _open_own(path: str, owners: frozenset[int] | None) -> int:
+    """Open a file that lies here as itself: no link to elsewhere, no pipe to wait at, of nobody but those who may ask.
+
+    A second hard link would be somebody's file that root was made to read.
+    """
+    import errno  # noqa: PLC0415
+    import stat  # noqa: PLC0415
+
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise SpoolUnreadableError("a link or a socket, not a file") from None
+        raise
+    seen = os.fstat(handle)
+    why = ""
+    if not stat.S_ISREG(seen.st_mode):
+        why = "not a file"
+    elif seen.st_nlink != 1:
+        why = f"linked from {seen.st_nlink} places"
+    elif owners is not None and seen.st_uid not in owners:
+        why = f"of user {seen.st_uid}, who is neither SlurmUser nor root nor in security.allowed_uids"
+    if why:
+        os.close(handle)
+        raise SpoolUnreadableError(why)
+    return handle
 
 
 def remove(folder: str, request_id: str) -> None:

@@ -146,15 +146,29 @@ class SqlLedger(Memory, BootMemory, Controls, Retention):
         with self.transaction(READ) as connection:
             return tuple(form.attempt_of(row) for row in connection.execute(query).mappings())
 
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the attempts of all these intents, those of one by their number."""
+        query = select(t.attempts).order_by(t.attempts.c.intent_id, t.attempts.c.number)
+        with self.transaction(READ) as connection:
+            return tuple(
+                form.attempt_of(row)
+                for batch in batches(dict.fromkeys(intent_ids))
+                for row in connection.execute(query.where(t.attempts.c.intent_id.in_(batch))).mappings()
+            )
+
     # -- instances and bindings
 
-    def instances(self, *, live_only: bool = False, intent_id: str | None = None) -> tuple[InstanceRow, ...]:
-        """Return instances, first launched first; live_only: those without an end."""
+    def instances(
+        self, *, live_only: bool = False, intent_id: str | None = None, ended_since: datetime | None = None
+    ) -> tuple[InstanceRow, ...]:
+        """Return instances, first launched first; live_only: without an end; ended_since: ended from then on."""
         query = select(t.instances).order_by(t.instances.c.launched_at, t.instances.c.instance_id)
         if live_only:
             query = query.where(t.instances.c.ended_at.is_(None))
         if intent_id is not None:
             query = query.where(t.instances.c.intent_id == intent_id)
+        if ended_since is not None:
+            query = query.where(t.instances.c.ended_at >= ended_since)
         with self.transaction(READ) as connection:
             return tuple(form.instance_of(row) for row in connection.execute(query).mappings())
 
@@ -216,6 +230,18 @@ class SqlLedger(Memory, BootMemory, Controls, Retention):
             for batch in batches(instance_ids):
                 alive = and_(t.instances.c.instance_id.in_(batch), t.instances.c.ended_at.is_(None))
                 connection.execute(update(t.instances).where(alive).values(ended_at=at, end_reason=reason))
+
+    def date_instances(self, seen: Sequence[Instance]) -> None:
+        """Set when instances began, and those that are over ended, where EC2 says so."""
+        if not seen:
+            return
+        this, is_over = t.instances.c.instance_id == bindparam("this"), t.instances.c.ended_at.is_not(None)
+        began = [{"this": one.instance_id, "launched_at": one.launched_at} for one in seen]
+        ended = [{"this": one.instance_id, "ended_at": one.ended_at} for one in seen if one.ended_at is not None]
+        with self.transaction(WRITE) as connection:
+            connection.execute(update(t.instances).where(this), began)
+            if ended:
+                connection.execute(update(t.instances).where(and_(this, is_over)), ended)
 
     def set_prices(self, prices: Mapping[str, Decimal]) -> None:
         """Set what instances cost an hour, in USD."""

@@ -54,12 +54,14 @@ class EventKind(StrEnum):
     QUEUE_SILENT = "queue-silent"
     QUEUE_ANSWERS = "queue-answers"
     DAEMON_STARTED = "daemon-started"
+    SECURITY_WARNING = "security-warning"
     DAEMON_STOPPED = "daemon-stopped"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
     LEDGER_REBUILT = "ledger-rebuilt"
     CONTROL_TAKEN = "control-taken"
     CONTROL_LEFT = "control-left"
+    RECONCILE_REPORT = "reconcile-report"
 
 
 @dataclass(frozen=True)

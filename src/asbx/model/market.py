@@ -145,6 +145,7 @@ class Instance:
     reservation_id and launch_index together tell the instances of one launch apart.
     private_ip is "" until EC2 has given it one. efa: how many EFA interfaces it has (`efa` and `efa-only`).
     placement_group: name, "" for none. state_reason: EC2's code for why it ended, "" while it has not.
+    ended_at: when EC2 says that it ended, None where it does not say.
     """
 
     instance_id: str
@@ -162,3 +163,4 @@ class Instance:
     placement_group: str = ""
     efa: int = 0
     state_reason: str = ""
+    ended_at: datetime | None = None

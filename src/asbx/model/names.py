@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 # The group holds no hyphen, so a partition may (upstream's own examples have one and fail its own validator).
-_NODE = re.compile(r"^(?P<partition>[A-Za-z0-9][A-Za-z0-9_-]*)-(?P<group>[A-Za-z0-9]+)-(?P<number>[0-9]{1,9})$")
+_NODE = re.compile(r"(?P<partition>[A-Za-z0-9][A-Za-z0-9_-]*)-(?P<group>[A-Za-z0-9]+)-(?P<number>[0-9]{1,9})")
 
 
 @dataclass(frozen=True, order=True)
@@ -32,7 +32,7 @@ class NodeName:
 
 def parse_node_name(text: str) -> NodeName | None:
     """Take a node name apart, or return None when it is not one of ours by shape."""
-    match = _NODE.match(text)
+    match = _NODE.fullmatch(text)  # `$` would let a line end through
     if match is None:
         return None
     return NodeName(text, GroupName(match["partition"], match["group"]), int(match["number"]))

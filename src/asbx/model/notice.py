@@ -13,7 +13,7 @@ class NoticeKind(StrEnum):
     SPOT_INTERRUPTION = "spot-interruption"
     REBALANCE = "rebalance"
     STATE_CHANGE = "state-change"
-    HEALTH = "health"
+    HEALTH = "scheduled-event"  # by AWS Health; `asbx:health` is the mark of nodes whose status checks are polled
     RESERVATION_INTERRUPTION = "reservation-interruption"
     OTHER = "other"  # understood, and nothing to do about it
     UNKNOWN = "unknown"

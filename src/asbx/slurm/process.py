@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from asbx.config.limits import SCONTROL_TIMEOUT
+from asbx.config.limits import SCONTROL_TIMEOUT, SLURM_MAX_OUTPUT
 from asbx.errors import SlurmError
 
 
@@ -44,7 +44,7 @@ class SlurmCommands:
         """Run a command and return what it printed.
 
         Raises SlurmError: `slurm-conf` (no slurm.conf), `slurm-missing` (no such program), `slurm-silent` (no answer
-        in time), `slurm-refused` (exit status other than 0; the text says why).
+        in time), `slurm-refused` (exit status other than 0; the text says why), `slurm-output` (too much of it).
         """
         path = self._bin / name
         if not os.path.exists(self._conf):  # noqa: PTH110  one that may not be read counts as absent, and does not raise
@@ -89,5 +89,12 @@ class SlurmCommands:
                 f"`{name} {shown[:200]}{'…' if len(shown) > 200 else ''}` failed",
                 said or f"exit status {done.returncode}",
                 "run `scontrol ping`; the program must run as SlurmUser or root",
+            )
+        if len(done.stdout) > SLURM_MAX_OUTPUT:
+            raise SlurmError(
+                "slurm-output",
+                f"`{name}` printed more than {SLURM_MAX_OUTPUT} characters",
+                "no cluster this is made for has so much to tell",
+                "run it by hand to see what it prints",
             )
         return done.stdout

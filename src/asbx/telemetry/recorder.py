@@ -6,12 +6,13 @@ import json
 import logging
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import structlog
 
 from asbx.config.limits import AUDIT_PAUSE
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, without_passwords
 from asbx.telemetry.logfile import LogFile
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class LedgerAndLogRecorder:
     def record(self, event: Event) -> None:
         """Write the event down, as far as that is possible."""
         at = self._clock.now()
+        event = replace(event, text=without_passwords(event.text))  # of errors that are not ours
         try:
             self._log.log(_LEVELS.get(event.level, logging.INFO), event.kind.value, **_fields(event, at))
         except _TROUBLE as error:

@@ -34,6 +34,8 @@ StartResponse = Callable[..., Any]
 _log = logging.getLogger(__name__)
 _XML, _JSON = "text/xml;charset=UTF-8", "application/json"
 _AMZ_JSON = "application/x-amz-json-1.1"
+# STS takes these without a signature: who asks has a token of somebody else's (STS API reference).
+_UNSIGNED = ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML")
 _QUOTA_CALLS = {
     "GetServiceQuota": get_service_quota,
     "GetAWSDefaultServiceQuota": get_service_quota,
@@ -104,7 +106,8 @@ class Front:
             asked = json.loads(body or b"{}")
             if asked.get("ServiceCode") == SERVICE:
                 return self._quotas(start, action, asked)
-        if _service(environ) == "ec2" and action and not hasattr(EC2Response, camelcase_to_underscores(action)):
+        ours = _service(environ) == "ec2" and action not in _UNSIGNED
+        if ours and action and not hasattr(EC2Response, camelcase_to_underscores(action)):
             text = f"The action {action} is not valid for this web service."
             return _send(start, 400, error_document("InvalidAction", text, str(uuid.uuid4())).encode(), _XML)
         try:
