@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from tests.corpus.cases import Case, cases, found_coupling, unlike
 
+from asbx.decide.script.coupling import coupling
 from asbx.decide.script.geometry import geometry
+from asbx.decide.script.sbatch import read
 
 CORPUS = tuple(cases())
 UNSEEN = tuple(cases("holdout.toml"))
@@ -68,6 +71,19 @@ def test_geometry_of_every_well_formed_script(case: Case) -> None:
 def test_what_sbatch_refuses_is_complained_of(case: Case) -> None:
     """Every broken script has its problem said."""
     assert problems(case)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["#!/usr/bin/python\n" + "'" * 400_000, "#!/bin/sh\nwait\na &" + " " * 400_000, "#!/bin/sh\n" + "mpi" * 130_000],
+    ids=["quotes", "spaces", "one word"],
+)
+def test_a_hostile_script_takes_no_time(body: str) -> None:
+    """400,000 letters of one kind are read in about the time of any others: nothing grows by the square."""
+    began = time.process_time()
+    submission = read(body)
+    coupling(submission.body, geometry(submission.components[0]))
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize("name", ["broken_crlf", "broken_bad_time", "broken_absurd_numbers", "broken_unclosed_quote"])

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from asbx.config.limits import COMMAND_MAX_CHARS
 from asbx.decide.script.geometry import Geometry
 from asbx.decide.script.sbatch import lines_of
 
@@ -191,7 +192,7 @@ def _from_lines(lines: Sequence[str], geometry: Geometry) -> Iterator[Evidence]:
         held = re.match(r"(?:export\s+)?\w+=[\"']?([^\s\"']+)", line)
         if held and (_LAUNCHER.fullmatch(_base(held[1])) or re.search(r"=[\"']?srun\s.*--mpi=(?!none)", line)):
             yield Evidence(Coupling.MPI, 0.7, f"a variable holds {_base(held[1])}", _launched(line))
-        if waits and re.search(r"[^&>]&\s*$|[^&>]&\s*;?\s*done\b", line) and not re.search(r"\bsrun\b", line):
+        if waits and re.search(r"[^&>]&\s*$|[^&>]&\s*(?:;\s*)?done\b", line) and not re.search(r"\bsrun\b", line):
             yield Evidence(Coupling.FARM, 0.5, "programs side by side in the background, then wait")
         for words in _commands(line):
             yield from _from_command(words, line, geometry)
@@ -209,7 +210,7 @@ def _from_command(words: Sequence[str], line: str, geometry: Geometry) -> Iterat
         yield Evidence(Coupling.FARM, 0.8, f"{program} starts tasks that do not know each other")
     elif program in ("module", "ml", "spack") and any(re.search(p, w) for w in words[1:] for p, _ in _MPI_MODULES):
         yield Evidence(Coupling.MPI, 0.4, "an MPI library is loaded")
-    elif re.search(r"\b(foam[A-Z]\w*|\w+Foam)\b", program) and "-parallel" in words:
+    elif re.fullmatch(r"foam[A-Z]\w*|\w+Foam", program) and "-parallel" in words:
         yield Evidence(Coupling.MPI, 0.7, "OpenFOAM with -parallel")
     elif geometry.tasks > 1 and program not in _QUOTING and any(_MPI_OPTION.fullmatch(word) for word in words[1:]):
         yield Evidence(Coupling.MPI, 0.6, f"{program} is told to use MPI")
@@ -255,7 +256,7 @@ def _independent(words: Sequence[str], line: str, geometry: Geometry) -> Evidenc
 
 def _from_strings(body: str) -> Iterator[Evidence]:
     """Look into a script that is no shell's (Python, Perl): a string that begins with a launcher is a command."""
-    for found in re.finditer(r"[\"'](?:\S*/)?([\w.]+)(?=[\"'\s])([^\n]*)", body):
+    for found in re.finditer(r"[\"'](?:[^\s\"']{0,200}/)?([\w.]{1,60})(?=[\"'\s])([^\n]*)", body):
         if _LAUNCHER.fullmatch(found[1]):
             counted = _launched(re.sub(r"[\"',]+", " ", found[2]))
             yield Evidence(Coupling.MPI, 0.8, f"{found[1]} is called", counted)
@@ -316,7 +317,7 @@ def _commands(line: str) -> Iterator[list[str]]:
     """Yield the simple commands of a line as words, prefixes such as `time`, variables and containers left out."""
     for part in re.split(r"\|\||&&|[;|]|&(?=\s|$)|\bdo\b|\bthen\b|\belse\b|[({]\s", line):
         try:
-            words = shlex.split(part, comments=True)
+            words = shlex.split(part, comments=True) if len(part) <= COMMAND_MAX_CHARS else part.split()
         except ValueError:  # a quote over several lines, or a construct of bash
             words = part.split()
         while words:
