@@ -26,9 +26,10 @@ check: setup  ## format, lint, types, import rules
 	$(bin)/mypy
 	$(bin)/lint-imports
 
-bench: setup  ## measure hook, resume, gangs and API calls; writes JSON and tables
+bench: setup  ## measure hook, resume, gangs, API calls and scripts; writes JSON and tables
 	$(bin)/python benchmarks/burst.py $(BENCH)
 	$(bin)/python -m benchmarks.gang
+	$(bin)/python -m benchmarks.analyze
 	$(bin)/python -m benchmarks.reconcile --check
 
 docs: setup  ## build the documentation into site/

@@ -268,6 +268,10 @@ SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
 SPOT_SHORT_JOB = timedelta(hours=1)
 # slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
+# Quotes are understood in commands up to this long: shlex takes time by the square, and a script may be one word.
+COMMAND_MAX_CHARS = 8192
+# The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.
+MOST_ARRAY_INDEXES = 4_000_001
 # Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
 SECOND_LOOK_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
 # Reconcile passes ---------------------------------------------------------------------------------------------
