@@ -39,6 +39,11 @@ class Watched:
             except BlockingIOError:
                 return words
 
+    def until_idle(self, *names: str) -> None:
+        """Wait for the end of work (of these names): the first turn starts a reconcile pass."""
+        heard = self.daemon._instruments.pulse._heard
+        soon(lambda: not heard if not names else heard.keys().isdisjoint(names))
+
 
 @pytest.fixture
 def watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
@@ -66,6 +71,7 @@ def soon(what: Callable[[], object]) -> None:
 def test_an_idle_daemon_is_alive(watched: Watched) -> None:
     """Each turn feeds the watchdog; the status is said once."""
     assert watched.turn() == ["WATCHDOG=1", "STATUS=0 request(s) in work"]
+    watched.until_idle()
     watched.skipped = 1e6
     assert watched.turn() == ["WATCHDOG=1"]
 
@@ -107,6 +113,7 @@ def test_a_long_call_to_ec2_does_not(watched: Watched, monkeypatch: pytest.Monke
     spool.write(str(watched.site.config.paths.requests), body)
     watched.turn()
     assert inside.wait(20)
+    watched.until_idle("reconcile")
     longest = watched.site.config.aws.retry_max_attempts * (AWS_CONNECT_TIMEOUT + AWS_READ_TIMEOUT)
     watched.skipped = longest.total_seconds()
     assert "WATCHDOG=1" in watched.turn()

@@ -46,6 +46,13 @@ def test_what_the_daemon_does_not_do_is_a_failure(name: str) -> None:
     assert (good, body["status"], body["failing"]) == (False, "failing", [name])
 
 
+def test_on_standby_no_pass_and_no_spool_is_ours() -> None:
+    """The daemon beside the acting one is well while it only waits; its own ledger must serve all the same."""
+    waiting = replace(WELL, on_standby=True, passed=None, spool=(3, timedelta(hours=1)))
+    assert report(checks(waiting))[0]
+    assert report(checks(replace(waiting, ledger="away")))[1]["failing"] == ["ledger"]
+
+
 @pytest.mark.parametrize("name", ["ec2", "slurm"])
 def test_a_side_that_is_away_degrades(name: str) -> None:
     """The daemon waits it out; starting it anew would mend nothing."""

@@ -16,6 +16,7 @@ from tests.fakes.recorder import FakeRecorder
 
 from asbx.decide.standing import Standing
 from asbx.errors import LedgerError, SlurmError
+from asbx.model.boot import Breaker
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
@@ -132,7 +133,8 @@ def test_an_odd_event_is_recorded_all_the_same() -> None:
 def test_how_things_stand_is_read() -> None:
     """Instances and cost by group, open requests by kind; without a ledger these are missing, not zero."""
     rows = tuple(samples.instance_row(f"i-{n}", price=Decimal("0.5")) for n in range(2))
-    now = Standing(NOON, (samples.request(),), (), rows, (samples.shortage(),))
+    shut = Breaker(rows[0].group, closed_at=NOON, closed_until=NOON + timedelta(minutes=5))
+    now = Standing(NOON, (samples.request(),), (), rows, (samples.shortage(),), (shut,))
     metrics = Metrics(())
     reading = Reading(now, {("aws", "cpu", "idle"): 3}, NOON, (1, timedelta(seconds=4)), {"ec2": False}, (1, 2))
     metrics.read_by(Gauges(lambda: reading))
@@ -142,6 +144,7 @@ def test_how_things_stand_is_read() -> None:
     assert f'asbx_cost_usd_per_hour{{market="{rows[0].market}",{at}}} 1.0' in text
     assert 'asbx_nodes{nodegroup="cpu",partition="aws",state="idle"} 3.0' in text
     assert 'asbx_requests_open{kind="resume"} 1.0' in text
+    assert f"asbx_nodegroup_closed{{{at}}} 1.0" in text
     assert 'asbx_health{check="ec2"} 0.0' in text
     assert "asbx_audit_rows_lost_total 2.0" in text
     blind = Metrics(())

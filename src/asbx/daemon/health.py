@@ -37,7 +37,8 @@ class Try:
 class Signs:
     """What the checks look at. turned: end of the loop's last turn. passed: of the last pass, None before the first.
 
-    ledger: why it cannot be written, "" when it can. ec2, slurm: None before the first call.
+    ledger: why it cannot be written, "" when it can. ec2, slurm: None before the first call. started: the daemon, or
+    its time in office. on_standby: another daemon does the work.
     """
 
     now: datetime
@@ -50,6 +51,7 @@ class Signs:
     ledger: str
     ec2: Try | None
     slurm: Try | None
+    on_standby: bool = False
 
 
 def checks(signs: Signs) -> tuple[Check, ...]:
@@ -57,12 +59,13 @@ def checks(signs: Signs) -> tuple[Check, ...]:
     turn, last = signs.now - signs.turned, signs.now - (signs.passed or signs.started)
     files, oldest = signs.spool
     # A pass may take as long as EC2 takes to answer: what does not move at all is stuck, and that has its own check.
-    late = last > 3 * signs.interval + 10 * LOOP_PATIENCE
+    late = last > 3 * signs.interval + 10 * LOOP_PATIENCE and not signs.on_standby
+    lies = oldest > SPOOL_PATIENCE and not signs.on_standby
     return (
         Check("loop", turn <= LOOP_PATIENCE, f"last turn {_ago(turn)} ago"),
         Check("work", not signs.stuck, f"no sign of life from {', '.join(signs.stuck)}" if signs.stuck else "moves"),
         Check("pass", not late, f"last reconcile pass {_ago(last)} ago" if signs.passed else "none yet"),
-        Check("spool", oldest <= SPOOL_PATIENCE, f"{files} request(s) wait, the oldest for {_ago(oldest)}"),
+        Check("spool", not lies, f"{files} request(s) wait, the oldest for {_ago(oldest)}"),
         Check("ledger", not signs.ledger, signs.ledger or "can be written"),
         _side("ec2", signs.ec2, signs.now),
         _side("slurm", signs.slurm, signs.now),

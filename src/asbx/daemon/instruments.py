@@ -43,6 +43,8 @@ _ACTIONS = {
     "make_template": "CreateLaunchTemplate",
     "remove_template": "DeleteLaunchTemplate",
     "topology": "DescribeInstanceTopology",
+    "unwell": "DescribeInstanceStatus",
+    "console": "GetConsoleOutput",
 }
 # The errors that say slurmctld itself does not answer; a refusal is an answer.
 _SLURM_AWAY = ("slurm-silent", "slurm-missing", "slurm-conf")
@@ -58,6 +60,7 @@ class Instruments:
         self.pulse = Pulse(patience(doors.config))
         self._started = self._turned = doors.clock.now()
         self._passed: datetime | None = None
+        self._on_standby = False
         self._passes: dict[str, dict[str, Any]] = {}
         self._ec2: health.Try | None = None
         self._slurm: health.Try | None = None
@@ -100,9 +103,12 @@ class Instruments:
 
     # -- what happened
 
-    def turned(self) -> None:
-        """Note that the loop has turned."""
+    def turned(self, *, on_standby: bool = False) -> None:
+        """Note that the loop has turned. on_standby: the work is another daemon's, so no pass is due."""
         self._turned = self._raw.clock.now()
+        self._on_standby = on_standby
+        if on_standby:
+            self._started, self._passed = self._turned, None
 
     def passed(self, part: str, outcome: str, seconds: float) -> None:
         """Note how a part of a reconcile pass ended."""
@@ -178,6 +184,7 @@ class Instruments:
             ledger,
             self._ec2,
             self._slurm,
+            self._on_standby,
         )
         return health.checks(signs)
 

@@ -196,10 +196,11 @@ class Daemon:
 
     def _tell_systemd(self) -> None:
         """Feed the watchdog while everything moves: it starts a daemon anew whose loop or whose work hangs."""
-        self._instruments.turned()
+        standby = self._post is not None and not self._post.is_ours
+        self._instruments.turned(on_standby=standby)
         if self._instruments.is_alive():
             self._systemd.alive()
-        self._systemd.status(f"{len(self._engine.running())} request(s) in work")
+        self._systemd.status("on standby" if standby else f"{len(self._engine.running())} request(s) in work")
 
     def _isolated(self, part: Callable[[], object]) -> None:
         try:

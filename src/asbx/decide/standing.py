@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from asbx.decide.shortage import Phase, phase
+from asbx.model.boot import Breaker
 from asbx.model.job import Request
 from asbx.model.node import NodeView
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Shortage
@@ -57,6 +58,7 @@ class Standing:
     gangs: tuple[UnderWay, ...]
     instances: tuple[InstanceRow, ...]
     shortages: tuple[Shortage, ...]
+    breakers: tuple[Breaker, ...] = ()
 
     @property
     def cost_per_hour(self) -> Decimal:

@@ -20,4 +20,5 @@ def standing(ledger: Ledger, now: datetime) -> Standing:
         under_way(requests, intents, attempts, bindings),
         ledger.instances(live_only=True),
         ledger.shortages(),
+        ledger.breakers(),
     )

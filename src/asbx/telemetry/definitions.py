@@ -75,7 +75,11 @@ COUNTED = (
         "Time from Slurm's call until a reconcile pass sees a node's slurmd registered, for each node.",
         _LAUNCH,
     ),
-    _counter("nodes_failed", "Nodes told to Slurm as failed, by our code; boot-timeout: it never registered.", "code"),
+    _counter(
+        "nodes_failed",
+        "Nodes told to Slurm as failed, by our code; boot-timeout: it never registered; reconcile: a pass found it.",
+        "code",
+    ),
     _counter(
         "passes",
         "Parts of reconcile passes; outcome is done, skipped (a side did not answer) or failed.",
@@ -130,6 +134,12 @@ READ = (
         "Until a pool (or quota, or subnet) may be asked again; 0 while one launch tries it.",
         "pool",
         "code",
+    ),
+    _gauge(
+        "nodegroup_closed",
+        "1 while a node group launches nothing, or one launch only, as its instances do not become nodes; then 0.",
+        "partition",
+        "nodegroup",
     ),
     _gauge("health", "1 where a check of /healthz is good, 0 where it is not.", "check"),
     _counter("log_lines_lost", "Lines that could not be written to the log."),

@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from asbx import __version__
+from asbx.decide.breaker import Gate, gate
 from asbx.decide.standing import Standing
 from asbx.model.job import RequestKind
 from asbx.telemetry.definitions import BY_NAME
@@ -73,6 +74,8 @@ def _standing(now: Standing) -> Iterable[Metric]:
         key = (row.group.partition, row.group.group, row.market.value)
         cost[key] = cost.get(key, 0) + float(row.price or 0)
     yield _family("cost_usd_per_hour", cost.items())
+    shut = [((one.group.partition, one.group.group), gate(one, now.at) is not Gate.OPEN) for one in now.breakers]
+    yield _family("nodegroup_closed", shut)
     left = [((one.key, one.code), max((one.closed_until - now.at).total_seconds(), 0)) for one in now.closed]
     yield _family("pool_closed_seconds", left)
 

@@ -23,7 +23,7 @@ MEANINGS: dict[EventKind, Meaning] = {
     EventKind.REQUEST_RECEIVED: Meaning("A call of one of Slurm's programs was taken from the spool into the ledger."),
     EventKind.REQUEST_ODD: Meaning(
         "Something about a request or a launch is not as it should be, and the work goes on.",
-        ("info", "warning", "error"),
+        ("debug", "info", "warning", "error"),
     ),
     EventKind.REQUEST_SET_ASIDE: Meaning("A spool file cannot be read; it is kept in `set-aside`.", _ERROR),
     EventKind.REQUEST_DONE: Meaning("All nodes of a request are served, or ended."),
@@ -41,9 +41,14 @@ MEANINGS: dict[EventKind, Meaning] = {
     EventKind.SHORTAGE_FORGOTTEN: Meaning("An administrator said that a shortage is over."),
     EventKind.RESOURCE_MADE: Meaning("A placement group or launch template was made in EC2."),
     EventKind.RESOURCE_REMOVED: Meaning("A placement group or launch template was removed from EC2."),
-    EventKind.NODE_BOUND: Meaning("Nodes of a gang have their instances; its data names each pair."),
+    EventKind.NODE_BOUND: Meaning(
+        "Nodes have their instances; its data names each pair. A warning where a reconcile pass found out.",
+        ("info", "warning"),
+    ),
     EventKind.NODE_REGISTERED: Meaning("slurmd of these nodes was seen to answer; its data has seconds since binding."),
-    EventKind.NODE_RELEASED: Meaning("A node was powered down and its instance ended."),
+    EventKind.NODE_RELEASED: Meaning(
+        "A node was powered down and its instance ended; a warning where a reconcile pass did it.", ("info", "warning")
+    ),
     EventKind.NODE_FAILED: Meaning(
         "Nodes did not come up, and Slurm was told; a warning where they never registered.", ("warning", "error")
     ),
@@ -56,14 +61,16 @@ MEANINGS: dict[EventKind, Meaning] = {
     EventKind.INSTANCE_ORPHANED: Meaning(
         "A reconcile pass ended an instance nobody needs, or closed the books of one that is gone.", _WARNING
     ),
-    EventKind.NODE_DRAINED: Meaning("Nodes take no new job because the Capacity Block behind them ends.", _WARNING),
-    EventKind.NODE_UNDRAINED: Meaning("Nodes take jobs again."),
+    EventKind.NODE_DRAINED: Meaning(
+        "Nodes take no new job: their instances are unwell, end soon, or are not as configured.", _WARNING
+    ),
+    EventKind.NODE_UNDRAINED: Meaning("Nodes take jobs again.", ("info", "warning")),
     EventKind.FENCE_PUT_UP: Meaning("A reservation keeps jobs off nodes outside the time of their Capacity Block."),
     EventKind.FENCE_TAKEN_DOWN: Meaning("That reservation was removed."),
     EventKind.TOPOLOGY_WRITTEN: Meaning("Slurm was told anew where nodes are in EC2's network."),
     EventKind.RECONCILE_SKIPPED: Meaning("A part of a reconcile pass was left out: a side did not answer.", _WARNING),
     EventKind.PASS_FAILED: Meaning(
-        "A part of the daemon's work failed; the next turn tries again.", ("warning", "error")
+        "A part of the daemon's work failed; the next turn tries again.", ("info", "warning", "error")
     ),
     EventKind.TELEMETRY_OFF: Meaning("Nobody can ask for metrics or health: the port cannot be had.", _WARNING),
     EventKind.BOOT_FAILED: Meaning("An instance never became a node; it is counted once for its group.", _WARNING),
@@ -71,16 +78,18 @@ MEANINGS: dict[EventKind, Meaning] = {
     EventKind.GROUP_PROBED: Meaning("One launch tries whether instances of a closed group become nodes again."),
     EventKind.GROUP_OPENED: Meaning("A closed group launches again: a node registered, or somebody said so."),
     EventKind.NODE_REPLACED: Meaning("A drained, idle node is powered down; the next job gets another instance."),
-    EventKind.SPOT_INTERRUPTED: Meaning("EC2 will take a spot instance back within two minutes.", _WARNING),
+    EventKind.SPOT_INTERRUPTED: Meaning("EC2 will take a spot instance back within two minutes.", ("info", "warning")),
     EventKind.REBALANCE_RECOMMENDED: Meaning("EC2 may soon take a spot instance back.", ("info", "warning")),
-    EventKind.HEALTH_SCHEDULED: Meaning("AWS has scheduled an event for an instance.", _WARNING),
-    EventKind.RESERVATION_INTERRUPTED: Meaning("An instance will end because its reservation does.", _WARNING),
+    EventKind.HEALTH_SCHEDULED: Meaning("AWS has scheduled an event for an instance.", ("info", "warning")),
+    EventKind.RESERVATION_INTERRUPTED: Meaning(
+        "An instance will end because its reservation does.", ("info", "warning")
+    ),
     EventKind.INSTANCE_LOST: Meaning("The instance of a node ended and nobody here ended it.", _WARNING),
     EventKind.NOTICE_UNKNOWN: Meaning(
         "Messages of the queue nobody here understands; counted and deleted.", ("debug",)
     ),
     EventKind.JOB_SIGNALLED: Meaning("A job on nodes that will go was sent its signal, to write a checkpoint."),
-    EventKind.JOB_REQUEUED: Meaning("A job was taken off nodes that will go, and waits again.", _WARNING),
+    EventKind.JOB_REQUEUED: Meaning("A job was taken off nodes that will go, and waits again.", _INFO),
     EventKind.JOB_LEFT: Meaning("A job that may not be requeued stays on a node that will go.", _WARNING),
     EventKind.QUEUE_SILENT: Meaning("The queue of interruption messages cannot be read.", _ERROR),
     EventKind.QUEUE_ANSWERS: Meaning("That queue is read again."),

@@ -110,7 +110,8 @@ class Metrics:
     def _node_failed(self, event: Event, _: datetime) -> None:
         nodes = event.data.get("nodes")
         count = len(expand(nodes)) if isinstance(nodes, str) else 1
-        code = str(event.data.get("code", "boot-timeout"))
+        # Slurm's ResumeFailProgram has no code to tell; neither has a reconcile pass, which has no request either.
+        code = str(event.data.get("code", "boot-timeout" if event.request_id else "reconcile"))
         known = self._code(code) if not code.islower() else code  # ours are lower case and bounded by the code
         self._of("nodes_failed_total", known).inc(count)
 
