@@ -19,7 +19,6 @@ from asbx.daemon.guard import owners
 from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
-from asbx.flow import unheard
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
 from asbx.flow.dating import Dating
@@ -35,6 +34,7 @@ from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.flow.retention import Retention
 from asbx.flow.suspend import suspend
+from asbx.flow.unheard import Unheard
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
@@ -55,6 +55,7 @@ class Engine:
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
         self._pricing = Pricing(doors)
+        self._unheard = Unheard(doors, self.sweep.land, self._set_apart, self.sweep.spare)
         self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self.interruptions = Interruptions(doors)
@@ -254,7 +255,7 @@ class Engine:
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
         look = self.sweep.look(nodes, intents)
-        unheard.park(self.doors, unheard.unheard(look, self.sweep.land), self._set_apart, self.sweep.spare)
+        self._unheard.see(look)
         self.sweep.act(look)
 
     @contextmanager
