@@ -33,7 +33,10 @@ from asbx.decide.reconcile_rules import OURS, RULES, Book, Claim, Cloud, Grace, 
 from asbx.decide.sightings import patience
 from asbx.errors import ExitCode
 from asbx.model import plan as plan_module
+from asbx.model.event import EventKind
 from asbx.sim.scenario import Scenario
+from asbx.telemetry.definitions import COUNTED, READ, Definition
+from asbx.telemetry.meanings import MEANINGS
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WIDTH = "100"
@@ -271,6 +274,64 @@ def permissions() -> str:
     return "\n".join([*lines, ""])
 
 
+def metrics() -> str:
+    """Return the table of metrics."""
+    lines = [
+        "# Metrics",
+        "",
+        "The daemon serves these at `/metrics` of `telemetry.listen`, by default `http://127.0.0.1:9815/metrics`,",
+        "beside Prometheus' own `process_*`. Labels hold what configuration and code bound: groups, types, zones,",
+        "codes; never a job, a node or an instance. `asbx events` tells of those.",
+        "What is counted begins at zero with each start of the daemon. What is read comes from the ledger, asked every",
+        "few seconds at most, and from the last look at Slurm: a scrape starts no process and asks EC2 nothing.",
+        "",
+        *_metric_table("Counted", COUNTED),
+        *_metric_table("Read", READ),
+        "Interruptions, boot failures and everything else that happens are in `asbx_events_total` by kind; see",
+        "[Events](events.md).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metric_table(title: str, rows: tuple[Definition, ...]) -> list[str]:
+    table = [f"## {title}", "", "| name | type | labels | meaning |", "|---|---|---|---|"]
+    for one in rows:
+        labels = ", ".join(f"`{label}`" for label in one.labels) or "-"
+        table.append(f"| `{one.name}` | {one.kind} | {labels} | {one.meaning} |")
+    return [*table, ""]
+
+
+def events() -> str:
+    """Return the table of events."""
+    assert set(MEANINGS) == set(EventKind), "each kind of event has its meaning in telemetry/meanings.py"
+    lines = [
+        "# Events",
+        "",
+        "Whatever happens is one event: a line of JSON in the log (`logging.file`), a row in the ledger",
+        "(`asbx events`), and one more in `asbx_events_total`. Times are UTC.",
+        "",
+        "| key | what |",
+        "|---|---|",
+        "| `at`, `level`, `event`, `text` | when, how important, the kind below, a sentence for people |",
+        "| `request_id` | the call of Slurm's program, as its spool file was named |",
+        "| `gang_id` | the nodes launched together, such as `job-12`; the tag `asbx:gang` |",
+        "| `intent_id` | the launch in the ledger; the tag `asbx:intent` of its instances |",
+        "| `job_id`, `jobs` | the job where there is one, and all of them always |",
+        "| `node`, `instance_id` | where the event is about one |",
+        "| `data` | further facts of the kind |",
+        "",
+        "Every event of a launch names its request, gang, intent and jobs, and so do those that end its instances,",
+        "whoever ends them: `asbx events --job 12` follows a job from Slurm's call to the end of its last instance.",
+        "",
+        "| kind | level | meaning |",
+        "|---|---|---|",
+        *(f"| `{kind}` | {', '.join(MEANINGS[kind].levels)} | {MEANINGS[kind].text} |" for kind in EventKind),
+        "",
+    ]
+    return "\n".join(lines)
+
+
 PAGES = {
     "permissions.md": permissions,
     "configuration.md": configuration,
@@ -280,6 +341,8 @@ PAGES = {
     "execution-plan.md": execution_plan,
     "scenario.md": scenario,
     "reconcile.md": reconcile,
+    "metrics.md": metrics,
+    "events.md": events,
 }
 
 

@@ -251,9 +251,6 @@ class Scheduler(Protocol):
     def retire(self, nodes: Sequence[str], reason: str) -> None:
         """Let no new job onto nodes, and power each down once its last one has ended; one without jobs, at once."""
 
-    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
-        """Return the jobs that wait for any of these nodes to come up, and have not run yet."""
-
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
 

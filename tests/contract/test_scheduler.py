@@ -175,13 +175,6 @@ def test_nodes_are_drained_and_taken_back(world: World) -> None:
         world.scheduler.drain(["aws-cpu-999"], "nobody")
 
 
-def test_jobs_that_wait_for_nodes_are_named(world: World) -> None:
-    """A job that waits for one of the nodes is named, for others it is not."""
-    assert world.scheduler.configuring(NODES[1:3]) == (world.job.job_id,)
-    assert world.scheduler.configuring(NODES[:2]) == ()
-    assert world.scheduler.configuring([]) == ()
-
-
 def test_a_retired_node_goes_when_it_is_idle(world: World) -> None:
     """One with a job takes no more and keeps the one it has; one without goes down; both say why."""
     world.power_up(NODES[:2])

@@ -138,8 +138,12 @@ class Cluster:
 
     def with_topology_tree(self) -> None:
         """Let slurmctld use topology.conf: a plugin is chosen when it starts."""
+        self.restart_with(lambda text: f"TopologyPlugin=topology/tree\n{text}")
+
+    def restart_with(self, change: Callable[[str], str]) -> None:
+        """Change slurm.conf in a way slurmctld only sees when it starts: it is ended, and started as it was."""
         path = self.root / "slurm.conf"
-        path.write_text(f"TopologyPlugin=topology/tree\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
         self.restart_slurmctld()
 
     def pid(self, name: str) -> int:

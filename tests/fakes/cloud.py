@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from threading import RLock
 
 from tests.fakes.faults import Faults
 
@@ -88,6 +89,7 @@ class FakeCloud:
     _answers: dict[str, tuple[FleetOrder, FleetAnswer]] = field(default_factory=dict)
     _machines: dict[str, Machine] = field(default_factory=dict)
     _faults: Faults = field(default_factory=Faults)
+    _turn: RLock = field(default_factory=RLock)
     _removed: set[str] = field(default_factory=set)  # names of templates that are gone
 
     # -- the door
@@ -99,9 +101,10 @@ class FakeCloud:
         with self._faults.call("launch"):
             if order.token in self._answers:
                 return self._answer_again(order)
-            self._refuse_impossible(order)
-            answer = self._fulfil(order)
-            self._answers[order.token] = (order, answer)
+            with self._turn:  # gangs ask at the same time, and what is left is given once
+                self._refuse_impossible(order)
+                answer = self._fulfil(order)
+                self._answers[order.token] = (order, answer)
             return answer
 
     def describe(self, instance_ids: Sequence[str]) -> tuple[Instance, ...]:

@@ -224,18 +224,6 @@ class FakeScheduler:
                     self._change(node, state="IDLE", flags=_GOING, reason=reason)
             self._refuse_unknown(nodes)
 
-    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
-        """Return the jobs that wait for any of these nodes."""
-        self._count("configuring", 1)
-        with self._faults.call("configuring"):
-            self._refuse_unknown(nodes)
-            wanted = set(nodes)
-            return tuple(
-                job
-                for job, mine in sorted(self.job_nodes.items())
-                if not wanted.isdisjoint(mine) and self.job_table[job].state == "CONFIGURING"
-            )
-
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Keep where nodes are; return whether that is news."""
         self._count("write_topology", 1)

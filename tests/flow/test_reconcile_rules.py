@@ -317,6 +317,16 @@ def test_a_group_slurm_lacks_nodes_of_is_left_alone() -> None:
     assert sweep.doubted == ()
 
 
+def test_zeros_in_names_are_no_disagreement() -> None:
+    """slurm.conf pads numbers as it likes: the nodes are the same."""
+    site = Site(config(number_width=0))
+    sweep = Sweep(site.doors)
+    sweep.run()
+    assert sweep.doubted == ()
+    assert sweep.land.group_of("aws-cpu-0007") == GroupName("aws", "cpu")
+    assert sweep.land.group_of("aws-cpu-1000") is None
+
+
 @pytest.mark.parametrize("keep", [(), ("login-1",), ("aws-gpu-1",)])
 def test_another_clusters_table_is_believed_nothing(keep: tuple[str, ...]) -> None:
     """An empty table, a strange one, or one without the nodes that have instances: nothing at all is done."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.scheduler import FakeScheduler
-from tests.fakes.site import NODES, Site, config
+from tests.fakes.site import Site, config
 
 from asbx.aws.notices_parse import read_notice
 from asbx.cli.facts import bundled_facts
@@ -277,7 +277,9 @@ def slurm_conf(text: str) -> bool:
 
 # -- what Slurm prints
 
-BOUND = tuple(f"aws-cpu-{number:03d}" for number in range(3))
+# The nodes of the recorded tables are the whole cluster here, or the sweep would call each table half a picture.
+CLUSTER = tuple(f"aws-cpu-{number:03d}" for number in range(8))
+BOUND = CLUSTER[:3]
 # Words of a state that may cost a node its instance: all that say it is off, on its way there, or broken.
 _UNWELL = frozenset(
     [
@@ -316,16 +318,24 @@ class _Listing(FakeScheduler):
 _worlds: list[tuple[Site, _Listing]] = []
 
 
+def _recorded_cluster() -> Config:
+    """Return a configuration of just the recorded tables' nodes: where Slurm lacks some, the sweep does nothing."""
+    whole = config(max_nodes=8)
+    partition = whole.slurm.partitions[0]
+    partition = partition.model_copy(update={"node_groups": partition.node_groups[:1]})
+    return whole.model_copy(update={"slurm": whole.slurm.model_copy(update={"partitions": (partition,)})})
+
+
 def world() -> tuple[Site, _Listing]:
     """Return a site with three nodes up, made anew after one of them was lost to a table that rightly said so."""
     if not _worlds or len(_worlds[0][0].cloud.alive()) < len(BOUND):
-        scheduler = _Listing(NODES)
-        site = Site(scheduler=scheduler)
-        site.config = site.config.model_copy(
-            update={"reconcile": site.config.reconcile.model_copy(update={"orphan_grace_seconds": 0})}
-        )
+        scheduler = _Listing(CLUSTER)
+        raw = json.loads(settings().model_dump_json(exclude_unset=True)) | {"reconcile": {"orphan_grace_seconds": 0}}
+        (partition,) = raw["slurm"]["partitions"]
+        partition["node_groups"] = [partition["node_groups"][0] | {"max_nodes": len(CLUSTER)}]
+        site = Site(config=Config.model_validate(raw), scheduler=scheduler)
         scheduler.table = tuple(
-            NodeView(node, "IDLE", frozenset({"CLOUD", "POWERING_UP"}), node, node) for node in NODES
+            NodeView(node, "IDLE", frozenset({"CLOUD", "POWERING_UP"}), node, node) for node in CLUSTER
         )
         site.resume(fold(BOUND), (1, fold(BOUND)))
         assert len(site.cloud.alive()) == len(BOUND)

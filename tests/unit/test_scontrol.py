@@ -223,16 +223,6 @@ def test_a_command_that_prints_without_end_is_not_believed(tmp_path: Path, monke
         SlurmCommands(tmp_path, tmp_path / "slurm.conf").run("scontrol", "show", "node")
 
 
-def test_jobs_that_wait_for_nodes(tmp_path: Path) -> None:
-    """Squeue is asked for CONFIGURING jobs of these nodes only, and one that is named twice counts once."""
-    world = World(tmp_path)
-    world.write(queue="12\n9\n12\n")
-    assert world.door.configuring(["aws-cpu-000", "aws-cpu-001"]) == (9, 12)
-    (line,) = world.said()
-    assert line[-3:] == ["--nodelist=aws-cpu-[000-001]", "--states=CONFIGURING", "--format=%A"]
-    assert world.door.configuring([]) == ()
-
-
 def test_nodes_are_retired_in_one_process(tmp_path: Path) -> None:
     """Slurm drains them, waits for their jobs and powers them down: one update."""
     world = World(tmp_path)

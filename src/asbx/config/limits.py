@@ -79,6 +79,22 @@ FENCE_FOR_GOOD = timedelta(days=365)
 TOPOLOGY_EVERY = timedelta(minutes=5)
 # How often EC2 is asked for the place of an instance of which it tells nothing: most types have none.
 TOPOLOGY_TRIES = 3
+# Telemetry ----------------------------------------------------------------------------------------------------
+# What is read from the ledger for a scrape serves others this close to it; Prometheus asks every 15 s or less often.
+SCRAPE_LIFE = timedelta(seconds=5)
+# A slow reader holds a thread of the daemon no longer than this, and of these there are so many at most.
+SCRAPE_TIMEOUT = timedelta(seconds=10)
+SCRAPES_AT_ONCE = 8
+# The checks of /healthz write to the ledger; a load balancer may ask every second.
+HEALTH_LIFE = timedelta(seconds=5)
+# The daemon's loop turns every SPOOL_POLL; it waits LEDGER_BUSY at most a few times a turn.
+LOOP_PATIENCE = timedelta(seconds=60)
+# A spool file is taken in within one turn of the loop; one that lies for longer is stuck.
+SPOOL_PATIENCE = timedelta(seconds=60)
+# Launches whose beginning is remembered for their latency; a cluster has a few hundred under way.
+LAUNCHES_TIMED = 10_000
+# How often `asbx status --watch` looks again.
+WATCH_EVERY = timedelta(seconds=2)
 # Daemon -------------------------------------------------------------------------------------------------------
 # The spool is read on a nudge; this often too, in case a nudge was lost.
 SPOOL_POLL = timedelta(seconds=2)
@@ -252,6 +268,10 @@ SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
 SPOT_SHORT_JOB = timedelta(hours=1)
 # slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
+# Quotes are understood in commands up to this long: shlex takes time by the square, and a script may be one word.
+COMMAND_MAX_CHARS = 8192
+# The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.
+MOST_ARRAY_INDEXES = 4_000_001
 # Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
 SECOND_LOOK_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
 # Reconcile passes ---------------------------------------------------------------------------------------------

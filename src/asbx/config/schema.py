@@ -21,6 +21,7 @@ from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.section import Section
 from asbx.config.security import Security
+from asbx.config.telemetry import Telemetry
 from asbx.config.upkeep import Boots, Health, Reconcile
 from asbx.model.names import GroupName
 
@@ -430,6 +431,8 @@ class Config(Section):
     """Defaults for tightly coupled jobs."""
     logging: Logging = Logging()
     """The log."""
+    telemetry: Telemetry = Telemetry()
+    """Where the daemon answers for itself."""
 
     def groups(self) -> Iterator[tuple[Partition, NodeGroup]]:
         """Yield every node group with its partition, in the file's order."""

@@ -7,6 +7,7 @@ when the process died is still open in the ledger and is simply run again.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
@@ -16,6 +17,7 @@ from datetime import datetime, timedelta
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
 from asbx.daemon.guard import owners
+from asbx.daemon.pulse import Pulse, patience
 from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
@@ -45,13 +47,28 @@ from asbx.slurm.inbox import read_request
 
 # A ledger that cannot store a value never will: such a request must not block those behind it.
 _UNSTORABLE = ("ledger-value", "ledger-text")
+# What a reconcile pass is called among those who work.
+_PASSES = "reconcile"
+Passed = Callable[[str, str, float], None]
 
 
 class Engine:
-    """One per process. on_change is called when a request ends, from the thread that ended it."""
+    """One per process. on_change is called when a request ends, from the thread that ended it.
 
-    def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
+    pulse: hears signs of life. passed: is told of each part of a reconcile pass: name, outcome, seconds.
+    """
+
+    def __init__(
+        self,
+        doors: Doors,
+        on_change: Callable[[], None] = lambda: None,
+        pulse: Pulse | None = None,
+        passed: Passed = lambda *_: None,
+    ) -> None:
         self.doors = doors
+        self._pulse = pulse or Pulse(patience(doors.config))
+        self._passed = passed
+        doors = self._pulse.doors(doors, _PASSES)  # what passes are made of
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
         self._pricing = Pricing(doors)
@@ -112,11 +129,12 @@ class Engine:
         return taken
 
     def _received(self, request: Request) -> None:
-        jobs = [job.job_id for job in request.jobs]
+        jobs = sorted(job.job_id for job in request.jobs)
         nodes = fold(request.nodes)
         text = f"{request.kind} of {nodes or 'no node'}" + (f" for job(s) {shown(jobs)}" if jobs else "")
-        data: dict[str, object] = {"nodes": nodes, "jobs": jobs}
-        self.doors.say(Event(EventKind.REQUEST_RECEIVED, text, request.request_id, data=data))
+        data: dict[str, object] = {"nodes": nodes, "kind": request.kind.value}
+        received = Event(EventKind.REQUEST_RECEIVED, text, request.request_id, data=data, jobs=tuple(jobs))
+        self.doors.say(received)
         for note in request.notes:
             self.doors.say(Event(EventKind.REQUEST_ODD, note, request.request_id, level="warning"))
 
@@ -155,9 +173,13 @@ class Engine:
 
     def _work(self, request: Request) -> None:
         """Run one request to its end. This is the daemon's loop body: one failing request never stops another."""
-        resume = Resume(self.doors, request) if request.kind is RequestKind.RESUME else None
+        with self._pulse.work(request.request_id):
+            self._work_on(self._pulse.doors(self.doors, request.request_id), request)
+
+    def _work_on(self, doors: Doors, request: Request) -> None:
+        resume = Resume(doors, request) if request.kind is RequestKind.RESUME else None
         try:
-            outcome = self._run(request, resume)
+            outcome = self._run(doors, request, resume)
             self._close(request, outcome)
         except StoppingError:
             return  # it is still open in the ledger
@@ -173,12 +195,12 @@ class Engine:
             with suppress(AsbxError, StoppingError):
                 resume.tidy()
 
-    def _run(self, request: Request, resume: Resume | None) -> Outcome:
+    def _run(self, doors: Doors, request: Request, resume: Resume | None) -> Outcome:
         if not request.nodes:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
             return outcome
-        return resume.run() if resume is not None else suspend(self.doors, request, self._boots)
+        return resume.run() if resume is not None else suspend(doors, request, self._boots)
 
     def _trouble(self, request: Request, error: AsbxError) -> None:
         """Let a request rest where the trouble may pass, close it where it will not.
@@ -223,7 +245,10 @@ class Engine:
         took = (now - request.received_at).total_seconds()
         text = f"{len(outcome.bound)} of {len(request.nodes)} node(s) {verb} after {took:.1f} s"
         kind = EventKind.REQUEST_FAILED if failed else EventKind.REQUEST_DONE
-        self.doors.say(Event(kind, text, request.request_id, level="error" if failed else "info"))
+        data: dict[str, object] = {"kind": request.kind.value, "seconds": round(took, 3), "nodes": len(request.nodes)}
+        jobs = tuple(job.job_id for job in request.jobs)
+        level = "error" if failed else "info"
+        self.doors.say(Event(kind, text, request.request_id, data=data, level=level, jobs=jobs))
 
     def running(self) -> list[str]:
         """Return the ids of the requests in work."""
@@ -246,14 +271,16 @@ class Engine:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
         parts = (self.interruptions, *ours, self._pricing)
-        for part in (self._sweep_once, *(one.run for one in parts)):
-            self._in_pass(part)
+        with self._pulse.work(_PASSES):
+            for part in (self._sweep_once, *(one.run for one in parts)):
+                self._in_pass(part)
 
     def _sweep_once(self) -> None:
         """Leave alone what open requests work on."""
-        requests = self.doors.ledger.open_requests()
+        doors = self.sweep.doors
+        requests = doors.ledger.open_requests()
         nodes = {node for request in requests for node in request.nodes}
-        intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
+        intents = {i.intent_id for request in requests for i in doors.ledger.intents(request.request_id)}
         look = self.sweep.look(nodes, intents)
         self._unheard.see(look)
         self.sweep.act(look)
@@ -275,14 +302,18 @@ class Engine:
 
     def _in_pass(self, part: Callable[[], object]) -> None:
         """Do a part of a pass; skip it when a side does not answer."""
+        began, outcome = time.monotonic(), "failed"
         try:
             part()
+            outcome = "done"
         except StoppingError:
             return
         except AsbxError as error:
+            outcome = "skipped"
             self.doors.say(Event(EventKind.RECONCILE_SKIPPED, str(error), level="warning"))
         except Exception as error:  # noqa: BLE001  the daemon's loop: a pass that breaks is said, the next one comes
             self.doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
+        self._passed(part_name(part), outcome, time.monotonic() - began)
 
     # -- ends
 
@@ -314,6 +345,12 @@ class Engine:
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in pools:
             pool.shutdown(wait=True)
+
+
+def part_name(part: Callable[[], object]) -> str:
+    """Return what a part of a pass is called in metrics: `Blocks.run` is blocks, `_sweep_once` is sweep."""
+    owner, _, method = part.__qualname__.rpartition(".")
+    return owner.lower() if method == "run" else method.strip("_").removesuffix("_once")
 
 
 def shown(ids: list[int]) -> str:

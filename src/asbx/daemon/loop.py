@@ -23,6 +23,7 @@ from asbx.daemon.guard import admit, owners
 from asbx.daemon.listen import Listener
 from asbx.daemon.lock import worker_lock
 from asbx.daemon.lost import refuse_lost
+from asbx.daemon.notify import Notifier
 from asbx.daemon.socket import ControlSocket, Guests, ask
 from asbx.errors import AsbxError, ConfigError, LedgerError
 from asbx.flow.doors import Doors
@@ -103,11 +104,17 @@ class Daemon:
     """The loop around one engine."""
 
     def __init__(self, doors: Doors, clock: RealClock) -> None:
-        self._doors = doors
+        # Only the daemon counts, and what it counts with takes a tenth of a second to load.
+        from asbx.daemon.instruments import Instruments  # noqa: PLC0415
+
+        self._raw = doors
+        self._instruments = Instruments(doors)
+        self._doors = doors = self._instruments.doors
+        self._systemd = Notifier(os.environ)
         self._clock = clock
         self._wake = threading.Event()
         self._stopping = False
-        self._engine = Engine(doors, self._wake.set)
+        self._engine = Engine(doors, self._wake.set, self._instruments.pulse, self._instruments.passed)
         self._post: post.Post | None = None
         self._sure = False
         self._listener = Listener(doors, self._engine.interruptions)
@@ -126,15 +133,20 @@ class Daemon:
         # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
         sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
-        threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
+        threading.Thread(target=warm, args=[self._raw], name="warm-up", daemon=True).start()
+        self._instruments.open()
+        self._systemd.ready()
         self._post = post.Post(post.duty_of(self._doors), self._wake.set)
         self._listener.start()
         try:
             while not self._stopping:
                 self._turn(self._post)
+                self._tell_systemd()
                 self._wake.wait(SPOOL_POLL.total_seconds())
                 self._wake.clear()
         finally:
+            self._systemd.stopping()
+            self._instruments.close()
             control.close()
             self._clock.stop()
             self._listener.close()
@@ -182,6 +194,13 @@ class Daemon:
         if self._sweep_is_due(self._clock.elapsed()):
             self._isolated(self._engine.sweep_soon)
 
+    def _tell_systemd(self) -> None:
+        """Feed the watchdog while everything moves: it starts a daemon anew whose loop or whose work hangs."""
+        self._instruments.turned()
+        if self._instruments.is_alive():
+            self._systemd.alive()
+        self._systemd.status(f"{len(self._engine.running())} request(s) in work")
+
     def _isolated(self, part: Callable[[], object]) -> None:
         try:
             part()
@@ -223,4 +242,5 @@ class Daemon:
             "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})) | self._engine.troubles,
             "interruptions": self._listener.state(),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            **self._instruments.status(),
         }

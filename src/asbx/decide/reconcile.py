@@ -24,6 +24,8 @@ DRIFT = "asbx:drift"
 # So many instances EC2 does not know make the answer suspect, where they are half of all.
 _MANY = 3
 _STRANGERS_NAMED = 5
+# Node names in a doubt.
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -102,12 +104,18 @@ class Snapshot:
 
 
 def registered(look: Snapshot) -> tuple[str, ...]:
-    """Return the bound nodes whose slurmd has registered since they were last looked at."""
+    """Return the bound nodes whose slurmd has registered since they were last looked at.
+
+    One that came with less than slurm.conf promises does not serve: that is a failed boot.
+    """
     nodes = {view.name: view for view in look.nodes}
     return tuple(
         binding.node
         for binding in look.bindings
-        if binding.registered_at is None and binding.node in nodes and answers(nodes[binding.node])
+        if binding.registered_at is None
+        and (view := nodes.get(binding.node)) is not None
+        and answers(view)
+        and "INVALID_REG" not in view.flags
     )
 
 
@@ -269,21 +277,19 @@ def doubts(look: Snapshot, land: Territory) -> tuple[Doubt, ...]:
     instance: then it is another cluster's table, or none, and nothing at all is done.
     """
     known = {view.name for view in look.nodes}
-    lacking = {
-        group: gone for group, nodes in land.nodes.items() if (gone := [node for node in nodes if node not in known])
-    }
-    if lacking and all(len(lacking.get(group, ())) == len(nodes) for group, nodes in land.nodes.items()):
+    lacking = land.lacking(known)
+    if lacking and all(len(lacking.get(group, ())) == len(numbers) for group, numbers in land.numbers.items()):
         return (Doubt("Slurm has none of the configuration's nodes: it may be another cluster's node table"),)
     unknown = [b.node for b in look.bindings if b.node not in known]
     if len(unknown) >= _MANY and 2 * len(unknown) >= len(look.bindings):
-        return (Doubt(f"Slurm does not know half of the nodes that have an instance ({fold(unknown[:10])} ..)"),)
-    return tuple(
-        Doubt(
-            f"Slurm lacks {len(gone)} node(s) of {group} that the configuration has ({fold(gone[:10])}"
-            f"{' ..' if len(gone) > 10 else ''}); the group is left alone",
-            group,
-        )
-        for group, gone in lacking.items()
+        return (Doubt(f"Slurm does not know half of the nodes that have an instance ({fold(unknown[:_SHOWN])} ..)"),)
+    return tuple(Doubt(_lacks(group, numbers), group) for group, numbers in lacking.items())
+
+
+def _lacks(group: GroupName, numbers: Sequence[int]) -> str:
+    shown = fold(f"{group}-{number}" for number in numbers[:_SHOWN]) + (" .." if len(numbers) > _SHOWN else "")
+    return (
+        f"Slurm lacks {len(numbers)} node(s) of {group} that the configuration has ({shown}); the group is left alone"
     )
 
 

@@ -28,7 +28,7 @@ class Drifting:
         node_of = {binding.instance_id: binding.node for binding in bindings}
         bound = [row for row in rows if row.instance_id in node_of]
         self._learn(bound)
-        groups = {group: self.doors.config.group(group) for group in self.land.nodes}
+        groups = {group: self.doors.config.group(group) for group in self.land.numbers}
         current = {name: self._current(name) for name in {self.land.group_of(node_of[r.instance_id]) for r in bound}}
         found = {}
         for row in bound:

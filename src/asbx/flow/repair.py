@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TypeVar
 
 from asbx.config.limits import SWEEP_TAGS
@@ -17,8 +18,10 @@ from asbx.errors import AsbxError
 from asbx.flow import bind
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
+from asbx.flow.rows import names
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold, unique_sorted
+from asbx.model.record import Binding
 
 _KINDS = {
     ActionKind.TERMINATE: EventKind.INSTANCE_ORPHANED,
@@ -54,8 +57,9 @@ class Repair:
         alone = [action for action in actions if action.kind in _OF_NODES and action.kind is not ActionKind.RELEASE]
         self._nodes([*free, *alone], look)
         self._bind([action for action in actions if action.kind is ActionKind.ADOPT], look)
+        rows = {row.instance_id: row for row in look.rows}
         for action in actions:
-            self.doors.say(_event(action))
+            self.doors.about(**names(rows.get(action.target))).say(_event(action))
 
     def note(self, look: Snapshot, newcomers: Sequence[str]) -> None:
         """Write down what a look shows: reclaimed pools, nodes that have registered, names for people."""
@@ -133,7 +137,8 @@ class Repair:
 
     def spare(self, nodes: Sequence[str]) -> None:
         """Let no job that waits for these nodes, and has not run yet, be lost with them. Raises SlurmError."""
-        waiting = self.doors.scheduler.configuring(nodes)
+        tenants = self.doors.scheduler.tenants(nodes)
+        waiting = [tenant.job_id for tenant in tenants if tenant.state == "CONFIGURING"]
         if waiting:
             self._stubborn.update(self.doors.scheduler.make_requeueable(waiting))
 
@@ -157,11 +162,14 @@ class Repair:
         if not nodes:
             return
         self.doors.ledger.register(nodes, look.taken_at)
-        since = {binding.node: look.taken_at - binding.bound_at for binding in look.bindings if binding.node in nodes}
-        slowest = max(since, key=lambda node: since[node])
-        text = f"{fold(nodes)} registered, the last ({slowest}) within {since[slowest].total_seconds():.0f} s"
-        data: dict[str, object] = {node: round(took.total_seconds(), 1) for node, took in since.items()}
-        self.doors.say(Event(EventKind.NODE_REGISTERED, text, data=data))
+        rows = {row.instance_id: row for row in look.rows}
+        launches: dict[str, list[Binding]] = {}
+        for binding in look.bindings:
+            if binding.node in nodes:
+                row = rows.get(binding.instance_id)
+                launches.setdefault(row.intent_id if row else "", []).append(binding)
+        for bindings in launches.values():
+            self.doors.about(**names(rows.get(bindings[0].instance_id))).say(_registered(bindings, look.taken_at))
 
     def _name(self, look: Snapshot) -> None:
         """Set the tags for people's eyes where a crash came between the launch and them."""
@@ -195,6 +203,15 @@ def _by_reason(actions: Sequence[Action]) -> list[tuple[str, tuple[str, ...]]]:
     for action in actions:
         nodes.setdefault(f"asbx:{action.rule} {action.reason}", []).append(action.node)
     return [(why, unique_sorted(names)) for why, names in nodes.items()]
+
+
+def _registered(bindings: Sequence[Binding], now: datetime) -> Event:
+    """Return what is said of the nodes of one launch."""
+    since = {binding.node: now - binding.bound_at for binding in bindings}
+    slowest = max(since, key=lambda node: since[node])
+    text = f"{fold(sorted(since))} registered, the last ({slowest}) within {since[slowest].total_seconds():.0f} s"
+    data: dict[str, object] = {node: round(took.total_seconds(), 1) for node, took in since.items()}
+    return Event(EventKind.NODE_REGISTERED, text, data=data)
 
 
 def _event(action: Action) -> Event:

@@ -45,10 +45,10 @@ class Server:
         pairs = [row for run in runs for row in self._pairs(run, ready, served)]
         if not pairs:
             return served
-        gang_of = {node: run.gang.gang_id for run in runs for node in run.nodes}
+        names_of = {node: names for run in runs for names in [run.names] for node in run.nodes}
         # Both at once: a crash between them is healed by the next run, which pairs the same instances the same way.
         with self._doors.workers.pool(1, "pairs") as beside:
-            written = beside.submit(bind.into_ledger, self._doors, pairs, self._jobs_of, gang_of)
+            written = beside.submit(bind.into_ledger, self._doors, pairs, self._jobs_of, names_of)
             served.pairs = self._into_slurm(runs, pairs, written.result, served)
         return served
 
@@ -58,7 +58,8 @@ class Server:
         """Pair a gang's nodes with its instances that came up as ordered; the rest is given back and failed."""
         good, why = self._as_ordered(run, ready)
         lost = [i.instance_id for i in run.launched if i.instance_id not in good and i.instance_id not in run.gone]
-        give_back(self._doors, lost, why or "it died or got no address", run.gang.gang_id)
+        ours = self._doors.about(**run.names)
+        give_back(ours, lost, why or "it died or got no address", run.gang.gang_id)
         run.gone.update(lost)
         good = self._best(run, good)
         pairs = run.pairs(good, self._ranks(run, good))
@@ -93,7 +94,7 @@ class Server:
         best = {instance.instance_id: instance for instance in kept}
         spare = [one for one in good if one not in best]
         why = "extra ones the job asked for; the others are connected better"
-        give_back(self._doors, spare, why, run.gang.gang_id, level="info")
+        give_back(self._doors.about(**run.names), spare, why, run.gang.gang_id, level="info")
         run.gone.update(spare)
         return best
 

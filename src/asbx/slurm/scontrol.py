@@ -238,14 +238,6 @@ class Slurm:
             why = f"reason={_one_line(reason)}"
             self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=power_down_asap", why)
 
-    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
-        """Return the jobs that wait for any of these nodes to come up."""
-        found: list[int] = []
-        for batch in _batches(nodes):
-            text = self._squeue(f"--nodelist={fold(batch)}", "--states=CONFIGURING", "--format=%A")
-            found += [int(word) for word in text.split() if word.isdecimal()]
-        return tuple(sorted(set(found)))
-
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Write the file where it says something else, and reconfigure; what is owed from an earlier run is done too.
 
