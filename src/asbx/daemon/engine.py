@@ -21,7 +21,6 @@ from asbx.daemon.pulse import Pulse, patience
 from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
-from asbx.flow import unheard
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
 from asbx.flow.dating import Dating
@@ -37,6 +36,7 @@ from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.flow.retention import Retention
 from asbx.flow.suspend import suspend
+from asbx.flow.unheard import Unheard
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
@@ -72,6 +72,7 @@ class Engine:
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
         self._pricing = Pricing(doors)
+        self._unheard = Unheard(doors, self.sweep.land, self._set_apart, self.sweep.spare)
         self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self.interruptions = Interruptions(doors)
@@ -281,7 +282,7 @@ class Engine:
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in doors.ledger.intents(request.request_id)}
         look = self.sweep.look(nodes, intents)
-        unheard.park(doors, unheard.unheard(look, self.sweep.land), self._set_apart, self.sweep.spare)
+        self._unheard.see(look)
         self.sweep.act(look)
 
     @contextmanager

@@ -22,30 +22,41 @@ Apart = Callable[[Sequence[str]], AbstractContextManager[Sequence[str]]]
 
 
 def unheard(look: Snapshot, land: Territory) -> tuple[str, ...]:
-    """Return the nodes of ours that come without instance and request, and have no address yet."""
+    """Return the nodes of ours that come without instance and request."""
     bound = {binding.node for binding in look.bindings}
     return tuple(
         view.name
         for view in look.nodes
-        if view.address == view.name
-        and view.name not in bound
+        if view.name not in bound
         and view.name not in look.busy_nodes
         and condition(view) is Condition.COMING
         and land.group_of(view.name) is not None
     )
 
 
-def park(doors: Doors, nodes: Sequence[str], apart: Apart, spare: Callable[[Sequence[str]], None]) -> None:
-    """Park these nodes, unless a request has come for them since. Raises LedgerError and SlurmError.
+class Unheard:
+    """One look after the other. Remembers what is harmless already.
 
     apart: keeps requests off nodes in the meantime, or their fresh addresses would be overwritten; yields those free.
     spare: lets no job be lost with nodes.
     """
-    if not nodes:
-        return
-    with apart(nodes) as free:
-        if free:
-            doors.scheduler.park(free)
-            spare(free)
+
+    def __init__(self, doors: Doors, land: Territory, apart: Apart, spare: Callable[[Sequence[str]], None]) -> None:
+        self._doors, self._land, self._apart, self._spare = doors, land, apart, spare
+        self._done: frozenset[str] = frozenset()
+
+    def see(self, look: Snapshot) -> None:
+        """Park what is new, unless a request has come for it since. Raises LedgerError and SlurmError."""
+        found = unheard(look, self._land)
+        self._done = self._done.intersection(found)
+        fresh = [node for node in found if node not in self._done]
+        if not fresh:
+            return
+        with self._apart(fresh) as free:
+            if not free:
+                return
+            self._doors.scheduler.park(free)
+            self._spare(free)
+            self._done = self._done.union(free)
             text = f"Slurm waits for {fold(free)}, and no request has come for them yet: parked"
-            doors.say(Event(EventKind.REQUEST_ODD, text, level="warning", data={"nodes": fold(free)}))
+            self._doors.say(Event(EventKind.REQUEST_ODD, text, level="warning", data={"nodes": fold(free)}))
