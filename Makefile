@@ -1,6 +1,6 @@
 # Run `make` to see what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench docs fuzz nightly clean setup
+.PHONY: help build demo test check bench docs fuzz kill nightly clean setup
 bin := .venv/bin
 
 help:  ## show this list
@@ -38,6 +38,10 @@ docs: setup  ## build the documentation into site/
 
 fuzz: setup  ## feed 100,000 spoiled files, plans, listings and messages to every door; FUZZ="COUNT SEED" for others
 	$(bin)/python -m tests.fuzz.run $(FUZZ)
+
+kill: setup  ## kill daemon and hooks 200 times in bursts, simulated and on a real Slurm; prints what was lost (nothing)
+	$(bin)/asbx simulate examples/scenarios/kill.toml
+	$(bin)/python -m tests.e2e.kill_lab $(KILL)
 
 nightly: test bench docs fuzz  ## everything, a long search by the property tests, and the demo with accounting
 	HYPOTHESIS_PROFILE=nightly $(bin)/pytest -n 2 tests/property --hypothesis-show-statistics

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,11 +85,11 @@ class Lab:
     cluster: Cluster
     chance: random.Random
     say: Callable[[str], None]
+    targets: Mapping[str, int]
     kills: list[Kill] = field(default_factory=list)
     jobs: dict[int, int] = field(default_factory=dict)
     seen: dict[str, tuple[str, int]] = field(default_factory=dict)
     bursts: int = 0
-    _pids: list[tuple[int, str, int]] = field(default_factory=list)
 
     # -- preparing
 
@@ -141,7 +141,7 @@ class Lab:
 
     def kill_one(self) -> None:
         """Submit a burst and kill somebody during it."""
-        target = self.chance.choices(list(TARGETS), list(TARGETS.values()))[0]
+        target = self.chance.choices(list(self.targets), list(self.targets.values()))[0]
         if self.chance.random() < 0.3:
             self._trouble()
         before = len(self.kills)
@@ -269,9 +269,17 @@ def _short(config: Row) -> None:
     config["reconcile"] = {"interval_seconds": 3, "orphan_grace_seconds": 8}
 
 
-def kill_test(cluster: Cluster, kills: int, seed: int, say: Callable[[str], None], patience: float) -> Verdict:
+def kill_test(
+    cluster: Cluster,
+    kills: int,
+    seed: int,
+    say: Callable[[str], None],
+    *,
+    patience: float,
+    targets: Mapping[str, int] = TARGETS,
+) -> Verdict:
     """Kill so many processes, let the lab settle and judge it."""
-    lab = Lab(cluster, random.Random(seed), say)
+    lab = Lab(cluster, random.Random(seed), say, targets)
     lab.prepare()
     began = time.monotonic()
     while len(lab.kills) < kills:
@@ -321,7 +329,7 @@ def main() -> int:
 
     try:
         cluster.up("--nodes", "40", "--boot", "1.5")
-        verdict = kill_test(cluster, options.kills, options.seed, say, options.patience)
+        verdict = kill_test(cluster, options.kills, options.seed, say, patience=options.patience)
     finally:
         cluster.down()
     _tell(verdict.table())
