@@ -63,6 +63,7 @@ class _Work:
     """Passes, and what is printed of them."""
 
     def __init__(self, doors: Doors, *, is_dry: bool, as_json: bool) -> None:
+        from asbx.daemon.engine import Engine
         from asbx.flow.blocks import Blocks
         from asbx.flow.boots import Boots
         from asbx.flow.dating import Dating
@@ -71,6 +72,7 @@ class _Work:
         from asbx.flow.reconcile import Sweep
 
         self._doors, self._is_dry, self._as_json = doors, is_dry, as_json
+        self._engine = Engine(doors)
         self.sweep: Sweep = Sweep(doors)
         self._leftovers: Leftovers = Leftovers(doors)
         self._others = (Dating(doors), Boots(doors), Health(doors), Blocks(doors))
@@ -80,6 +82,7 @@ class _Work:
         """Keep the daemon out while something is done. Raises ConfigError where it is at work."""
         from asbx.daemon import post
         from asbx.daemon.lock import worker_lock
+        from asbx.daemon.lost import refuse_lost
 
         if self._is_dry:
             yield
@@ -93,6 +96,7 @@ class _Work:
                     "use --dry-run to see what it finds",
                 )
             with post.held(self._doors, CONTROL_LEASE * 2):
+                refuse_lost(self._doors)
                 yield
 
     def once(self) -> None:
@@ -147,7 +151,12 @@ class _Work:
             typer.echo("\r" + " " * 30 + "\r", nl=False, err=True)
 
     def _look(self) -> Snapshot:
-        """Take a look; what open requests work on is not judged."""
+        """Take a look; what open requests work on is not judged.
+
+        Nobody else takes in what lies in the spool while we hold the lock: those requests are not lost, they wait.
+        """
+        if not self._is_dry:
+            self._engine.intake()
         requests = self._doors.ledger.open_requests()
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for r in requests for i in self._doors.ledger.intents(r.request_id)}

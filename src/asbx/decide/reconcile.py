@@ -83,8 +83,9 @@ class Snapshot:
 
     ended: ids EC2 says are terminated; reclaimed: those of them it took back for Spot. elsewhere: instances of another
     region than the configured one, about which nothing was asked. busy_*: what a running request is working on; it is
-    left alone. drifted: instance id -> what the configuration says otherwise now. overdue_after: how long a bound node
-    may take until it registers. may_drain: whether nodes that have drifted may be drained.
+    left alone. requests: the ids of those that were open. drifted: instance id -> what the configuration says otherwise
+    now. overdue_after: how long a bound node may take until it registers. may_drain: whether nodes that have drifted
+    may be drained.
     """
 
     taken_at: datetime
@@ -98,6 +99,7 @@ class Snapshot:
     elsewhere: Collection[str] = ()
     busy_nodes: Collection[str] = ()
     busy_intents: Collection[str] = ()
+    requests: Collection[str] = ()
     drifted: Mapping[str, str] = field(default_factory=dict)
     overdue_after: timedelta = timedelta.max
     may_drain: bool = False

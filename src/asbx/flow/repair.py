@@ -47,11 +47,16 @@ class Repair:
     _stubborn: set[int] = field(default_factory=set)
 
     def do(self, actions: Sequence[Action], look: Snapshot) -> None:
-        """Do it. Money first: EC2, then the ledger, then Slurm. Each step that fails leaves the others their turn."""
+        """Do it. Money first: EC2, then the ledger, then Slurm. Each step that fails leaves the others their turn.
+
+        Raises LedgerError where the ledger does not say that it is all still so, or that we may work no more.
+        """
         self._settle()
+        actions = self._still_so(actions, look)
         closed = self._end(actions, look)
         released = [action for action in actions if action.kind is ActionKind.RELEASE]
-        free = [action for action in [*closed, *released] if action.node]
+        # EC2 may have taken its time, and a request may have come for a node meanwhile: its new binding is not ours.
+        free = self._still_so([action for action in [*closed, *released] if action.node], look)
         if free:
             self._try("ledger", lambda: self.doors.ledger.release([a.node for a in free], look.taken_at))
         alone = [action for action in actions if action.kind in _OF_NODES and action.kind is not ActionKind.RELEASE]
@@ -66,6 +71,21 @@ class Repair:
         self._try("ledger", lambda: self._watch(look, newcomers))
         self._name(look)
 
+    def _still_so(self, actions: Sequence[Action], look: Snapshot) -> list[Action]:
+        """Leave out what a request works on since the look, or has bound anew. Raises LedgerError.
+
+        One of two controllers that wakes up in the middle of a pass learns here that the other one works: what it saw
+        is old, and the nodes it would set DOWN may serve again.
+        """
+        if not actions:
+            return []
+        news = [one for one in self.doors.ledger.open_requests() if one.request_id not in look.requests]
+        fresh = {node for request in news for node in request.nodes}
+        then = {(binding.node, binding.instance_id) for binding in look.bindings}
+        changed = then ^ {(binding.node, binding.instance_id) for binding in self.doors.ledger.live_bindings()}
+        names = fresh.union(*changed)
+        return [action for action in actions if names.isdisjoint((action.node, action.target))]
+
     # -- EC2 and the ledger
 
     def _end(self, actions: Sequence[Action], look: Snapshot) -> list[Action]:
@@ -73,9 +93,11 @@ class Repair:
         ends = [action for action in actions if action.kind is ActionKind.TERMINATE]
         gone = [action for action in actions if action.kind is ActionKind.FORGET]
         done: set[str] = set()
+        if ends and not self._adopt([action.target for action in ends], look):
+            # EC2 shows an ended instance for an hour: one without a row would never be paid for in the ledger.
+            known = {row.instance_id for row in look.rows}
+            ends = [action for action in ends if action.target in known]
         if ends:
-            targets = {action.target for action in ends}
-            self._try("ledger", lambda: adopt(self.doors, [i for i in look.owned if i.instance_id in targets]))
             self._try("terminate", lambda: done.update(self.doors.cloud.terminate([a.target for a in ends])))
         closed = [action for action in ends if action.target in done] + gone
         for reason in dict.fromkeys(action.reason for action in closed):
@@ -86,6 +108,16 @@ class Repair:
             )
         self._try("ledger", lambda: self._learn(gone, look))
         return closed
+
+    def _adopt(self, ids: Sequence[str], look: Snapshot) -> bool:
+        """Give instances their rows; False where the ledger does not take them."""
+        found = [instance for instance in look.owned if instance.instance_id in ids]
+
+        def rows() -> bool:
+            adopt(self.doors, found)
+            return True
+
+        return self._try("ledger", rows) is not None
 
     def _bind(self, actions: Sequence[Action], look: Snapshot) -> None:
         """Bind instances that serve to their nodes again."""
