@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.fakes.notices import SPOT, FakeNotices, event
+from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config
 
 from asbx.cli.reconcile import _Work
 from asbx.daemon.engine import Engine
 from asbx.errors import LedgerError, SlurmError
+from asbx.flow.interrupt import Interruptions
 from asbx.flow.reconcile import Sweep
 from asbx.hooks import spool
 from asbx.model.event import EventKind
@@ -113,3 +117,59 @@ def test_a_request_in_the_spool_is_not_lost_while_reconcile_keeps_the_workers_ou
     assert "POWERING_UP" in site.scheduler.node(N5).flags
     (request,) = site.ledger.open_requests()
     assert request.nodes == (N5,)
+
+
+class Obstinate(FakeScheduler):
+    """Slurm that refuses to change job 8."""
+
+    def make_requeueable(self, job_ids: Sequence[int]) -> tuple[int, ...]:
+        """Refuse it, however many others are asked for with it."""
+        if 8 in job_ids:
+            raise SlurmError("slurm-refused", "job 8 cannot be changed", "Access/permission denied")
+        return super().make_requeueable(job_ids)
+
+
+def test_of_nodes_to_be_failed_only_that_of_an_obstinate_job_stays() -> None:
+    """The others' jobs are requeued; that job is not lost, and waits until Slurm gives its node up."""
+    site = Site(scheduler=Obstinate(NODES))
+    for job, node in ((8, N0), (9, N5)):
+        site.scheduler.add_job(JobFacts(job, state="CONFIGURING"), [node], requeue=False)
+    site.scheduler.power_up([N0, N5])
+    sweep = Sweep(site.doors)
+    second_look(site, sweep)
+    sweep.run()
+    assert site.scheduler.job_table[9].state == "PENDING"
+    assert site.scheduler.job_table[8].state == "CONFIGURING"
+
+
+@pytest.mark.parametrize("reason", ["instance-lost i-1 is terminated", "health its host fails", "drift-drain type"])
+def test_a_drain_of_ours_is_over_when_the_node_is_off(site: Site, reason: str) -> None:
+    """Whatever it says by now: setting a drained node DOWN writes another reason over that of the drain."""
+    site.scheduler.show(N5, "IDLE", "DRAIN", "POWERED_DOWN", reason=f"asbx:{reason}")
+    site.scheduler.show(NODES[6], "IDLE", "DRAIN", "POWERED_DOWN", reason="bad fan")
+    sweep = Sweep(site.doors)
+    second_look(site, sweep)
+    sweep.run()
+    assert "DRAIN" not in site.scheduler.node(N5).flags
+    assert "DRAIN" in site.scheduler.node(NODES[6]).flags
+
+
+def test_a_case_ends_with_its_instance_not_with_the_next_one_of_the_node(site: Site) -> None:
+    """Slurm did the power-down, and its answer was lost: the node's next job is none of that case's."""
+    queue = site.notices = FakeNotices(site.clock)
+    flow = Interruptions(site.doors)
+    queue.put(event(SPOT, site.bound()[N0], site.clock.now(), **{"instance-action": "terminate"}))
+    flow.turn()
+    flow.evacuation.step()
+    site.scheduler.fail_next("power_down", SlurmError("slurm-timeout", "no answer"), after=True)
+    flow.evacuation.step()
+    site.scheduler.settle()
+    site.scheduler.add_job(JobFacts(8, state="RUNNING"), [N0])
+    site.resume(N0, (8, N0), request_id="r-2")
+    site.scheduler.power_up([N0])
+    site.scheduler.register([N0])
+    for _ in range(3):
+        flow.evacuation.step()
+    assert site.scheduler.restarts[8] == 0
+    assert site.bound()[N0] in {instance.instance_id for instance in site.cloud.alive()}
+    assert not flow.evacuation.nodes()

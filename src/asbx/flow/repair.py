@@ -14,7 +14,7 @@ from asbx.decide.reconcile import Action, Snapshot
 from asbx.decide.reconcile_rules import ActionKind
 from asbx.decide.shortage import reclaimed
 from asbx.decide.shortage_key import capacity_key
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, SlurmError
 from asbx.flow import bind
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
@@ -162,10 +162,24 @@ class Repair:
         """Set nodes DOWN and power them down. Raises SlurmError.
 
         A job that has not run yet is requeued even if it asked not to be: losing it would serve nobody. One that has
-        run is lost where it asked for that.
+        run is lost where it asked for that. Where Slurm refuses that for a job, its node alone is left as it is.
         """
-        self.spare([action.node for action in actions])
+        try:
+            self.spare([action.node for action in actions])
+        except SlurmError as error:
+            if error.code != "slurm-refused":
+                raise
+            actions = [action for action in actions if self._is_spared(action.node)]
         self.doors.scheduler.fail_each([(nodes, why) for why, nodes in _by_reason(actions)])
+
+    def _is_spared(self, node: str) -> bool:
+        """Spare one node's jobs; False where Slurm refuses it, which is said. ResumeTimeout ends such a wait."""
+
+        def one() -> bool:
+            self.spare([node])
+            return True
+
+        return self._try("spare", one) is not None
 
     def spare(self, nodes: Sequence[str]) -> None:
         """Let no job that waits for these nodes, and has not run yet, be lost with them. Raises SlurmError."""
@@ -229,7 +243,7 @@ def _is_off(action: Action) -> bool:
 def _by_reason(actions: Sequence[Action]) -> list[tuple[str, tuple[str, ...]]]:
     """Return what is said of nodes, and the nodes: those with the same reason together.
 
-    The rule's name stands in front; by that of a drain for drift we know it again (DRIFT).
+    The rule's name stands in front; by its beginning we know a reason of ours again (OURS).
     """
     nodes: dict[str, list[str]] = {}
     for action in actions:
