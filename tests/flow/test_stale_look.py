@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.fakes.notices import SPOT, FakeNotices, event
+from tests.fakes.notices import SPOT, STATE, FakeNotices, event
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config
 
@@ -173,3 +173,19 @@ def test_a_case_ends_with_its_instance_not_with_the_next_one_of_the_node(site: S
     assert site.scheduler.restarts[8] == 0
     assert site.bound()[N0] in {instance.instance_id for instance in site.cloud.alive()}
     assert not flow.evacuation.nodes()
+
+
+@pytest.mark.parametrize(("state", "after"), [("CONFIGURING", "PENDING"), ("RUNNING", "NODE_FAIL")])
+def test_a_job_that_waits_for_its_other_nodes_outlives_a_lost_instance(site: Site, state: str, after: str) -> None:
+    """It forbids requeues, and has not run yet; one that has run is lost, as it asked. The daemon's own parts."""
+    queue = site.notices = FakeNotices(site.clock)
+    site.scheduler.add_job(JobFacts(7, state=state), [N0], requeue=False)
+    engine = Engine(site.doors)
+    instance = site.bound()[N0]
+    site.cloud.kill(instance)
+    queue.put(event(STATE, instance, site.clock.now(), state="terminated"))
+    engine.interruptions.turn()
+    assert site.scheduler.job_table[7].state == after
+    engine.reconcile()
+    engine.close()
+    assert (7 in site.scheduler.no_requeue) is True

@@ -75,7 +75,7 @@ class Engine:
         self._unheard = Unheard(doors, self.sweep.land, self._set_apart, self.sweep.spare)
         self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
-        self.interruptions = Interruptions(doors)
+        self.interruptions = Interruptions(doors, self.sweep.spare)
         self._network = Network(doors)
         self._boots = Boots(doors)
         self._health = Health(doors)

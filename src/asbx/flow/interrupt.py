@@ -42,9 +42,13 @@ _SAID: Mapping[NoticeKind, tuple[EventKind, str]] = {
 
 @dataclass
 class Interruptions:
-    """One for each process. seen: what was counted, by kind of notice, beside `foreign` and `again`."""
+    """One for each process. seen: what was counted, by kind of notice, beside `foreign` and `again`.
+
+    spare: lets no job that has not run yet be lost with nodes.
+    """
 
     doors: Doors
+    spare: Callable[[Sequence[str]], None] = lambda _: None
     evacuation: Evacuation = field(init=False)
     seen: Counter[str] = field(default_factory=Counter)
     _acted: dict[tuple[str, NoticeKind], None] = field(default_factory=dict)
@@ -207,6 +211,7 @@ class Interruptions:
         now = doors.clock.now()
         if reason == ENDS[NoticeKind.SPOT_INTERRUPTION]:
             self.evacuation.wake(one.job_id for one in doors.scheduler.tenants([binding.node]) if one.can_requeue)
+        self.spare([binding.node])
         doors.scheduler.fail([binding.node], f"asbx:instance-lost {instance} is {notice.detail}: {reason}")
         doors.ledger.end_instances([instance], reason, now)
         doors.ledger.release([binding.node], now)

@@ -190,16 +190,17 @@ class Repair:
 
     def _settle(self) -> None:
         """Forbid requeues again of those jobs that wait again or run; those that have left the queue are forgotten."""
-        if not self._stubborn:
+        known = sorted(self._stubborn)  # others may be added meanwhile, from the thread that hears of lost instances
+        if not known:
             return
-        facts = self._try("jobs", lambda: self.doors.scheduler.jobs(sorted(self._stubborn)))
+        facts = self._try("jobs", lambda: self.doors.scheduler.jobs(known))
         if facts is None:
             return
         state_of = {fact.job_id: fact.state for fact in facts}
-        again = sorted(job for job in self._stubborn if state_of.get(job) in ("PENDING", "RUNNING"))
+        again = sorted(job for job in known if state_of.get(job) in ("PENDING", "RUNNING"))
         if again:
             self._try("jobs", lambda: self.doors.scheduler.undo_requeueable(again))
-        self._stubborn = {job for job in self._stubborn if job in state_of and job not in again}
+        self._stubborn.difference_update(job for job in known if job not in state_of or job in again)
 
     # -- what a look shows besides
 
