@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from tests.fakes.clock import FakeClock
 from tests.fakes.notices import SPOT, STATE, FakeNotices, event
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config
 
 from asbx.cli.reconcile import _Work
 from asbx.daemon.engine import Engine
+from asbx.daemon.lock import worker_lock
 from asbx.errors import LedgerError, SlurmError
 from asbx.flow.interrupt import Interruptions
 from asbx.flow.reconcile import Sweep
@@ -189,3 +192,20 @@ def test_a_job_that_waits_for_its_other_nodes_outlives_a_lost_instance(site: Sit
     engine.reconcile()
     engine.close()
     assert (7 in site.scheduler.no_requeue) is True
+
+
+def test_reconcile_lets_workers_in_between_its_looks(tmp_path: Path) -> None:
+    """A hook's worker must not wait two minutes for the lock, nor a burst for the hook."""
+    free: list[bool] = []
+
+    class Pause(FakeClock):
+        def sleep(self, duration: timedelta) -> None:
+            with worker_lock(tmp_path / "run", timedelta(0)) as held:
+                free.append(held)
+            super().sleep(duration)
+
+    site = Site(config(tmp_path), clock=Pause())
+    site.scheduler.show(N5, "IDLE", "DRAIN", "POWERED_DOWN", reason="asbx:drift-drain its type")
+    _Work(site.doors, is_dry=False, as_json=True).once()
+    assert free == [True]
+    assert "DRAIN" not in site.scheduler.node(N5).flags

@@ -53,8 +53,7 @@ def reconcile(
     if watch:
         work.watch()
         return
-    with work.lock():
-        work.once()
+    work.once()
     if work.sweep.doubted:
         raise typer.Exit(int(ExitCode.PARTLY))
 
@@ -78,7 +77,7 @@ class _Work:
         self._others = (Dating(doors), Boots(doors), Health(doors), Blocks(doors))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience: timedelta = _PATIENCE) -> Iterator[None]:
         """Keep the daemon out while something is done. Raises ConfigError where it is at work."""
         from asbx.daemon import post
         from asbx.daemon.lock import worker_lock
@@ -87,7 +86,7 @@ class _Work:
         if self._is_dry:
             yield
             return
-        with worker_lock(self._doors.config.paths.runtime, _PATIENCE) as held:
+        with worker_lock(self._doors.config.paths.runtime, patience) as held:
             if not held:
                 raise ConfigError(
                     "daemon-running",
@@ -101,17 +100,22 @@ class _Work:
 
     def once(self) -> None:
         """Do one pass with both its looks, or list what one look finds."""
-        look = self._look()
-        if self._is_dry:
-            self._show((*self.sweep.findings(look), *self._leftovers.look()), look)
-            return
-        wait = self.sweep.first_look(look)
-        if wait:
-            # What needs longer is for the daemon or --watch, which remember.
-            most = timedelta(seconds=self._doors.config.reconcile.orphan_grace_seconds)
-            self._doors.clock.sleep(min(wait, most))
+        with self.lock():
             look = self._look()
-        self._show((*self.sweep.act(look), *self._rest()), look)
+            if self._is_dry:
+                self._show((*self.sweep.findings(look), *self._leftovers.look()), look)
+                return
+            wait = self.sweep.first_look(look)
+            if not wait:
+                self._show((*self.sweep.act(look), *self._rest()), look)
+                return
+        # Without the lock: the hooks' workers serve Slurm meanwhile. What needs longer is for the daemon or --watch,
+        # which remember.
+        most = timedelta(seconds=self._doors.config.reconcile.orphan_grace_seconds)
+        self._doors.clock.sleep(min(wait, most))
+        with self.lock(self._doors.config.resume_deadline):
+            look = self._look()
+            self._show((*self.sweep.act(look), *self._rest()), look)
 
     def watch(self) -> None:
         """Do a pass every interval until Ctrl-C; one in which a side does not answer is said, and is not the last."""
