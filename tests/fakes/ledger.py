@@ -22,6 +22,15 @@ class FakeLedger(MemoryLedger):
         """Let the next calls of a method fail; after: behind the commit, as in a crash."""
         self._faults.add(method, error, times=times, after=after)
 
+    def lose_instance(self, instance_id: str) -> None:
+        """Lose a row and its binding, as a crash between EC2's answer and the ledger would."""
+        row = self._instances.pop(instance_id)
+        self._instances_of[row.intent_id].remove(instance_id)
+        self._alive.pop(instance_id, None)
+        node = self._node_of.pop(instance_id, None)
+        if node is not None:
+            del self._bound[node]
+
     def forget_bindings(self) -> None:
         """Lose what a crash between EC2's answer and the ledger would not have written."""
         self._bound.clear()

@@ -317,6 +317,20 @@ def test_an_instance_ended_behind_our_back_takes_its_node_down(world: World) -> 
     assert world.queue.waiting == {}
 
 
+def test_a_state_that_ec2_does_not_confirm_takes_nothing_down(world: World) -> None:
+    """It may be old (stopped and started again), early or false: it comes again until it is late; EC2's word counts."""
+    site, instance = world.site, world.id()
+    world.put(STATE, state="stopped")
+    world.turns(2)
+    assert site.scheduler.node("aws-cpu-001").state == "ALLOCATED"
+    assert site.bound()["aws-cpu-001"] == instance
+    assert len(world.queue.waiting) == 1
+    world.site.clock.advance(minutes=6)
+    world.turns(1)
+    assert world.queue.waiting == {}
+    assert site.scheduler.node("aws-cpu-001").state == "ALLOCATED"
+
+
 def test_what_we_end_ourselves_is_no_loss(world: World) -> None:
     """A node that is powered down, or that a request works on, is left alone."""
     site, instance = world.site, world.id()

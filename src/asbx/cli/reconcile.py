@@ -53,8 +53,7 @@ def reconcile(
     if watch:
         work.watch()
         return
-    with work.lock():
-        work.once()
+    work.once()
     if work.sweep.doubted:
         raise typer.Exit(int(ExitCode.PARTLY))
 
@@ -63,6 +62,7 @@ class _Work:
     """Passes, and what is printed of them."""
 
     def __init__(self, doors: Doors, *, is_dry: bool, as_json: bool) -> None:
+        from asbx.daemon.engine import Engine
         from asbx.flow.blocks import Blocks
         from asbx.flow.boots import Boots
         from asbx.flow.dating import Dating
@@ -71,20 +71,22 @@ class _Work:
         from asbx.flow.reconcile import Sweep
 
         self._doors, self._is_dry, self._as_json = doors, is_dry, as_json
+        self._engine = Engine(doors)
         self.sweep: Sweep = Sweep(doors)
         self._leftovers: Leftovers = Leftovers(doors)
         self._others = (Dating(doors), Boots(doors), Health(doors), Blocks(doors))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self, patience: timedelta = _PATIENCE) -> Iterator[None]:
         """Keep the daemon out while something is done. Raises ConfigError where it is at work."""
         from asbx.daemon import post
         from asbx.daemon.lock import worker_lock
+        from asbx.daemon.lost import refuse_lost
 
         if self._is_dry:
             yield
             return
-        with worker_lock(self._doors.config.paths.runtime, _PATIENCE) as held:
+        with worker_lock(self._doors.config.paths.runtime, patience) as held:
             if not held:
                 raise ConfigError(
                     "daemon-running",
@@ -93,21 +95,27 @@ class _Work:
                     "use --dry-run to see what it finds",
                 )
             with post.held(self._doors, CONTROL_LEASE * 2):
+                refuse_lost(self._doors)
                 yield
 
     def once(self) -> None:
         """Do one pass with both its looks, or list what one look finds."""
-        look = self._look()
-        if self._is_dry:
-            self._show((*self.sweep.findings(look), *self._leftovers.look()), look)
-            return
-        wait = self.sweep.first_look(look)
-        if wait:
-            # What needs longer is for the daemon or --watch, which remember.
-            most = timedelta(seconds=self._doors.config.reconcile.orphan_grace_seconds)
-            self._doors.clock.sleep(min(wait, most))
+        with self.lock():
             look = self._look()
-        self._show((*self.sweep.act(look), *self._rest()), look)
+            if self._is_dry:
+                self._show((*self.sweep.findings(look), *self._leftovers.look()), look)
+                return
+            wait = self.sweep.first_look(look)
+            if not wait:
+                self._show((*self.sweep.act(look), *self._rest()), look)
+                return
+        # Without the lock: the hooks' workers serve Slurm meanwhile. What needs longer is for the daemon or --watch,
+        # which remember.
+        most = timedelta(seconds=self._doors.config.reconcile.orphan_grace_seconds)
+        self._doors.clock.sleep(min(wait, most))
+        with self.lock(self._doors.config.resume_deadline):
+            look = self._look()
+            self._show((*self.sweep.act(look), *self._rest()), look)
 
     def watch(self) -> None:
         """Do a pass every interval until Ctrl-C; one in which a side does not answer is said, and is not the last."""
@@ -147,7 +155,12 @@ class _Work:
             typer.echo("\r" + " " * 30 + "\r", nl=False, err=True)
 
     def _look(self) -> Snapshot:
-        """Take a look; what open requests work on is not judged."""
+        """Take a look; what open requests work on is not judged.
+
+        Nobody else takes in what lies in the spool while we hold the lock: those requests are not lost, they wait.
+        """
+        if not self._is_dry:
+            self._engine.intake()
         requests = self._doors.ledger.open_requests()
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for r in requests for i in self._doors.ledger.intents(r.request_id)}

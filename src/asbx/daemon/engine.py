@@ -20,7 +20,7 @@ from asbx.daemon.guard import owners
 from asbx.daemon.pulse import Pulse, patience
 from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
-from asbx.errors import AsbxError, ExitCode, LedgerError
+from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
 from asbx.flow.dating import Dating
@@ -75,7 +75,7 @@ class Engine:
         self._unheard = Unheard(doors, self.sweep.land, self._set_apart, self.sweep.spare)
         self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
-        self.interruptions = Interruptions(doors)
+        self.interruptions = Interruptions(doors, self.sweep.spare)
         self._network = Network(doors)
         self._boots = Boots(doors)
         self._health = Health(doors)
@@ -282,7 +282,11 @@ class Engine:
         nodes = {node for request in requests for node in request.nodes}
         intents = {i.intent_id for request in requests for i in doors.ledger.intents(request.request_id)}
         look = self.sweep.look(nodes, intents)
-        self._unheard.see(look)
+        try:
+            self._unheard.see(look)
+        except SlurmError as error:
+            # It is a courtesy: what Slurm refuses for one node must not keep every other from being put right.
+            self.doors.say(Event(EventKind.PASS_FAILED, f"unheard: {error}", level="error"))
         self.sweep.act(look)
 
     @contextmanager

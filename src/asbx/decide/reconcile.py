@@ -19,8 +19,9 @@ from asbx.model.names import GroupName
 from asbx.model.node import NodeView
 from asbx.model.record import Binding, InstanceRow
 
-# What the reasons of nodes begin with that were drained because the configuration has changed.
-DRIFT = "asbx:drift"
+# What every reason of ours begins with. Whichever duty drained a node, once it is off and has no instance the drain is
+# over; and a node that was set DOWN since has another reason, by which that duty does not know its drain again.
+OURS = "asbx:"
 # So many instances EC2 does not know make the answer suspect, where they are half of all.
 _MANY = 3
 _STRANGERS_NAMED = 5
@@ -83,8 +84,9 @@ class Snapshot:
 
     ended: ids EC2 says are terminated; reclaimed: those of them it took back for Spot. elsewhere: instances of another
     region than the configured one, about which nothing was asked. busy_*: what a running request is working on; it is
-    left alone. drifted: instance id -> what the configuration says otherwise now. overdue_after: how long a bound node
-    may take until it registers. may_drain: whether nodes that have drifted may be drained.
+    left alone. requests: the ids of those that were open. drifted: instance id -> what the configuration says otherwise
+    now. overdue_after: how long a bound node may take until it registers. may_drain: whether nodes that have drifted
+    may be drained.
     """
 
     taken_at: datetime
@@ -98,6 +100,7 @@ class Snapshot:
     elsewhere: Collection[str] = ()
     busy_nodes: Collection[str] = ()
     busy_intents: Collection[str] = ()
+    requests: Collection[str] = ()
     drifted: Mapping[str, str] = field(default_factory=dict)
     overdue_after: timedelta = timedelta.max
     may_drain: bool = False
@@ -243,7 +246,7 @@ class _Judge:
         said = {
             Claim.ANSWERS: answers(view),
             Claim.ADDRESSED: view.address != view.name or view.hostname != view.name,
-            Claim.OUR_DRAIN: view.reason.startswith(DRIFT),
+            Claim.OUR_DRAIN: view.reason.startswith(OURS),
         }
         return {claim for claim, is_true in said.items() if is_true}
 

@@ -44,7 +44,7 @@ class Claim(StrEnum):
     MANY = "half of all instances are like this"
     DRIFTED = "the configuration says something else now"
     MAY_DRAIN = "`reconcile.drift` is `drain`"
-    OUR_DRAIN = "it was drained for drift"
+    OUR_DRAIN = "its drain has a reason of ours"
 
 
 class ActionKind(StrEnum):
@@ -201,7 +201,7 @@ RULES: tuple[Rule, ...] = (
           "it is DOWN since ResumeTimeout, and nothing brings it back",
           "ResumeTimeout leaves it DOWN, with its old address"),
     _rule("drain-left", ((Is.HELD_OFF,), _NONE, _NOTHING), (ActionKind.UNDRAIN, Grace.ORPHAN),
-          "it was drained for drift, and is off now",
+          "its drain is ours, and it is off now",
           "without idle_on_node_suspend Slurm keeps the drain", claims=(Claim.OUR_DRAIN,)),
     _rule("address-left", ((Is.OFF,), _NONE, _NOTHING), (ActionKind.RESET, Grace.ORPHAN),
           "it is off, and Slurm still has the address {more} for it",

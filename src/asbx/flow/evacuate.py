@@ -98,6 +98,7 @@ class Evacuation:
                 self._trouble = str(error)
 
     def _take(self, cases: Sequence[Case], now: datetime) -> None:
+        cases = self._still_bound(cases)
         if cases:
             tenants = self.doors.scheduler.tenants(sorted(case.node for case in cases))
             policy = self.doors.config.interruptions
@@ -108,6 +109,19 @@ class Evacuation:
             if not self._cases and not self._waking:
                 self._signalled.clear()
                 self._done.clear()
+
+    def _still_bound(self, cases: Sequence[Case]) -> list[Case]:
+        """Let go the cases whose node has another instance by now: its jobs are none of theirs. Raises LedgerError."""
+        if not cases:
+            return []
+        found = self.doors.ledger.live_bindings([case.node for case in cases])
+        now_of = {binding.node: binding.instance_id for binding in found}
+        kept = [case for case in cases if now_of.get(case.node, case.instance_id) == case.instance_id]
+        with self._lock:
+            for case in cases:
+                if case not in kept and self._cases.get(case.node) == case:
+                    del self._cases[case.node]
+        return kept
 
     def _act(self, steps: Steps, tenants: dict[int, Tenant], cases: dict[str, Case], now: datetime) -> None:
         if steps.signal:

@@ -24,7 +24,7 @@ from asbx.flow.doors import Doors
 from asbx.flow.evacuate import Evacuation
 from asbx.flow.rows import names
 from asbx.model.event import Event, EventKind
-from asbx.model.market import Market
+from asbx.model.market import Instance, InstanceState, Market
 from asbx.model.notice import Message, Notice, NoticeKind
 from asbx.model.record import Binding, InstanceRow
 
@@ -42,9 +42,13 @@ _SAID: Mapping[NoticeKind, tuple[EventKind, str]] = {
 
 @dataclass
 class Interruptions:
-    """One for each process. seen: what was counted, by kind of notice, beside `foreign` and `again`."""
+    """One for each process. seen: what was counted, by kind of notice, beside `foreign` and `again`.
+
+    spare: lets no job that has not run yet be lost with nodes.
+    """
 
     doors: Doors
+    spare: Callable[[Sequence[str]], None] = lambda _: None
     evacuation: Evacuation = field(init=False)
     seen: Counter[str] = field(default_factory=Counter)
     _acted: dict[tuple[str, NoticeKind], None] = field(default_factory=dict)
@@ -115,8 +119,7 @@ class Interruptions:
         if decide.response_to(notice.kind, self.doors.config.interruptions) is not Response.EVACUATE:
             self._tally("foreign" if notice.instances else "")
             return True
-        is_late = notice.sent_at is not None and message.received_at - notice.sent_at > NOTICE_LATE
-        if is_late or self._rows.keys().isdisjoint(notice.instances):
+        if _is_late(message) or self._rows.keys().isdisjoint(notice.instances):
             self._tally("foreign")
             return True
         return False
@@ -131,7 +134,7 @@ class Interruptions:
     def _on_node(self, message: Message, binding: Binding) -> bool:
         notice = message.notice
         if notice.kind is NoticeKind.STATE_CHANGE:
-            return self._lost(notice, binding)
+            return self._lost(message, binding)
         if notice.kind not in _SAID:
             return True
         key = (binding.instance_id, notice.kind)
@@ -183,13 +186,15 @@ class Interruptions:
 
     # -- an instance that is gone
 
-    def _lost(self, notice: Notice, binding: Binding) -> bool:
+    def _lost(self, message: Message, binding: Binding) -> bool:
         """Take a node DOWN whose instance ends without our doing, so that its jobs are requeued at once.
 
         A node that Slurm powers down, and a request that works on it, are behind most of these messages: not ours to
-        judge then. Nor is one that has not registered: that is a failed boot (flow/boots), which is counted.
+        judge then. Nor is one that has not registered: that is a failed boot (flow/boots), which is counted. Where EC2
+        itself shows the instance running, the message is old (it was stopped and started again) or early, or false:
+        it is asked again when the message comes again, and the sweep looks anyhow.
         """
-        doors, instance = self.doors, binding.instance_id
+        doors, instance, notice = self.doors, binding.instance_id, message.notice
         if instance in self.evacuation.ending:
             return True
         if any(binding.node in request.nodes for request in doors.ledger.open_requests()):
@@ -199,10 +204,14 @@ class Interruptions:
         view = next((view for view in doors.scheduler.nodes() if view.name == binding.node), None)
         if view is None or view.is_powered_down or "POWERING_UP" in view.flags:
             return True
-        reason = self._reason(notice, binding)
+        seen = () if self._is_expected(binding) else doors.cloud.describe([instance])
+        if any(one.state is InstanceState.RUNNING for one in seen):
+            return notice.sent_at is None or _is_late(message)
+        reason = self._reason(notice, binding, seen)
         now = doors.clock.now()
         if reason == ENDS[NoticeKind.SPOT_INTERRUPTION]:
             self.evacuation.wake(one.job_id for one in doors.scheduler.tenants([binding.node]) if one.can_requeue)
+        self.spare([binding.node])
         doors.scheduler.fail([binding.node], f"asbx:instance-lost {instance} is {notice.detail}: {reason}")
         doors.ledger.end_instances([instance], reason, now)
         doors.ledger.release([binding.node], now)
@@ -215,12 +224,16 @@ class Interruptions:
         doors.about(**names(self._rows.get(instance))).say(lost)
         return True
 
-    def _reason(self, notice: Notice, binding: Binding) -> str:
+    def _is_expected(self, binding: Binding) -> bool:
+        """Whether EC2 has warned of it."""
+        case = self.evacuation.case(binding.node)
+        return case is not None and case.instance_id == binding.instance_id and case.response is Response.EVACUATE
+
+    def _reason(self, notice: Notice, binding: Binding, seen: Sequence[Instance]) -> str:
         """Return why an instance ended; one EC2 took back without a word tells that its pool is short."""
         case = self.evacuation.case(binding.node)
-        if case is not None and case.instance_id == binding.instance_id and case.response is Response.EVACUATE:
+        if case is not None and self._is_expected(binding):
             return ENDS[case.kind]
-        seen = self.doors.cloud.describe([binding.instance_id])
         if any(one.state_reason == _RECLAIM for one in seen):
             rows = {row.instance_id: row for row in self.doors.ledger.instances(live_only=True)}
             self._short(rows.get(binding.instance_id))
@@ -283,3 +296,9 @@ class Interruptions:
             "messages": counts,
             "nodes": sorted(self.evacuation.nodes()),
         }
+
+
+def _is_late(message: Message) -> bool:
+    """Whether a message is too old to become true yet."""
+    sent = message.notice.sent_at
+    return sent is not None and message.received_at - sent > NOTICE_LATE

@@ -51,6 +51,7 @@ class Sweep:
         name must not make running nodes look gone.
         """
         doors, settings = self.doors, self.doors.config
+        requests = frozenset(request.request_id for request in doors.ledger.open_requests())
         owned = {i.instance_id: i for i in doors.cloud.owned(settings.cluster.name)}
         rows = doors.ledger.instances(live_only=True)
         elsewhere = {r.instance_id for r in rows if r.zone and not r.zone.startswith(settings.aws.region)}
@@ -71,6 +72,7 @@ class Sweep:
             elsewhere=elsewhere,
             busy_nodes=frozenset(busy_nodes),
             busy_intents=frozenset(busy_intents),
+            requests=requests,
             drifted=self._drifting.look(rows, bindings),
             overdue_after=settings.resume_deadline + timedelta(seconds=settings.reconcile.orphan_grace_seconds),
             may_drain=settings.reconcile.drift == "drain",

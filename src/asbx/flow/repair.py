@@ -14,7 +14,7 @@ from asbx.decide.reconcile import Action, Snapshot
 from asbx.decide.reconcile_rules import ActionKind
 from asbx.decide.shortage import reclaimed
 from asbx.decide.shortage_key import capacity_key
-from asbx.errors import AsbxError
+from asbx.errors import AsbxError, SlurmError
 from asbx.flow import bind
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
@@ -47,11 +47,16 @@ class Repair:
     _stubborn: set[int] = field(default_factory=set)
 
     def do(self, actions: Sequence[Action], look: Snapshot) -> None:
-        """Do it. Money first: EC2, then the ledger, then Slurm. Each step that fails leaves the others their turn."""
+        """Do it. Money first: EC2, then the ledger, then Slurm. Each step that fails leaves the others their turn.
+
+        Raises LedgerError where the ledger does not say that it is all still so, or that we may work no more.
+        """
         self._settle()
+        actions = self._still_so(actions, look)
         closed = self._end(actions, look)
         released = [action for action in actions if action.kind is ActionKind.RELEASE]
-        free = [action for action in [*closed, *released] if action.node]
+        # EC2 may have taken its time, and a request may have come for a node meanwhile: its new binding is not ours.
+        free = self._still_so([action for action in [*closed, *released] if action.node], look)
         if free:
             self._try("ledger", lambda: self.doors.ledger.release([a.node for a in free], look.taken_at))
         alone = [action for action in actions if action.kind in _OF_NODES and action.kind is not ActionKind.RELEASE]
@@ -66,6 +71,21 @@ class Repair:
         self._try("ledger", lambda: self._watch(look, newcomers))
         self._name(look)
 
+    def _still_so(self, actions: Sequence[Action], look: Snapshot) -> list[Action]:
+        """Leave out what a request works on since the look, or has bound anew. Raises LedgerError.
+
+        One of two controllers that wakes up in the middle of a pass learns here that the other one works: what it saw
+        is old, and the nodes it would set DOWN may serve again.
+        """
+        if not actions:
+            return []
+        news = [one for one in self.doors.ledger.open_requests() if one.request_id not in look.requests]
+        fresh = {node for request in news for node in request.nodes}
+        then = {(binding.node, binding.instance_id) for binding in look.bindings}
+        changed = then ^ {(binding.node, binding.instance_id) for binding in self.doors.ledger.live_bindings()}
+        names = fresh.union(*changed)
+        return [action for action in actions if names.isdisjoint((action.node, action.target))]
+
     # -- EC2 and the ledger
 
     def _end(self, actions: Sequence[Action], look: Snapshot) -> list[Action]:
@@ -73,9 +93,11 @@ class Repair:
         ends = [action for action in actions if action.kind is ActionKind.TERMINATE]
         gone = [action for action in actions if action.kind is ActionKind.FORGET]
         done: set[str] = set()
+        if ends and not self._adopt([action.target for action in ends], look):
+            # EC2 shows an ended instance for an hour: one without a row would never be paid for in the ledger.
+            known = {row.instance_id for row in look.rows}
+            ends = [action for action in ends if action.target in known]
         if ends:
-            targets = {action.target for action in ends}
-            self._try("ledger", lambda: adopt(self.doors, [i for i in look.owned if i.instance_id in targets]))
             self._try("terminate", lambda: done.update(self.doors.cloud.terminate([a.target for a in ends])))
         closed = [action for action in ends if action.target in done] + gone
         for reason in dict.fromkeys(action.reason for action in closed):
@@ -86,6 +108,16 @@ class Repair:
             )
         self._try("ledger", lambda: self._learn(gone, look))
         return closed
+
+    def _adopt(self, ids: Sequence[str], look: Snapshot) -> bool:
+        """Give instances their rows; False where the ledger does not take them."""
+        found = [instance for instance in look.owned if instance.instance_id in ids]
+
+        def rows() -> bool:
+            adopt(self.doors, found)
+            return True
+
+        return self._try("ledger", rows) is not None
 
     def _bind(self, actions: Sequence[Action], look: Snapshot) -> None:
         """Bind instances that serve to their nodes again."""
@@ -130,10 +162,24 @@ class Repair:
         """Set nodes DOWN and power them down. Raises SlurmError.
 
         A job that has not run yet is requeued even if it asked not to be: losing it would serve nobody. One that has
-        run is lost where it asked for that.
+        run is lost where it asked for that. Where Slurm refuses that for a job, its node alone is left as it is.
         """
-        self.spare([action.node for action in actions])
+        try:
+            self.spare([action.node for action in actions])
+        except SlurmError as error:
+            if error.code != "slurm-refused":
+                raise
+            actions = [action for action in actions if self._is_spared(action.node)]
         self.doors.scheduler.fail_each([(nodes, why) for why, nodes in _by_reason(actions)])
+
+    def _is_spared(self, node: str) -> bool:
+        """Spare one node's jobs; False where Slurm refuses it, which is said. ResumeTimeout ends such a wait."""
+
+        def one() -> bool:
+            self.spare([node])
+            return True
+
+        return self._try("spare", one) is not None
 
     def spare(self, nodes: Sequence[str]) -> None:
         """Let no job that waits for these nodes, and has not run yet, be lost with them. Raises SlurmError."""
@@ -144,16 +190,17 @@ class Repair:
 
     def _settle(self) -> None:
         """Forbid requeues again of those jobs that wait again or run; those that have left the queue are forgotten."""
-        if not self._stubborn:
+        known = sorted(self._stubborn)  # others may be added meanwhile, from the thread that hears of lost instances
+        if not known:
             return
-        facts = self._try("jobs", lambda: self.doors.scheduler.jobs(sorted(self._stubborn)))
+        facts = self._try("jobs", lambda: self.doors.scheduler.jobs(known))
         if facts is None:
             return
         state_of = {fact.job_id: fact.state for fact in facts}
-        again = sorted(job for job in self._stubborn if state_of.get(job) in ("PENDING", "RUNNING"))
+        again = sorted(job for job in known if state_of.get(job) in ("PENDING", "RUNNING"))
         if again:
             self._try("jobs", lambda: self.doors.scheduler.undo_requeueable(again))
-        self._stubborn = {job for job in self._stubborn if job in state_of and job not in again}
+        self._stubborn.difference_update(job for job in known if job not in state_of or job in again)
 
     # -- what a look shows besides
 
@@ -197,7 +244,7 @@ def _is_off(action: Action) -> bool:
 def _by_reason(actions: Sequence[Action]) -> list[tuple[str, tuple[str, ...]]]:
     """Return what is said of nodes, and the nodes: those with the same reason together.
 
-    The rule's name stands in front; by that of a drain for drift we know it again (DRIFT).
+    The rule's name stands in front; by its beginning we know a reason of ours again (OURS).
     """
     nodes: dict[str, list[str]] = {}
     for action in actions:
