@@ -169,7 +169,7 @@ def execution_plan() -> str:
         "|---|---|",
         *(
             f"| {f'`{section}`' if section else 'top'} | {', '.join(f'`{key}`' for key in keys.split())} |"
-            for section, keys in plan_module._KEYS.items()  # noqa: SLF001  a generator may look inside
+            for section, keys in plan_module.KEYS.items()
         ),
         "",
         "Durations are whole nanoseconds or Go durations (`2h30m0s`); prices and costs are USD; `max_spot_price` is",

@@ -21,6 +21,7 @@ from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Templat
 from asbx.model.names import GroupName
 from asbx.model.node import NodeView
 from asbx.model.notice import Message
+from asbx.model.plan_file import PlanFile
 from asbx.model.record import (
     Attempt,
     Binding,
@@ -183,6 +184,16 @@ class Prices(Protocol):
         """Return the price now."""
 
 
+class Plans(Protocol):
+    """The folder where execution plans of jobs are left. Never raises: what is wrong with a file is told with it."""
+
+    def names(self) -> frozenset[str]:
+        """Return the names there, without `.json`; none where there is no folder."""
+
+    def read(self, name: str) -> PlanFile | None:
+        """Return a file as it is, None where there is none."""
+
+
 class Scheduler(Protocol):
     """Slurm. Every method raises SlurmError when slurmctld cannot be reached or refuses."""
 
@@ -269,6 +280,9 @@ class Scheduler(Protocol):
 
     def power_up(self, nodes: Sequence[str]) -> None:
         """Have Slurm hold nodes for powered up; it calls ResumeProgram for those that were not."""
+
+    def script(self, job_id: int) -> str | None:
+        """Return a job's batch script; None for a job without one, one that is gone, or a script too long to be one."""
 
     def ping(self) -> None:
         """Raise SlurmError unless slurmctld answers."""

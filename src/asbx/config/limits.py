@@ -250,3 +250,5 @@ SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
 SPOT_SHORT_JOB = timedelta(hours=1)
 # slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
+# Scripts read for one request, a process of Slurm each, before its first launch: many gangs at once are mostly alike.
+SCRIPTS_A_REQUEST = 64

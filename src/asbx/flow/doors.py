@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
-from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Prices, Recorder, Scheduler, Workers
+from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Plans, Prices, Recorder, Scheduler, Workers
 
 
 @dataclass(frozen=True)
 class Doors:
-    """The site's configuration and the doors to its outside. notices: None where no queue is configured."""
+    """The site's configuration and the doors to its outside. notices: None where no queue is configured.
+
+    plans: None where plans of jobs are not looked for.
+    """
 
     config: Config
     cloud: Cloud
@@ -23,6 +26,7 @@ class Doors:
     catalogue: Catalogue
     workers: Workers
     notices: Notices | None = None
+    plans: Plans | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""
