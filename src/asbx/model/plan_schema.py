@@ -60,13 +60,31 @@ _KINDS: dict[str, dict[str, Any]] = {
     "tags": _MAP | {"maxProperties": 15},
     "expected_runtime": _DURATION,
 }
-_FLAGS = frozenset(
-    """enable_spot spot_fleet_request fallback_to_on_demand is_mpi_job requires_gang_scheduling requires_efa
-    enhanced_networking single_az_required enable_efa enable_sr_iov prefer_spot allow_mixed_pricing""".split()
+_FLAGS = (
+    "enable_spot",
+    "spot_fleet_request",
+    "fallback_to_on_demand",
+    "is_mpi_job",
+    "requires_gang_scheduling",
+    "requires_efa",
+    "enhanced_networking",
+    "single_az_required",
+    "enable_efa",
+    "enable_sr_iov",
+    "prefer_spot",
+    "allow_mixed_pricing",
 )
-_NUMBERS = frozenset(
-    """max_total_cost max_duration_hours max_cost_per_hour cost_alert_threshold auto_terminate_hours cost_tolerance
-    scaling_efficiency network_utilization cpu_efficiency_target memory_efficiency_target""".split()
+_NUMBERS = (
+    "max_total_cost",
+    "max_duration_hours",
+    "max_cost_per_hour",
+    "cost_alert_threshold",
+    "auto_terminate_hours",
+    "cost_tolerance",
+    "scaling_efficiency",
+    "network_utilization",
+    "cpu_efficiency_target",
+    "memory_efficiency_target",
 )
 
 
