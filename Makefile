@@ -1,6 +1,6 @@
 # Run `make` to see what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench docs fuzz nightly clean setup
+.PHONY: help build demo test check bench docs fuzz kill nightly clean setup
 bin := .venv/bin
 
 help:  ## show this list
@@ -18,7 +18,7 @@ demo:  ## watch an MPI job burst: real Slurm, emulated EC2, on this machine (ins
 test: setup check  ## run all tests, those on a real Slurm too (installs what is missing)
 	$(bin)/pytest -n 2 -m 'not slurm'
 	# More than there are cores: they mostly wait, for boots and for time-outs of Slurm.
-	$(bin)/pytest -n 4 --dist loadfile -m slurm
+	$(bin)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m slurm
 
 check: setup  ## format, lint, types, import rules
 	$(bin)/ruff check
@@ -26,9 +26,11 @@ check: setup  ## format, lint, types, import rules
 	$(bin)/mypy
 	$(bin)/lint-imports
 
-bench: setup  ## measure hook, resume, gangs and API calls; writes JSON and tables
+bench: setup  ## measure hook, resume, gangs, API calls and scripts; writes JSON and tables
 	$(bin)/python benchmarks/burst.py $(BENCH)
 	$(bin)/python -m benchmarks.gang
+	$(bin)/python -m benchmarks.analyze
+	$(bin)/python -m benchmarks.reconcile --check
 
 docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check
@@ -36,6 +38,10 @@ docs: setup  ## build the documentation into site/
 
 fuzz: setup  ## feed 100,000 spoiled files, plans, listings and messages to every door; FUZZ="COUNT SEED" for others
 	$(bin)/python -m tests.fuzz.run $(FUZZ)
+
+kill: setup  ## kill daemon and hooks 200 times in bursts, simulated and on a real Slurm; prints what was lost (nothing)
+	$(bin)/asbx simulate examples/scenarios/kill.toml
+	$(bin)/python -m tests.e2e.kill_lab $(KILL)
 
 nightly: test bench docs fuzz  ## everything, a long search by the property tests, and the demo with accounting
 	HYPOTHESIS_PROFILE=nightly $(bin)/pytest -n 2 tests/property --hypothesis-show-statistics

@@ -29,7 +29,10 @@ def main() -> None:
 
 
 def row(facts: dict[str, Any]) -> list[Any]:
-    """Return [vCPUs, MiB, EFA interfaces, GPUs, markets, architectures, cores, placement strategies, cards]."""
+    """Return [vCPUs, MiB, EFA interfaces, GPUs, markets, architectures, cores, placement strategies, cards].
+
+    Types with GPUs have their name and the MiB of one of them after that.
+    """
     network = facts.get("NetworkInfo") or {}
     gpus = (facts.get("GpuInfo") or {}).get("Gpus") or []
     cards = sorted(network.get("NetworkCards") or [], key=lambda card: card["NetworkCardIndex"])
@@ -43,6 +46,7 @@ def row(facts: dict[str, Any]) -> list[Any]:
         facts["VCpuInfo"]["DefaultCores"],
         (facts.get("PlacementGroupInfo") or {}).get("SupportedStrategies", []),
         alike(cards),
+        *([gpus[0]["Name"], gpus[0]["MemoryInfo"]["SizeInMiB"]] if gpus else []),
     ]
 
 

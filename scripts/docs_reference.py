@@ -14,6 +14,7 @@ import os
 import sys
 import types
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -26,11 +27,19 @@ from asbx.aws.permissions import PERMISSIONS, Permission
 from asbx.cli.main import COMMANDS, main
 from asbx.config.rules import WITHOUT_EFFECT
 from asbx.config.schema import Config
+from asbx.config.upkeep import Reconcile as ReconcileSection
+from asbx.decide.node_state import TABLE, Condition
+from asbx.decide.node_state import Row as StateRow
+from asbx.decide.reconcile_rules import OURS, RULES, Book, Claim, Cloud, Grace, Rule
+from asbx.decide.sightings import patience
 from asbx.errors import ExitCode
 from asbx.model import plan as plan_module
+from asbx.model.event import EventKind
 from asbx.model.plan_environment import VARIABLES
 from asbx.model.plan_schema import plan_schema
 from asbx.sim.scenario import Scenario
+from asbx.telemetry.definitions import COUNTED, READ, Definition
+from asbx.telemetry.meanings import MEANINGS
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WIDTH = "100"
@@ -157,6 +166,68 @@ def tags() -> str:
     return "\n".join(lines)
 
 
+def reconcile() -> str:
+    """Return the decision table of the sweep, and what node states mean to it."""
+    lines = [
+        "# What a reconcile pass does",
+        "",
+        "The first rule that fits counts, and a finding must last its grace, on two looks at least. How that works and",
+        "why is in [Reconciling](../explanation/reconcile.md). An empty cell fits anything.",
+        "",
+        "| rule | Slurm | EC2 | ledger | and | is done | grace | because |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_rule_row(rule) for rule in RULES),
+        "",
+        "What is said: {node}, {more} stand for names and details of the case.",
+        "",
+        "| rule | said |",
+        "|---|---|",
+        *(f"| `{rule.name}` | {rule.reason} |" for rule in RULES),
+        "",
+        "## Graces",
+        "",
+        "| grace | lasts |",
+        "|---|---|",
+        *(f"| {grace.value} | {_grace(grace)} |" for grace in Grace if grace is not Grace.NONE),
+        "",
+        "## Node states",
+        "",
+        "Read from top to bottom: the first row that fits. Flags are subsets; others may be there.",
+        "",
+        "| is | states | all of | one of | none of | reason | means |",
+        "|---|---|---|---|---|---|---|",
+        *(_state_row(row) for row in TABLE),
+        "",
+        "Reasons of Slurm's own or of ASBX, or none, are *Slurm's*; all others are somebody's.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _rule_row(rule: Rule) -> str:
+    claims = [claim.value for claim in Claim if claim in rule.claims]
+    claims += [f"not: {claim.value}" for claim in Claim if claim in rule.lacks]
+    sides = [_side(kind, picked) for kind, picked in ((Condition, rule.slurm), (Cloud, rule.cloud), (Book, rule.book))]
+    return f"| `{rule.name}` | {' | '.join(sides)} | {'; '.join(claims)} | {rule.kind} | {rule.grace} | {rule.why} |"
+
+
+def _side(kind: type[StrEnum], picked: frozenset[Any]) -> str:
+    if picked >= OURS:
+        return "a launch of ours"
+    return " / ".join(one.value for one in kind if one in picked)
+
+
+def _grace(grace: Grace) -> str:
+    seconds = patience(ReconcileSection()).of(grace).total_seconds()
+    return f"{seconds:.0f} s" + (" (`reconcile.orphan_grace_seconds`)" if grace is Grace.ORPHAN else "")
+
+
+def _state_row(row: StateRow) -> str:
+    sets = [", ".join(sorted(one)) for one in (row.states, row.every, row.some, row.none)]
+    whose = {True: "Slurm's", False: "somebody's", None: ""}[row.slurms]
+    return f"| {row.condition} | {' | '.join(sets)} | {whose} | {row.meaning} |"
+
+
 PLANS = """\
 # Execution plans
 
@@ -246,6 +317,64 @@ def permissions() -> str:
     return "\n".join([*lines, ""])
 
 
+def metrics() -> str:
+    """Return the table of metrics."""
+    lines = [
+        "# Metrics",
+        "",
+        "The daemon serves these at `/metrics` of `telemetry.listen`, by default `http://127.0.0.1:9815/metrics`,",
+        "beside Prometheus' own `process_*`. Labels hold what configuration and code bound: groups, types, zones,",
+        "codes; never a job, a node or an instance. `asbx events` tells of those.",
+        "What is counted begins at zero with each start of the daemon. What is read comes from the ledger, asked every",
+        "few seconds at most, and from the last look at Slurm: a scrape starts no process and asks EC2 nothing.",
+        "",
+        *_metric_table("Counted", COUNTED),
+        *_metric_table("Read", READ),
+        "Interruptions, boot failures and everything else that happens are in `asbx_events_total` by kind; see",
+        "[Events](events.md).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _metric_table(title: str, rows: tuple[Definition, ...]) -> list[str]:
+    table = [f"## {title}", "", "| name | type | labels | meaning |", "|---|---|---|---|"]
+    for one in rows:
+        labels = ", ".join(f"`{label}`" for label in one.labels) or "-"
+        table.append(f"| `{one.name}` | {one.kind} | {labels} | {one.meaning} |")
+    return [*table, ""]
+
+
+def events() -> str:
+    """Return the table of events."""
+    assert set(MEANINGS) == set(EventKind), "each kind of event has its meaning in telemetry/meanings.py"
+    lines = [
+        "# Events",
+        "",
+        "Whatever happens is one event: a line of JSON in the log (`logging.file`), a row in the ledger",
+        "(`asbx events`), and one more in `asbx_events_total`. Times are UTC.",
+        "",
+        "| key | what |",
+        "|---|---|",
+        "| `at`, `level`, `event`, `text` | when, how important, the kind below, a sentence for people |",
+        "| `request_id` | the call of Slurm's program, as its spool file was named |",
+        "| `gang_id` | the nodes launched together, such as `job-12`; the tag `asbx:gang` |",
+        "| `intent_id` | the launch in the ledger; the tag `asbx:intent` of its instances |",
+        "| `job_id`, `jobs` | the job where there is one, and all of them always |",
+        "| `node`, `instance_id` | where the event is about one |",
+        "| `data` | further facts of the kind |",
+        "",
+        "Every event of a launch names its request, gang, intent and jobs, and so do those that end its instances,",
+        "whoever ends them: `asbx events --job 12` follows a job from Slurm's call to the end of its last instance.",
+        "",
+        "| kind | level | meaning |",
+        "|---|---|---|",
+        *(f"| `{kind}` | {', '.join(MEANINGS[kind].levels)} | {MEANINGS[kind].text} |" for kind in EventKind),
+        "",
+    ]
+    return "\n".join(lines)
+
+
 PAGES = {
     "permissions.md": permissions,
     "configuration.md": configuration,
@@ -254,6 +383,9 @@ PAGES = {
     "tags.md": tags,
     "execution-plan.md": execution_plan,
     "scenario.md": scenario,
+    "reconcile.md": reconcile,
+    "metrics.md": metrics,
+    "events.md": events,
 }
 
 

@@ -45,10 +45,13 @@ class CloudError(AsbxError):
 
 
 class Clock(Protocol):
-    """Time, from one place. now() is aware and UTC."""
+    """Time, from one place. now() is aware and UTC; people and NTP set it. What lasts is measured by elapsed()."""
 
     def now(self) -> datetime:
         """Return the time."""
+
+    def elapsed(self) -> timedelta:
+        """Return the time since some moment of the past; it goes on evenly whatever is done to now()."""
 
     def sleep(self, duration: timedelta) -> None:
         """Pause."""
@@ -256,6 +259,9 @@ class Scheduler(Protocol):
     def requeue(self, job_id: int) -> bool:
         """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
 
+    def retire(self, nodes: Sequence[str], reason: str) -> None:
+        """Let no new job onto nodes, and power each down once its last one has ended; one without jobs, at once."""
+
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Tell where nodes are, if that is news, and return whether it was; off where the site wants no such file.
 
@@ -338,6 +344,9 @@ class Ledger(Protocol):
 
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
         """Return the calls of an intent, oldest first."""
+
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the calls of all these intents, those of one by their number."""
 
     # -- instances and bindings
     def instances(

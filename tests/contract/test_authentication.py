@@ -235,6 +235,18 @@ def test_a_role_that_may_not_be_assumed_is_told_with_what_to_do(door: gateway.Ga
     assert door.made("DescribeInstances") == []
 
 
+def test_no_credentials_at_all_are_an_access_error(door: gateway.Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither keys, nor files, nor a role of the machine: exit status 7, before anything is asked."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    for method in ("default", "instance_profile"):
+        with pytest.raises(CloudError) as caught:
+            cloud(door, method).owned("c")
+        assert caught.value.exit_code is ExitCode.AWS_ACCESS
+        assert caught.value.code == "aws-credentials"
+    assert door.calls == []
+
+
 @pytest.mark.parametrize(
     ("method", "section"),
     [

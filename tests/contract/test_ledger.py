@@ -180,6 +180,18 @@ def test_attempts_come_by_number(ledger: Ledger) -> None:
     assert [attempt.number for attempt in ledger.attempts("int-1")] == [1, 2, 10]
 
 
+def test_attempts_of_many_intents_come_at_once(ledger: Ledger) -> None:
+    """Those of each by number, nothing of others, and of more intents than one query holds."""
+    for intent in ("int-1", "int-2", "int-3"):
+        ledger.add_intent(samples.intent(intent))
+        for number in (2, 1):
+            ledger.add_attempt(samples.attempt(intent, number=number))
+    wanted = ["int-3", "int-1", "int-1", *(f"unknown-{number}" for number in range(2000))]
+    found = [(attempt.intent_id, attempt.number) for attempt in ledger.attempts_of(wanted)]
+    assert sorted(found) == [("int-1", 1), ("int-1", 2), ("int-3", 1), ("int-3", 2)]
+    assert ledger.attempts_of([]) == ()
+
+
 def test_nothing_launches_without_an_intent(ledger: Ledger) -> None:
     """An attempt or instance of an unknown intent is refused, and nothing of it is kept."""
     with pytest.raises(LedgerError) as caught:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import signal
 import subprocess
 import sys
 from contextlib import closing
@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from tests.fakes import samples
 
-from asbx.cli.cost import moment_of
 from asbx.cli.main import main
+from asbx.cli.reading import moment_of
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.event import Event, EventKind
 
@@ -163,6 +163,52 @@ def test_events(config: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert [event["text"] for event in json.loads(out)["events"]] == ["EC2 is away"]
 
 
+def test_events_by_kind_level_and_time(ledger: SqlLedger, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Filters narrow each other; what does not exist is a usage error that names what does."""
+    several = Event(EventKind.LAUNCH_ASKED, "for two", jobs=(12, 13), data={"nodes": "aws-cpu-[001-002]"})
+    ledger.add_event(several, NOW)
+
+    def texts(*filters: str) -> list[str]:
+        _, out, _ = run(capsys, "events", "--json", *filters, "--config", config)
+        return [event["text"] for event in json.loads(out)["events"]]
+
+    assert texts("--kind", "pass-failed", "--kind", "plan-note") == ["EC2 is away"]
+    assert texts("--level", "warning") == ["EC2 is away"]
+    assert texts("--since", NOW.isoformat()) == ["EC2 is away", "for two"]
+    assert texts("--job", "13") == ["for two"]
+    assert texts("--node", "aws-cpu-002") == ["for two"]
+    assert texts("--node", "aws-cpu-00") == []
+    for wrong in (("--kind", "launch"), ("--level", "loud"), ("--since", "soon")):
+        assert run(capsys, "events", *wrong, "--config", config)[0] == 2
+
+
+@pytest.mark.timeout(60)
+def test_events_are_followed(ledger: SqlLedger, config: str) -> None:
+    """What is written by another process appears; Ctrl-C ends it without a word."""
+    command = [sys.executable, "-m", "asbx", "events", "--follow", "--json", "--job", "77", "--config", config]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout is not None
+        assert follower.stderr is not None
+        seen: list[str] = []
+        for number in range(2):
+            ledger.add_event(Event(EventKind.PLAN_NOTE, f"note {number}", job_id=77), NOW)
+            seen.append(json.loads(follower.stdout.readline())["text"])
+        follower.send_signal(signal.SIGINT)
+        assert (follower.wait(20), follower.stderr.read()) == (130, "")
+    assert seen == ["note 0", "note 1"]
+
+
+def test_nodes_by_group_and_state(ledger: SqlLedger, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """By node group, with or without partition; while Slurm does not answer no node is in any state."""
+    del ledger
+    for group, count in (("cpu", 1), ("aws-cpu", 1), ("gpu", 0)):
+        _, out, _ = run(capsys, "nodes", "--json", "--group", group, "--config", config)
+        assert len(json.loads(out)["nodes"]) == count
+    _, out, _ = run(capsys, "nodes", "--state", "idle", "--config", config)
+    assert out.strip() == "No node with an instance is like that."
+    assert run(capsys, "nodes", "--state", "happy", "--config", config)[0] == 2
+
+
 def test_status_shows_shortages(ledger: SqlLedger, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     """One line beside the rest; with --shortages the pools; for machines both."""
     assert "EC2 has refused none" in run(capsys, "status", "--shortages", "--config", config)[1]
@@ -175,22 +221,6 @@ def test_status_shows_shortages(ledger: SqlLedger, config: str, capsys: pytest.C
     (short,) = json.loads(run(capsys, "status", "--json", "--config", config)[1])["shortages"]
     assert (short["key"], short["state"]) == ("quota/spot/standard", "closed")
     assert datetime.fromisoformat(short["closed_until"]) == until
-
-
-@pytest.mark.timeout(60)
-def test_events_are_followed(ledger: SqlLedger, config: str) -> None:
-    """With --follow, what is recorded later is printed too, one JSON object a line."""
-    command = [sys.executable, "-c", "import sys; from asbx.cli.main import main; sys.exit(main())"]
-    arguments = ["events", "--follow", "--json", "--job", "12", "--config", config]
-    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, env=dict(os.environ), text=True) as follower:
-        try:
-            assert follower.stdout is not None
-            assert json.loads(follower.stdout.readline())["kind"] == "node-bound"
-            ledger.add_event(Event(EventKind.PLAN_NOTE, "other job", job_id=13), NOW)
-            ledger.add_event(Event(EventKind.NODE_RELEASED, "gone", job_id=12), NOW)
-            assert json.loads(follower.stdout.readline())["text"] == "gone"
-        finally:
-            follower.terminate()
 
 
 @pytest.mark.parametrize("command", ["cost", "nodes", "events"])
@@ -209,7 +239,8 @@ def test_a_time_that_is_none(config: str, capsys: pytest.CaptureFixture[str]) ->
     assert "2026-03-01" in err
 
 
-def test_a_time_without_a_zone_is_local() -> None:
-    """A date means midnight here."""
-    assert moment_of("2026-03-01") == datetime(2026, 3, 1).astimezone()
-    assert moment_of("2026-03-01T00:00:00+00:00") == datetime(2026, 3, 1, tzinfo=UTC)
+def test_a_time_without_a_zone_is_utc() -> None:
+    """A date means midnight where the log and the ledger are: in UTC. A span means so long ago."""
+    assert moment_of("2026-03-01", NOW) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert moment_of("2026-03-01T01:00:00+01:00", NOW) == datetime(2026, 3, 1, tzinfo=UTC)
+    assert moment_of("90m", NOW) == NOW - timedelta(minutes=90)

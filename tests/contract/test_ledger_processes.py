@@ -133,9 +133,7 @@ def race_for_the_probe(url: str, number: int, out: Connection) -> None:
     ledger = open_ledger(url)
     me, won = f"job-{number}", []
     for pool in range(POOLS):
-        kept = ledger.change_shortage(
-            f"pool-{pool}", partial(shortage.claim, now=NOON, me=me, lease=timedelta(hours=1))
-        )
+        kept = ledger.change_shortage(f"pool-{pool}", partial(shortage.claim, now=NOON, me=me))
         if shortage.holds(kept, NOON, me):
             won.append(pool)
         ledger.change_shortage("tries", one_more)

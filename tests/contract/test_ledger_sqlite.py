@@ -29,7 +29,7 @@ from asbx.ledger import schema
 from asbx.ledger.engine import make_engine
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.ledger.tables import metadata
-from asbx.model.event import Event, EventKind
+from asbx.model.event import Event, EventKind, Wanted
 
 NOBODY = 65534
 
@@ -171,7 +171,7 @@ def test_followers_get_what_is_new(ledger: SqlLedger) -> None:
     ledger.add_event(Event(EventKind.PLAN_NOTE, "two", job_id=2), NOON)
     ledger.add_event(Event(EventKind.PLAN_NOTE, "three", job_id=1), NOON)
     assert [found.text for _, _, found in ledger.marked_events(after=mark)] == ["two", "three"]
-    assert [found.text for _, _, found in ledger.marked_events(after=mark, job_id=1)] == ["three"]
+    assert [found.text for _, _, found in ledger.marked_events(Wanted(job_id=1), after=mark)] == ["three"]
 
 
 # -- errors

@@ -175,6 +175,20 @@ def test_nodes_are_drained_and_taken_back(world: World) -> None:
         world.scheduler.drain(["aws-cpu-999"], "nobody")
 
 
+def test_a_retired_node_goes_when_it_is_idle(world: World) -> None:
+    """One with a job takes no more and keeps the one it has; one without goes down; both say why."""
+    world.power_up(NODES[:2])
+    world.scheduler.retire(NODES[:1], "asbx:drift another type")
+    view = world.node(NODES[0])
+    assert view.state == "ALLOCATED"
+    assert view.flags >= {"DRAIN", "POWER_DOWN"}
+    assert view.reason.startswith("asbx:drift")
+    world.scheduler.retire(NODES[3:], "asbx:drift another type")
+    assert world.node(NODES[3]).is_powered_down
+    with pytest.raises(SlurmError):
+        world.scheduler.retire(["aws-cpu-999"], "nobody")
+
+
 def test_a_topology_is_news_once(world: World) -> None:
     """The same places told again change nothing."""
     paths = dict.fromkeys(NODES, ()) | {NODES[0]: ("nn-1", "nn-2")}

@@ -21,7 +21,7 @@ from typing import Any, Self, TypeVar
 
 import yaml
 
-from asbx.aws.permissions import PERMISSIONS
+from asbx.aws.permissions import ALLOWED_BY, PERMISSIONS
 
 _BIN = Path(sys.executable).parent
 _POLL_S = 0.15
@@ -31,14 +31,18 @@ _Seen = TypeVar("_Seen")
 # Whatever the caller's shell says of another cluster or account must not reach the lab.
 _PLAIN = {"PATH": f"{_BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
 
-# What the product may call, and what the lab itself does to set up its account (src/asbx/lab/account.py).
-_PERMITTED = {one.action.partition(":")[2] for one in PERMISSIONS}
+# What the product may call, and what the lab itself does to set up its account (src/asbx/lab).
+_PERMITTED = {name.partition(":")[2] for name in (*(one.action for one in PERMISSIONS), *ALLOWED_BY)}
 _LAB_CALLS = {
     "AuthorizeSecurityGroupEgress",
     "AuthorizeSecurityGroupIngress",
+    "CreateQueue",
     "CreateSecurityGroup",
     "CreateSubnet",
     "CreateVpc",
+    "GetQueueAttributes",
+    "PutRule",
+    "PutTargets",
     "RegisterImage",
 }
 
@@ -133,16 +137,31 @@ class Cluster:
         self.slurm("scontrol", "reconfigure")
 
     def with_topology_tree(self) -> None:
-        """Let slurmctld use topology.conf: a plugin is chosen when it starts, so it is ended and started as it was."""
+        """Let slurmctld use topology.conf: a plugin is chosen when it starts."""
+        self.restart_with(lambda text: f"TopologyPlugin=topology/tree\n{text}")
+
+    def restart_with(self, change: Callable[[str], str]) -> None:
+        """Change slurm.conf in a way slurmctld only sees when it starts: it is ended, and started as it was."""
         path = self.root / "slurm.conf"
-        path.write_text(f"TopologyPlugin=topology/tree\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+        path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
+        self.restart_slurmctld()
+
+    def pid(self, name: str) -> int:
+        """Return the process id of one of the lab's daemons."""
         lab = json.loads((self.root / "lab.json").read_text(encoding="utf-8"))
-        (pid,) = [one["pid"] for one in lab["processes"] if one["name"] == "slurmctld"]
+        (pid,) = [one["pid"] for one in lab["processes"] if one["name"] == name]
+        return int(pid)
+
+    def restart_slurmctld(self, number: int = signal.SIGTERM, pause: float = 0.0) -> None:
+        """End slurmctld by a signal and start it as it was, after a pause; one of an earlier restart is found, too."""
+        file = self.root / "run" / "slurmctld.pid"
+        pid = int(file.read_text(encoding="utf-8"))
         proc = Path(f"/proc/{pid}")
         command = (proc / "cmdline").read_text(encoding="utf-8").split("\0")[:-1]
         environ = dict(one.split("=", 1) for one in (proc / "environ").read_text(encoding="utf-8").split("\0") if one)
-        os.kill(pid, signal.SIGTERM)
+        os.kill(pid, number)
         until("slurmctld has ended", lambda: run(["scontrol", "ping"], self.environ).status, 15)
+        time.sleep(pause)
         # `lab down` ends it by the mark in its environment.
         run(["/bin/sh", "-c", 'setsid "$@" >>"$0" 2>&1 &', self.root / "log" / "slurmctld.out", *command], environ)
         until("slurmctld is up", lambda: "is UP" in run(["scontrol", "ping"], self.environ).out, 15)

@@ -6,16 +6,19 @@ half-minute checks together.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.e2e.cluster import Cluster, Row, cluster, until
 
 from asbx import lab as lab_package
@@ -31,6 +34,7 @@ TWO_GROUPS = "aws-cpu-017,aws-hpc-003"
 MANUAL = "aws-cpu-[018-019]"
 _NODES = 20
 
+_SAMPLE = re.compile(r"(?m)^([a-z0-9_]+)(\{[^}]*\})? (\S+)$")
 # Says on which emulated machine and under which node name a task runs: the machine is found among its forefathers.
 _WHO = """\
 import os, pathlib, re
@@ -253,3 +257,45 @@ def test_everything_ends_and_is_billed(lab: Cluster, jobs: Jobs) -> None:
     parts = [*(job["usd"] for job in bill["jobs"]), bill["idle_usd"], bill["waste_usd"]]
     assert sum(map(Decimal, parts)) == Decimal(bill["total_usd"])
     assert not [e for e in lab.events() if e["level"] == "error"], "nothing of all this was an error"
+
+
+def test_the_log_tells_the_whole_story_of_a_job(lab: Cluster, jobs: Jobs) -> None:
+    """One pattern leads from Slurm's call to the end of the last instance, under the ids the instances bear as tags."""
+    log = (lab.root / "log" / "aws-burst.log").read_text(encoding="utf-8").splitlines()
+    pattern = re.compile(rf'"jobs": \[[^\]]*\b{jobs.ring}\b')
+    told = [json.loads(line) for line in log if pattern.search(line)]
+    kinds = [line["event"] for line in told]
+    wanted = ["request-received", "ladder-planned", "launch-asked", "launch-answered", "node-bound", "request-done"]
+    places = [kinds.index(kind) for kind in [*wanted, "node-released"]]
+    assert places == sorted(places), kinds
+    assert "node-registered" in kinds
+    released = {line["instance_id"] for line in told if line["event"] == "node-released"}
+    rows = lab.of_job(jobs.ring)
+    assert released == {row["id"] for row in rows}
+    others = ("request-received", "request-done", "resource-removed")
+    launch = [line for line in told if line["event"] not in others]
+    assert {line["intent_id"] for line in launch} == {row["tags"]["asbx:intent"] for row in rows}
+    assert {line["gang_id"] for line in launch} == {row["gang"] for row in rows}
+    assert [event["kind"] for event in lab.events("--job", str(jobs.ring))] == kinds
+
+
+def test_prometheus_sees_the_burst(lab: Cluster, jobs: Jobs) -> None:
+    """What was counted is what EC2 launched; no label names a job, a node or an instance."""
+    del jobs
+    page = yaml.safe_load((lab.root / "aws-burst.yaml").read_text(encoding="utf-8"))["telemetry"]["listen"]
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f"http://{page}/metrics") as answer:
+        text = answer.read().decode()
+    found = {(name, labels or ""): float(number) for name, labels, number in _SAMPLE.findall(text)}
+    rows = lab.instances()
+    launched = sum(number for (name, _), number in found.items() if name == "asbx_instances_launched_total")
+    assert launched == len(rows)
+    assert found["asbx_launch_bound_seconds_count", ""] == len(rows)
+    assert found["asbx_ec2_calls_total", '{action="CreateFleet",code="ok"}'] == len({row["fleet"] for row in rows})
+    assert found["asbx_requests_open", '{kind="resume"}'] == 0
+    assert ("asbx_nodes", '{nodegroup="cpu",partition="aws",state="powered-down"}') in found
+    assert [name for name, _ in found if name == "asbx_instances"] == [], "nothing runs any more"
+    labels = {value for _, some in found for value in re.findall(r'="([^"]*)"', some)}
+    names = {row["node"] for row in rows} | {row["id"] for row in rows}
+    assert labels.isdisjoint(names | {f"job-{row['job']}" for row in rows})
+    health = lab.asbx("status")["daemon"]["health"]
+    assert (health["status"], health["failing"]) == ("ok", [])

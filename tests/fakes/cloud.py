@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from threading import RLock
 
 from tests.fakes.faults import Faults
 
@@ -41,6 +42,8 @@ def cloud_error(code: str, verdict: Verdict, why: str = "") -> CloudError:
 @dataclass
 class Machine:
     """What the fake knows of an instance. reservation: the capacity reservation whose place it takes."""
+
+    is_stopped: bool = field(default=False, kw_only=True)
 
     instance: Instance
     launched_at: datetime
@@ -86,6 +89,7 @@ class FakeCloud:
     _answers: dict[str, tuple[FleetOrder, FleetAnswer]] = field(default_factory=dict)
     _machines: dict[str, Machine] = field(default_factory=dict)
     _faults: Faults = field(default_factory=Faults)
+    _turn: RLock = field(default_factory=RLock)
     _removed: set[str] = field(default_factory=set)  # names of templates that are gone
 
     # -- the door
@@ -97,9 +101,10 @@ class FakeCloud:
         with self._faults.call("launch"):
             if order.token in self._answers:
                 return self._answer_again(order)
-            self._refuse_impossible(order)
-            answer = self._fulfil(order)
-            self._answers[order.token] = (order, answer)
+            with self._turn:  # gangs ask at the same time, and what is left is given once
+                self._refuse_impossible(order)
+                answer = self._fulfil(order)
+                self._answers[order.token] = (order, answer)
             return answer
 
     def describe(self, instance_ids: Sequence[str]) -> tuple[Instance, ...]:
@@ -229,6 +234,14 @@ class FakeCloud:
         machine.ended_at = self.clock.now()
         machine.instance = replace(machine.instance, state_reason=reason)
         self._take(_key(machine.instance), machine.reservation, -1)
+
+    def stop(self, instance_id: str) -> None:
+        """Stop an instance, as a person may in the console."""
+        self._machines[instance_id].is_stopped = True
+
+    def forget(self, instance_id: str) -> None:
+        """Know nothing of an instance any more, as EC2 an hour after its end, or another account."""
+        del self._machines[instance_id]
 
     def all(self) -> tuple[Instance, ...]:
         """Return every instance ever launched, as it is now, shown or not."""
@@ -379,6 +392,8 @@ class FakeCloud:
             gone = now - machine.ended_at >= self.end_after
             state = InstanceState.TERMINATED if gone else InstanceState.SHUTTING_DOWN
             return replace(instance, state=state, private_ip="", private_dns="", ended_at=self._told(machine))
+        if machine.is_stopped:
+            return replace(instance, state=InstanceState.STOPPED)
         age = now - machine.launched_at
         state = InstanceState.RUNNING if age >= self.boot_after else InstanceState.PENDING
         if age < self.address_after:

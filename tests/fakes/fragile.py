@@ -16,7 +16,7 @@ from asbx.model.market import Verdict
 
 VERDICTS = tuple(Verdict)
 _SLURM = ("slurm-refused", "slurm-timeout", "slurm-conf")
-_FREE = ("now",)  # calls that cannot fail and are made all the time
+_FREE = ("now", "elapsed")  # calls that cannot fail and are made all the time
 
 
 class CrashError(BaseException):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from asbx.model.event import Event, EventKind
+from asbx.telemetry.meanings import MEANINGS
 
 
 @dataclass
@@ -14,7 +15,8 @@ class FakeRecorder:
     events: list[Event] = field(default_factory=list)
 
     def record(self, event: Event) -> None:
-        """Keep the event."""
+        """Keep the event, which must be as important as the reference says that its kind is."""
+        assert event.level in MEANINGS[event.kind].levels, f"{event.kind} is said at level {event.level}"
         self.events.append(event)
 
     @property

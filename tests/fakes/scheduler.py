@@ -213,6 +213,18 @@ class FakeScheduler:
             self._job(job_id, "COMPLETING")
             return True
 
+    def retire(self, nodes: Sequence[str], reason: str) -> None:
+        """Drain nodes with jobs until those end; nodes without go down at once. Unknown ones are refused."""
+        self._count("retire", len(nodes))
+        with self._faults.call("retire"):
+            for node in self._known(nodes):
+                view = self._table[node]
+                if view.state in ("ALLOCATED", "MIXED"):
+                    self._change(node, flags=view.flags | {"DRAIN", "POWER_DOWN"}, reason=reason)
+                else:
+                    self._change(node, state="IDLE", flags=_GOING, reason=reason)
+            self._refuse_unknown(nodes)
+
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Keep where nodes are; return whether that is news."""
         self._count("write_topology", 1)
@@ -299,6 +311,11 @@ class FakeScheduler:
         """Do as slurmctld after ResumeTimeout: DOWN, off, and the old address still there."""
         for node in nodes:
             self._change(node, state="DOWN", flags=_OFF, reason="ResumeTimeout reached")
+
+    def show(self, node: str, state: str, *flags: str, reason: str = "", address: str | None = None) -> None:
+        """Put a cloud node into any state, as slurmctld, an administrator or a bug may."""
+        shown = {} if address is None else {"address": address}
+        self._change(node, state=state, flags=frozenset({"CLOUD", *flags}), reason=reason, **shown)
 
     def settle(self) -> None:
         """Let SuspendTimeout pass: what was powering down is idle and off (idle_on_node_suspend)."""

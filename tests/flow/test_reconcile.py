@@ -57,6 +57,8 @@ def test_an_instance_whose_node_is_off_ends_after_the_grace(site: Site) -> None:
 def test_an_instance_of_a_crashed_launch_ends(site: Site) -> None:
     """Launched, in the ledger, bound to nothing: nobody will ever use it."""
     site.ledger.release(["aws-cpu-003"], site.clock.now())
+    site.scheduler.power_down(["aws-cpu-003"])
+    site.scheduler.release(["aws-cpu-003"])
     assert len(twice(site)) == 1
     assert len(site.cloud.alive()) == 3
 
@@ -75,7 +77,8 @@ def test_strangers_are_never_touched(site: Site) -> None:
     """An instance with our cluster's tag but an intent we never wrote belongs to somebody else."""
     stranger = replace(order("t"), tags=(("asbx:cluster", "lab"), ("asbx:intent", "not-ours")))
     site.cloud.launch(stranger)
-    assert twice(site) == []
+    assert twice(site) == [(ActionKind.REPORT, "strangers")]
+    assert len(site.cloud.alive()) == 4 + stranger.count
 
 
 def test_an_instance_gone_behind_our_back_is_forgotten(site: Site) -> None:

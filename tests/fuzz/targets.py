@@ -13,14 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from tests.fakes.scheduler import FakeScheduler
-from tests.fakes.site import NODES, Site, config
+from tests.fakes.site import Site, config
 
+from asbx.aws.notices_parse import read_notice
 from asbx.cli.facts import bundled_facts
 from asbx.config.load import load_config
 from asbx.config.schema import Config
@@ -41,7 +40,7 @@ from asbx.model.plan import parse_plan
 from asbx.slurm.conf_check import slurm_warnings
 from asbx.slurm.inbox import read_request
 from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
-from asbx.slurm.queue import job_format, parse_jobs, parse_jobs_json, parse_requeue
+from asbx.slurm.queue import job_format, parse_jobs, parse_jobs_json, parse_requeue, parse_tenants
 from asbx.slurm.reservation import parse_reservations
 
 ROOT = Path(__file__).parent.parent.parent
@@ -278,7 +277,9 @@ def slurm_conf(text: str) -> bool:
 
 # -- what Slurm prints
 
-BOUND = tuple(f"aws-cpu-{number:03d}" for number in range(3))
+# The nodes of the recorded tables are the whole cluster here, or the sweep would call each table half a picture.
+CLUSTER = tuple(f"aws-cpu-{number:03d}" for number in range(8))
+BOUND = CLUSTER[:3]
 # Words of a state that may cost a node its instance: all that say it is off, on its way there, or broken.
 _UNWELL = frozenset(
     [
@@ -317,16 +318,24 @@ class _Listing(FakeScheduler):
 _worlds: list[tuple[Site, _Listing]] = []
 
 
+def _recorded_cluster() -> Config:
+    """Return a configuration of just the recorded tables' nodes: where Slurm lacks some, the sweep does nothing."""
+    whole = config(max_nodes=8)
+    partition = whole.slurm.partitions[0]
+    partition = partition.model_copy(update={"node_groups": partition.node_groups[:1]})
+    return whole.model_copy(update={"slurm": whole.slurm.model_copy(update={"partitions": (partition,)})})
+
+
 def world() -> tuple[Site, _Listing]:
     """Return a site with three nodes up, made anew after one of them was lost to a table that rightly said so."""
     if not _worlds or len(_worlds[0][0].cloud.alive()) < len(BOUND):
-        scheduler = _Listing(NODES)
-        site = Site(scheduler=scheduler)
-        site.config = site.config.model_copy(
-            update={"reconcile": site.config.reconcile.model_copy(update={"orphan_grace_seconds": 0})}
-        )
+        scheduler = _Listing(CLUSTER)
+        raw = json.loads(settings().model_dump_json(exclude_unset=True)) | {"reconcile": {"orphan_grace_seconds": 0}}
+        (partition,) = raw["slurm"]["partitions"]
+        partition["node_groups"] = [partition["node_groups"][0] | {"max_nodes": len(CLUSTER)}]
+        site = Site(config=Config.model_validate(raw), scheduler=scheduler)
         scheduler.table = tuple(
-            NodeView(node, "IDLE", frozenset({"CLOUD", "POWERING_UP"}), node, node) for node in NODES
+            NodeView(node, "IDLE", frozenset({"CLOUD", "POWERING_UP"}), node, node) for node in CLUSTER
         )
         site.resume(fold(BOUND), (1, fold(BOUND)))
         assert len(site.cloud.alive()) == len(BOUND)
@@ -413,6 +422,11 @@ def requeue_text(text: str) -> bool:
     return bool(list(parse_requeue(text)))
 
 
+def tenants_text(text: str) -> bool:
+    """Read `squeue --format` of who is on which nodes."""
+    return bool(list(parse_tenants(text)))
+
+
 def reservations(text: str) -> bool:
     """`scontrol show reservation`: none but ours comes out."""
     found = parse_reservations(text)
@@ -468,7 +482,7 @@ def _messages() -> tuple[str, ...]:
 
 def message(text: str) -> bool:
     """Read a message of the queue: instances that come out have ids of EC2's shape; what is no message is unknown."""
-    notice = import_module("asbx.aws.notices_parse").read_notice(text)
+    notice = read_notice(text)
     assert all(re.fullmatch(r"i-[0-9a-f]{8,17}", one, re.ASCII) for one in notice.instances)
     return bool(notice.instances)
 
@@ -497,12 +511,12 @@ TARGETS: tuple[Target, ...] = (
     Target("queue, JSON", ((RECORDED / "squeue-running.json").read_text(encoding="utf-8"),), queue_json, 3),
     Target(
         "requeue flags",
-        ("           7       1       1       0\n           8       0       1       2\n",),
+        ("           7       1       1       2\n           8       0       1       0\n",),
         requeue_text,
         1,
     ),
+    Target("tenants of nodes", ("4|4+0|RUNNING|aws-cpu-[000-001]\n3|3_2|COMPLETING|aws-cpu-001\n",), tenants_text, 2),
     Target("reservations", _RESERVATION, reservations, 1),
+    Target("event message", _messages(), message, 10),
     Target("outcome note", (Outcome(["aws-cpu-000"], {"aws-cpu-001": "why"}, ["x"]).note(),), outcome_note, 2),
 )
-if find_spec("asbx.aws.notices_parse") is not None:
-    TARGETS += (Target("event message", _messages(), message, 10),)

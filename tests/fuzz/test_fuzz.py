@@ -47,16 +47,31 @@ def test_the_harness_sees_what_escapes() -> None:
 
 def test_a_table_that_says_a_node_is_off_does_cost_its_instance() -> None:
     """So the sweep over a spoiled table is a real one: it would end instances if it believed it."""
-    text = "\n".join(f"NodeName={node} NodeAddr={node} State=IDLE+CLOUD+POWERED_DOWN " for node in targets.BOUND)
+    text = table_of(dict.fromkeys(targets.BOUND, "IDLE+CLOUD+POWERED_DOWN"))
     site, _ = targets.world()
     assert len(site.cloud.alive()) == len(targets.BOUND)
     targets.node_table_text(text)
     assert site.cloud.alive() == ()
 
 
-def test_the_oracle_calls_a_table_without_the_node_no_reason() -> None:
-    """Missing rows, garbled states and names that only begin alike keep every instance."""
-    for row in ("", "NodeName=aws-cpu-0000 State=POWERED_DOWN", "NodeName=aws-cpu-000 State=POWERED_DOW", "NodeName="):
-        targets.node_table_text(row)
+def table_of(states: dict[str, str]) -> str:
+    """Return a node table, whole: nodes that are not named are up."""
+    rows = dict.fromkeys(targets.CLUSTER, "ALLOCATED+CLOUD") | states
+    return "\n".join(f"NodeName={node} NodeAddr={node} NodeHostName={node} State={rows[node]} " for node in rows)
+
+
+@pytest.mark.parametrize("state", ["", "POWERED_DOW", "ALLOCATED+CLOUD+", "IDLE+CLOUD+OFF", "+", "-", "\0"])
+def test_a_garbled_state_costs_no_instance(state: str) -> None:
+    """Everything else in the table is as it should be."""
+    targets.node_table_text(table_of({targets.BOUND[0]: state}))
+    site, _ = targets.world()
+    assert len(site.cloud.alive()) == len(targets.BOUND)
+
+
+def test_a_missing_row_costs_no_instance() -> None:
+    """Nor does a name that only begins alike."""
+    rows = table_of({}).splitlines()
+    for first in ([], ["NodeName=aws-cpu-0000 State=IDLE+CLOUD+POWERED_DOWN "], ["NodeName="]):
+        targets.node_table_text("\n".join([*first, *rows[1:]]))
         site, _ = targets.world()
         assert len(site.cloud.alive()) == len(targets.BOUND)

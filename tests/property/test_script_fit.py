@@ -11,6 +11,11 @@ from asbx.decide.script.fit import best, fits
 from asbx.decide.script.geometry import Geometry
 
 TYPES = bundled()
+GPUS = {
+    "a100": {("A100", 40960), ("A100", 81920)},
+    "nvidia_a100_80gb": {("A100", 81920)},
+    "rtx-pro-4500": {("RTX PRO 4500", 32768)},
+}
 
 
 @st.composite
@@ -30,7 +35,9 @@ def geometries(draw: st.DrawFn) -> Geometry:
         threads_per_core=draw(st.sampled_from((0, 0, 1))),
         memory_mib=draw(st.sampled_from((0, 1024, 64_000, 1_000_000))) if by_node else 0,
         memory_per_cpu_mib=0 if by_node else draw(st.sampled_from((0, 500, 4000, 16_000))),
+        memory_per_gpu_mib=0 if by_node else draw(st.sampled_from((0, 0, 24_000, 400_000))),
         gpus_per_node=draw(st.sampled_from((0, 0, 1, 8))) if by_node else 0,
+        gpu_type=draw(st.sampled_from(("", "", "a100", "nvidia_a100_80gb", "rtx-pro-4500", "k80"))),
         gpus=0 if by_node else draw(st.sampled_from((0, 0, 1, 16))),
     )
 
@@ -40,15 +47,19 @@ def test_every_type_offered_holds_the_job(job: Geometry, tight: bool) -> None:
     """Nodes x tasks hold all tasks; each node has the processors, the memory as Slurm sees it, and the GPUs."""
     for fit in fits(job, TYPES.values(), tight=tight):
         facts, need = TYPES[fit.name], fit.need
-        cpus = facts.cores or facts.vcpus if tight or job.threads_per_core == 1 else facts.vcpus
+        cpus = (
+            facts.cores or facts.vcpus if (tight and not job.wants_gpus) or job.threads_per_core == 1 else facts.vcpus
+        )
         assert need.nodes * need.tasks >= job.tasks
         assert need.nodes == job.nodes[0] or not job.nodes_stated
         assert need.tasks * job.cpus_per_task <= cpus
         seen = facts.memory_mib * SLURM_SEES_OF_MEMORY
         assert max(job.memory_mib, job.memory_per_cpu_mib * need.tasks * job.cpus_per_task) <= seen
+        assert job.memory_per_gpu_mib * need.gpus <= seen
         assert need.gpus <= facts.gpus
         assert need.gpus >= job.gpus_per_node
         assert need.gpus * need.nodes >= job.gpus
+        assert job.gpu_type not in GPUS or (facts.gpu_name, facts.gpu_memory_mib) in GPUS[job.gpu_type]
         assert 0 <= fit.unused <= 1
 
 

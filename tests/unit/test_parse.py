@@ -68,7 +68,11 @@ def test_free_text_cannot_fake_state_or_address() -> None:
     [
         ("IDLE", "IDLE", set()),
         ("ALLOCATED+CLOUD+NOT_RESPONDING+POWERING_UP", "ALLOCATED", {"CLOUD", "NOT_RESPONDING", "POWERING_UP"}),
-        ("DOWN+CLOUD+POWERED_DOWN*", "DOWN", {"CLOUD", "POWERED_DOWN"}),
+        ("DOWN+CLOUD+POWERED_DOWN*", "DOWN", {"CLOUD", "POWERED_DOWN", "NOT_RESPONDING"}),
+        ("DOWN*+CLOUD", "DOWN", {"CLOUD", "NOT_RESPONDING"}),
+        ("idle~", "IDLE", {"POWERED_DOWN"}),
+        ("alloc#", "ALLOC", {"POWERING_UP"}),
+        ("mixed%+drain", "MIXED", {"POWERING_DOWN", "DRAIN"}),
         ("", "", set()),
     ],
 )

@@ -11,15 +11,13 @@ from botocore import xform_name
 from botocore.session import get_session
 
 import asbx.aws
-from asbx.aws.permissions import PERMISSIONS
+from asbx.aws.permissions import ALLOWED_BY, PERMISSIONS
 
 PACKAGE = Path(asbx.aws.__file__).parent
 # Modules that speak of actions without calling any.
 _WORDS_ONLY = {"permissions.py", "policy.py", "stack.py", "hcl.py"}
 # Client name -> prefix in IAM.
 _SERVICES = {"ec2": "ec2", "pricing": "pricing", "service-quotas": "servicequotas", "sqs": "sqs", "sts": "sts"}
-# Calls that another action allows (Service Authorization Reference, "Actions defined by Amazon SQS").
-_ALLOWED_BY = {"sqs:DeleteMessageBatch": "sqs:DeleteMessage"}
 # What botocore calls for us.
 _HELPERS = {"create_assume_role_refresher": "sts:AssumeRole"}
 # Asked without a signature, so there is nobody a policy could allow it.
@@ -56,7 +54,7 @@ def called() -> dict[str, str]:
             for word in words(ast.parse(path.read_text(encoding="utf-8"))):
                 action = _HELPERS.get(word) or operations().get(word)
                 if action and action not in _UNSIGNED:
-                    found.setdefault(_ALLOWED_BY.get(action, action), path.name)
+                    found.setdefault(ALLOWED_BY.get(action, action), path.name)
     return found
 
 

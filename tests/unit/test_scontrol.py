@@ -221,3 +221,12 @@ def test_a_command_that_prints_without_end_is_not_believed(tmp_path: Path, monke
     (tmp_path / "slurm.conf").write_text("")
     with pytest.raises(SlurmError, match="slurm-output"):
         SlurmCommands(tmp_path, tmp_path / "slurm.conf").run("scontrol", "show", "node")
+
+
+def test_nodes_are_retired_in_one_process(tmp_path: Path) -> None:
+    """Slurm drains them, waits for their jobs and powers them down: one update."""
+    world = World(tmp_path)
+    world.door.retire(["aws-cpu-000", "aws-cpu-001"], 'asbx:drift another "type"')
+    assert world.said() == [
+        ["update", "nodename=aws-cpu-[000-001]", "state=power_down_asap", "reason=asbx:drift another 'type'"]
+    ]

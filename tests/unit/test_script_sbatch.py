@@ -86,6 +86,7 @@ def test_a_wrapped_command_is_the_script() -> None:
         ("#SBATCH -N 4-2", "--nodes '4-2' cannot be read"),
         ("#SBATCH -t tomorrow", "--time 'tomorrow' cannot be read"),
         ("#SBATCH -a 5-1", "--array '5-1' cannot be read"),
+        ("#SBATCH -a 0-999999999", "--array '0-999999999' cannot be read"),
         ("#SBATCH -n -3", "--ntasks '-3' cannot be read"),
         (f"#SBATCH -t {'9' * 30}", "cannot be read"),
     ],
@@ -108,6 +109,8 @@ def test_what_cannot_be_understood_is_said_with_its_place(line: str, problem: st
         ("1-02:03", timedelta(days=1, hours=2, minutes=3)),
         ("1-02:03:04", timedelta(days=1, hours=2, minutes=4)),
         ("UNLIMITED", timedelta.max),
+        ("0", timedelta.max),
+        ("2-", timedelta(days=2)),
     ],
 )
 def test_times(text: str, limit: timedelta) -> None:
@@ -130,6 +133,18 @@ def test_times(text: str, limit: timedelta) -> None:
         ("#SBATCH --gpus=h100:8", {"gpus": 8, "gpu_type": "h100"}),
         ("#SBATCH -n4 --gpus-per-task=1", {"gpus": 4, "tasks": 4}),
         ("#SBATCH --gpus=4 --ntasks-per-gpu=2", {"tasks": 8}),
+        ("#SBATCH --gpus=4 --ntasks-per-gpu=2 -n 4", {"tasks": 8}),
+        ("#SBATCH --ntasks-per-gpu=2 -n 8", {"tasks": 8, "gpus": 4}),
+        ("#SBATCH --gpus=8 --gpus-per-task=2", {"tasks": 4, "gpus": 8}),
+        ("#SBATCH -N 2 -B 2:4:1", {"tasks": 16, "threads_per_core": 1}),
+        ("#SBATCH -N 2 --sockets-per-node=2", {"tasks": 4}),
+        ("#SBATCH -N 2 --hint=nomultithread", {"tasks": 2, "threads_per_core": 1}),
+        ("#SBATCH --mem-per-gpu=2G", {"memory_per_gpu_mib": 2048}),
+        ("#SBATCH --mem=0", {"memory_mib": 0, "all_memory": True}),
+        ("#SBATCH -a 1-3,2", {"array_tasks": 3}),
+        ("#SBATCH -a [0-9:3]%2", {"array_tasks": 4, "at_once": 2}),
+        ("#SBATCH --exclusive", {"is_exclusive": True}),
+        ("#SBATCH --exclusive=user", {"is_exclusive": False}),
         ("#SBATCH --tres-per-node=gres/gpu=4", {"gpus_per_node": 4}),
         ("#SBATCH --mem=4G", {"memory_mib": 4096}),
         ("#SBATCH --mem-per-cpu=500K", {"memory_per_cpu_mib": 1}),
@@ -142,10 +157,21 @@ def test_what_is_asked_for(script: str, expected: dict[str, object]) -> None:
     assert found.problems == ()
 
 
-def test_memory_for_a_processor_replaces_memory_for_a_node() -> None:
-    """They exclude each other; the higher source wins."""
+def test_ways_to_state_memory_exclude_each_other() -> None:
+    """A variable gives way to the script, otherwise than elsewhere; two ways in script and command line are refused."""
     found = asks("#SBATCH --mem=4G", SBATCH_MEM_PER_CPU="100")
-    assert (found.memory_mib, found.memory_per_cpu_mib) == (0, 100)
+    assert (found.memory_mib, found.memory_per_cpu_mib) == (4096, 0)
+    assert asks("", SBATCH_MEM_PER_CPU="100").memory_per_cpu_mib == 100
+    job = read("#!/bin/sh\n#SBATCH --mem=4G\n", ["--mem-per-cpu=1G"])
+    assert job.problems == ("line 2: --mem and --mem-per-cpu exclude each other",)
+
+
+def test_a_component_takes_over_some_options_of_the_one_before() -> None:
+    """Time and memory of a node go on; tasks, processors, GPUs and memory of a processor do not."""
+    script = "#!/bin/sh\n#SBATCH -n 4 -c 2 -t 10 --mem=1G --gpus=2\n#SBATCH hetjob\n#SBATCH -n 2\n"
+    first, second = (geometry(one) for one in read(script).components)
+    assert (second.time_limit, second.memory_mib) == (first.time_limit, 1024)
+    assert (second.tasks, second.cpus_per_task, second.gpus) == (2, 1, 0)
 
 
 def test_commands_of_a_script() -> None:

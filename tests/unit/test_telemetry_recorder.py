@@ -53,6 +53,7 @@ def test_an_event_is_one_line_and_one_row(tmp_path: Path) -> None:
             "job_id": 12,
             "node": "aws-cpu-000",
             "instance_id": "i-1",
+            "jobs": [12],
             "data": {"usd": "0.10"},
         }
     ]

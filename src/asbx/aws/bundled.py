@@ -34,6 +34,8 @@ def bundled() -> dict[str, TypeFacts]:
             cores=row[6],
             placement=tuple(row[7]),
             cards=_cards(row[8]),
+            gpu_name=row[9] if len(row) > 9 else "",
+            gpu_memory_mib=row[10] if len(row) > 9 else 0,
         )
         for name, row in _read("catalogue.json.gz").items()
     }

@@ -86,7 +86,8 @@ def renew_when_expired(client: Any, settings: Aws) -> None:
 
 
 def _key(credentials: Any) -> str:
-    return str(credentials.get_frozen_credentials().access_key)
+    """Return the access key, "" where there are no credentials: botocore says so itself when it signs."""
+    return "" if credentials is None else str(credentials.get_frozen_credentials().access_key)
 
 
 def _machine_role() -> boto3.Session:

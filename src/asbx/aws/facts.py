@@ -62,17 +62,20 @@ def type_facts(item: Mapping[str, Any]) -> TypeFacts:
     network = item.get("NetworkInfo") or {}
     cards = sorted(network.get("NetworkCards") or [], key=lambda card: int(card["NetworkCardIndex"]))
     markets = [market for market in Market if market in (item.get("SupportedUsageClasses") or [])]
+    gpus = (item.get("GpuInfo") or {}).get("Gpus") or []
     return TypeFacts(
         name=item["InstanceType"],
         vcpus=int(item["VCpuInfo"]["DefaultVCpus"]),
         memory_mib=int(item["MemoryInfo"]["SizeInMiB"]),
         efa=int((network.get("EfaInfo") or {}).get("MaximumEfaInterfaces") or 0),
-        gpus=sum(int(gpu.get("Count") or 0) for gpu in (item.get("GpuInfo") or {}).get("Gpus") or []),
+        gpus=sum(int(gpu.get("Count") or 0) for gpu in gpus),
         markets=tuple(markets),
         arch=tuple((item.get("ProcessorInfo") or {}).get("SupportedArchitectures") or []),
         cores=int(item["VCpuInfo"].get("DefaultCores") or 0),
         placement=tuple((item.get("PlacementGroupInfo") or {}).get("SupportedStrategies") or []),
         cards=tuple(_card(card) for card in cards),
+        gpu_name=str(gpus[0].get("Name") or "") if gpus else "",
+        gpu_memory_mib=int((gpus[0].get("MemoryInfo") or {}).get("SizeInMiB") or 0) if gpus else 0,
     )
 
 

@@ -71,14 +71,8 @@ def _reads_topology(config: Config) -> bool:
 
 
 def queue_of(config: Config) -> str:
-    """Return the name of the queue of interruption messages, "" where the configuration has none."""
-    section = getattr(config, "interruptions", None)
-    return str(getattr(section, "queue", "") or "")
-
-
-def queue_account_of(config: Config) -> str:
-    """Return the account that owns the queue, "" where that is the instances' own."""
-    return str(getattr(getattr(config, "interruptions", None), "queue_account", "") or "")
+    """Return name or URL of the queue of interruption messages, "" where the configuration has none."""
+    return config.interruptions.queue
 
 
 _USED = (
@@ -97,6 +91,9 @@ _MADE = ("fleet", "instance", "volume", "network-interface")
 _NOTHING = "nothing is launched; jobs wait with `UnauthorizedOperation`"
 _NO_TAGS = "nothing is launched: instances carry their tags from the call on, and nodes learn their names from them"
 _FOUND_OUT = "is found out by EC2's refusal"
+
+# Calls that the action of another name allows (Service Authorization Reference, "Actions defined by Amazon SQS").
+ALLOWED_BY = {"sqs:DeleteMessageBatch": "sqs:DeleteMessage"}
 
 PERMISSIONS: tuple[Permission, ...] = (
     Permission("ec2:CreateFleet", Scope.USE, "launches", _NOTHING, kinds=_USED),

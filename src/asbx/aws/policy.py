@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from asbx.aws.permissions import PERMISSIONS, Permission, Scope, needed, queue_account_of, queue_of
+from asbx.aws.permissions import PERMISSIONS, Permission, Scope, needed, queue_of
 from asbx.config.schema import Config
 
 Statement = dict[str, Any]
@@ -172,7 +172,7 @@ def _spot_role(site: _Site, _: list[str]) -> Statement:
 def _queue(site: _Site, _: list[str]) -> Statement:
     """Name the queue of the configuration, which may be a URL: https://sqs.REGION.amazonaws.com/ACCOUNT/NAME."""
     place = queue_of(site.config).rpartition("/")[0]
-    owner = place.rpartition("/")[2] if place else queue_account_of(site.config)
+    owner = place.rpartition("/")[2] if place else site.config.interruptions.queue_account
     account = owner if owner.isdecimal() else site.names.account
     return {"Resource": f"arn:{site.partition}:sqs:{site.region}:{account}:{queue_name(site.config)}"}
 

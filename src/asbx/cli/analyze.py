@@ -196,6 +196,7 @@ def _facts(one: Judged) -> dict[str, Any]:
         "tasks_per_node": asked.tasks_per_node or None,
         "memory_mib_per_node": asked.memory_mib or None,
         "memory_mib_per_cpu": asked.memory_per_cpu_mib or None,
+        "memory_mib_per_gpu": asked.memory_per_gpu_mib or None,
         "gpus_per_node": asked.gpus_per_node or None,
         "gpus": asked.gpus or None,
         "gpu_type": asked.gpu_type or None,

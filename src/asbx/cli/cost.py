@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +9,6 @@ import typer
 from asbx.cli import reading, site
 from asbx.daemon.clock import RealClock
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill
-from asbx.errors import UsageError
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -18,7 +16,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def cost(
     job: Annotated[int | None, typer.Option("--job", "-j", help="Only what was launched for this job.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Count from this time on (ISO 8601).")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", help="Count from this time on (ISO 8601, UTC), or from 2h, 1d ago.")
+    ] = None,
     config: site.ConfigOption = None,
     as_json: site.JsonOption = False,
 ) -> None:
@@ -26,7 +26,7 @@ def cost(
 
     Example: asbx cost --since 2026-03-01 --json
     """
-    begin = None if since is None else moment_of(since)
+    begin = None if since is None else reading.moment_of(since, RealClock().now())
     least = site.load(config).config.cost.minimum_seconds
     with reading.ledger_of(config) as ledger:
         found = bill(ledger.instances(), RealClock().now(), begin, job, minimum_s=least)
@@ -34,16 +34,6 @@ def cost(
         site.show(facts(found))
         return
     _tell(found)
-
-
-def moment_of(text: str) -> datetime:
-    """Read a time; without a zone it is local. Raises UsageError (`time`)."""
-    try:
-        return datetime.fromisoformat(text).astimezone()
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            "time", f"{text!r} is not a time", str(error), "write it like 2026-03-01 or 2026-03-01T12:00:00+01:00"
-        ) from error
 
 
 def facts(found: Bill) -> dict[str, Any]:

@@ -60,8 +60,7 @@ def explained(ledger: Ledger, settings: Config, node: str, view: NodeView | None
     live = {row.instance_id: row for row in ledger.instances(live_only=True)} if binding else {}
     instance = None
     if binding is not None:
-        seen = {"registered_at": reading.time_text(binding.registered_at)}
-        instance = served.facts(binding, live.get(binding.instance_id)) | seen
+        instance = served.Serving(binding, live, {node: view} if view else {}, now).facts()
     failures = ledger.boot_failures(node=node, limit=_HISTORY)
     breaker = next((one for one in ledger.breakers() if one.group == name.group), None)
     consoles = (ledger.console(one.instance_id) for one in reversed(failures))

@@ -78,8 +78,8 @@ def _await(ledger: object, request_id: str, config: Config) -> Outcome:
 
     assert isinstance(ledger, SqlLedger)
     clock = RealClock()
-    give_up = clock.now() + config.resume_deadline
-    while clock.now() < give_up:
+    give_up = clock.elapsed() + config.resume_deadline
+    while clock.elapsed() < give_up:
         found = ledger.request_outcome(request_id)
         if found is not None and found[0] in ("done", "failed"):
             return Outcome.from_note(found[1])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asbx.cli import boots, reading, site
 from asbx.cli import shortages as short
+from asbx.cli import status_page as page
+from asbx.decide.standing import UnderWay, word
 from asbx.errors import SlurmError
+from asbx.flow.standing import standing
 from asbx.model.hostlist import fold
+from asbx.model.node import NodeView
 
 if TYPE_CHECKING:
     from asbx.flow.doors import Doors
@@ -26,84 +30,90 @@ def status(
     shortages: Annotated[
         bool, typer.Option("--shortages", help="Show the pools that EC2 refused instead: why, and until when.")
     ] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it anew until interrupted.")] = False,
     as_json: site.JsonOption = False,
 ) -> None:
     """Show daemon, nodes by state, launches under way and what the running instances cost an hour.
 
-    Example: asbx status --shortages
+    Example: asbx status --watch
     """
     from asbx.daemon.compose import doors as open_doors
     from asbx.daemon.socket import ask
 
     settings = site.load(config).config
     doors = open_doors(settings)
-    now = doors.clock.now()
-    lately = short.recent(doors.ledger.shortages(), now)
+
+    def look() -> dict[str, Any]:
+        now = doors.clock.now()
+        facts = _facts(doors, ask(settings.paths.socket, "status"))
+        lately = short.recent(doors.ledger.shortages(), now)
+        return facts | {
+            "shortages": [short.facts(each, now) for each in lately],
+            "boots": boots.overview(doors.ledger, settings, now),
+            "interruptions": facts["daemon"] and facts["daemon"].get("interruptions"),
+            "closed": short.line(lately, now),
+            "shut": boots.line(doors.ledger, settings, now),
+        }
+
     if shortages and not as_json:
-        short.show(lately, now)
-        return
-    facts = _facts(doors, ask(settings.paths.socket, "status"))
-    facts |= {"interruptions": facts["daemon"] and facts["daemon"].get("interruptions")}
-    if as_json:
-        groups = boots.overview(doors.ledger, settings, now)
-        site.show(facts | {"shortages": [short.facts(each, now) for each in lately], "boots": groups})
-        return
-    tell(facts)
-    shut = boots.line(doors.ledger, settings, now)
-    if shut:
-        typer.echo(f"boots      {shut}")
-    typer.echo(f"shortages  {short.line(lately, now)}")
+        now = doors.clock.now()
+        short.show(short.recent(doors.ledger.shortages(), now), now)
+    elif as_json:
+        site.show({key: value for key, value in look().items() if key not in ("closed", "shut")})
+    elif watch:
+        page.watch(look, doors.clock)
+    else:
+        page.show(look())
 
 
 def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
-    live = doors.ledger.instances(live_only=True)
-    requests = doors.ledger.open_requests()
+    now = standing(doors.ledger, doors.clock.now())
+    views = _views(doors.scheduler.nodes)
     return {
+        "at": reading.time_text(now.at),
         "daemon": daemon,
-        "nodes": _nodes(doors.scheduler.nodes),
+        "nodes": None if views is None else _counted(views),
+        "states": None if views is None else dict(Counter(word(view) for view in views).most_common()),
         "fences": fences(doors.scheduler.fences),
-        "instances": len(live),
-        "gangs": [
-            {"gang": i.gang_id, "nodes": len(i.nodes), "jobs": list(i.jobs)}
-            for r in requests
-            for i in doors.ledger.intents(r.request_id)
-        ],
-        "open_requests": [r.request_id for r in requests],
-        "cost_per_hour": str(sum((row.price for row in live if row.price is not None), Decimal(0))),
-        "unpriced": sum(1 for row in live if row.price is None),
+        "instances": len(now.instances),
+        "markets": dict(Counter(row.market.value for row in now.instances).most_common()),
+        "gangs": [_gang(gang, now.at) for gang in now.gangs],
+        "open_requests": [request.request_id for request in now.requests],
+        "oldest_request_seconds": _seconds(now.at, [request.received_at for request in now.requests]),
+        "cost_per_hour": str(now.cost_per_hour),
+        "unpriced": now.unpriced,
     }
 
 
-def tell(facts: dict[str, Any]) -> None:
-    """Print it for people."""
-    daemon, nodes = facts["daemon"], facts["nodes"]
-    typer.echo(f"daemon     {_daemon(daemon) if daemon else 'not running; the hooks do the work'}")
-    typer.echo(f"notices    {_notices(facts.get('interruptions'), bool(daemon))}")
-    shown = ", ".join(f"{n} {state}" for state, n in nodes.items()) if nodes is not None else "Slurm does not answer"
-    typer.echo(f"nodes      {shown}")
-    cost = reading.usd_shown(Decimal(facts["cost_per_hour"]))
-    typer.echo(f"instances  {facts['instances']}, {cost} USD an hour")
-    typer.echo(f"launching  {len(facts['gangs'])} launch(es) in {len(facts['open_requests'])} request(s)")
-    if facts["fences"]:
-        typer.echo(f"fences     {', '.join(one['name'] for one in facts['fences'])}")
-    for line in _unread(daemon):
-        typer.echo(f"facts      could not read: {line}")
+def _gang(gang: UnderWay, now: datetime) -> dict[str, Any]:
+    intent = gang.intent
+    return {
+        "gang": intent.gang_id,
+        "nodes": len(intent.nodes),
+        "jobs": list(intent.jobs),
+        "group": str(intent.group),
+        "request": intent.request_id,
+        "intent": intent.intent_id,
+        "bound": gang.bound,
+        "calls": gang.calls,
+        "rung": gang.rung or None,
+        "age_seconds": _seconds(now, [gang.since]),
+    }
 
 
-def _daemon(said: dict[str, Any]) -> str:
-    """Return its pid and, of a pair, what it does and since when."""
-    role = said.get("role", "alone")
-    if role == "alone":
-        return f"pid {said.get('pid')}"
-    since = reading.time_shown(datetime.fromisoformat(said["role_since"]))
-    return f"pid {said.get('pid')} on {said['controller']}, {role} since {since}"
+def _seconds(now: datetime, moments: list[datetime]) -> int:
+    return max((int((now - moment).total_seconds()) for moment in moments), default=0)
 
 
-def _nodes(ask_slurm: Any) -> dict[str, int] | None:
+def _views(ask_slurm: Any) -> tuple[NodeView, ...] | None:
     try:
-        return dict(Counter("+".join([n.state, *sorted(n.flags - {"CLOUD"})]) for n in ask_slurm()).most_common())
+        return tuple(ask_slurm())
     except SlurmError:
         return None
+
+
+def _counted(views: Sequence[NodeView]) -> dict[str, int]:
+    return dict(Counter("+".join([n.state, *sorted(n.flags - {"CLOUD"})]) for n in views).most_common())
 
 
 def fences(ask_slurm: Any) -> list[dict[str, Any]] | None:
@@ -120,21 +130,3 @@ def fences(ask_slurm: Any) -> list[dict[str, Any]] | None:
         ]
     except SlurmError:
         return None
-
-
-def _notices(state: dict[str, Any] | None, is_running: bool) -> str:
-    """Say in one line whether anybody hears of interruptions."""
-    if not is_running:
-        return "not read: no daemon runs"
-    if not state or not state["queue"]:
-        return "off: interruptions.queue is not set, so only the nodes themselves hear of spot interruptions"
-    if state["trouble"]:
-        return f"{state['queue']} cannot be read: {state['trouble']}"
-    moved = f"; jobs are moved off {fold(state['nodes'])}" if state["nodes"] else ""
-    return f"{state['queue']}, {sum(state['messages'].values())} message(s) so far{moved}"
-
-
-def _unread(daemon: dict[str, Any] | None) -> list[str]:
-    """Return what EC2 refuses to tell the daemon: action and code."""
-    troubles = (daemon or {}).get("unread_facts") or {}
-    return [", ".join(f"{action} ({why.partition(':')[0]})" for action, why in troubles.items())] if troubles else []

@@ -79,6 +79,22 @@ FENCE_FOR_GOOD = timedelta(days=365)
 TOPOLOGY_EVERY = timedelta(minutes=5)
 # How often EC2 is asked for the place of an instance of which it tells nothing: most types have none.
 TOPOLOGY_TRIES = 3
+# Telemetry ----------------------------------------------------------------------------------------------------
+# What is read from the ledger for a scrape serves others this close to it; Prometheus asks every 15 s or less often.
+SCRAPE_LIFE = timedelta(seconds=5)
+# A slow reader holds a thread of the daemon no longer than this, and of these there are so many at most.
+SCRAPE_TIMEOUT = timedelta(seconds=10)
+SCRAPES_AT_ONCE = 8
+# The checks of /healthz write to the ledger; a load balancer may ask every second.
+HEALTH_LIFE = timedelta(seconds=5)
+# The daemon's loop turns every SPOOL_POLL; it waits LEDGER_BUSY at most a few times a turn.
+LOOP_PATIENCE = timedelta(seconds=60)
+# A spool file is taken in within one turn of the loop; one that lies for longer is stuck.
+SPOOL_PATIENCE = timedelta(seconds=60)
+# Launches whose beginning is remembered for their latency; a cluster has a few hundred under way.
+LAUNCHES_TIMED = 10_000
+# How often `asbx status --watch` looks again.
+WATCH_EVERY = timedelta(seconds=2)
 # Daemon -------------------------------------------------------------------------------------------------------
 # The spool is read on a nudge; this often too, in case a nudge was lost.
 SPOOL_POLL = timedelta(seconds=2)
@@ -157,8 +173,10 @@ UNSEEN_GRACE = timedelta(minutes=5)
 ENDED_SHOWN = timedelta(hours=1)
 # What ended while the last pass was looking is asked for again: a request in work may have written it a little later.
 DATED_AGAIN = timedelta(minutes=2)
-# A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again.
+# A request in trouble that may pass (ledger, EC2, slurmctld) rests this long before it is tried again, and twice as
+# long each time: an hour without EC2 is a few dozen tries a request, and what comes back is noticed within two minutes.
 REST = timedelta(seconds=5)
+LONGEST_REST = timedelta(minutes=2)
 # Instances one sweep gives their Name tag, one call each: the rest waits for the next.
 SWEEP_TAGS = 100
 # A placement group's name has at most 255 ASCII characters (EC2 user guide, "Placement group rules").
@@ -252,3 +270,25 @@ SPOT_SHORT_JOB = timedelta(hours=1)
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
 # Scripts read for one request, a process of Slurm each, before its first launch: many gangs at once are mostly alike.
 SCRIPTS_A_REQUEST = 64
+# Quotes are understood in commands up to this long: shlex takes time by the square, and a script may be one word.
+COMMAND_MAX_CHARS = 8192
+# The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.
+MOST_ARRAY_INDEXES = 4_000_001
+# Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
+SECOND_LOOK_PAUSES = (timedelta(seconds=1), timedelta(seconds=2), timedelta(seconds=4))
+# Reconcile passes ---------------------------------------------------------------------------------------------
+# EC2 itself says that an instance has ended: the second look only makes sure that it was not misread.
+CONFIRM_GRACE = timedelta(seconds=10)
+# EC2 shows a terminated instance for about an hour (EC2 user guide, "Terminate your instance"); when it knows none of
+# many for longer than that, they are gone, and no wrong account or region was asked for a moment.
+UNSEEN_MANY_GRACE = timedelta(hours=1)
+# Slurm waits UnkillableStepTimeout (60 s) for processes that do not die, and for epilogs; long ones copy files.
+COMPLETING_GRACE = timedelta(minutes=15)
+# Two looks further apart than this are no watch: the clock was stepped, or the machine slept.
+LONGEST_GAP = timedelta(minutes=15)
+# What was done and changed nothing is done again after twice the time, so often at most (64 times the grace).
+REPEATS_DOUBLE = 6
+# A hook writes its file within milliseconds; a temporary one this old belongs to a hook that was killed.
+SPOOL_TEMPORARY = timedelta(hours=1)
+# Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
+SPOOL_ASIDE = timedelta(days=30)

@@ -61,6 +61,7 @@ class Findings:
 def check(config: Config) -> Findings:
     """Check every rule; nothing is raised."""
     problems: list[Problem] = [*_aws_problems(config), *_name_problems(config), *topology_problems(config)]
+    problems += _telemetry_problems(config)
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
     warnings += site_warnings(config)
     for p, partition in enumerate(config.slurm.partitions):
@@ -85,6 +86,13 @@ def _aws_problems(config: Config) -> Iterator[Problem]:
         yield Problem(("aws", "sso", "profile_name"), "is required: SSO sessions belong to a profile")
     if aws.endpoint_url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", aws.endpoint_url):
         yield Problem(("aws", "endpoint_url"), "must begin with http:// or https:// and a host")
+
+
+def _telemetry_problems(config: Config) -> Iterator[Problem]:
+    try:
+        _ = config.telemetry.address
+    except ValueError as error:
+        yield Problem(("telemetry", "listen"), f"{config.telemetry.listen!r} {error}")
 
 
 def _name_problems(config: Config) -> Iterator[Problem]:

@@ -22,7 +22,8 @@ from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.policy import Analyzer, Policy
 from asbx.config.section import Section
 from asbx.config.security import Security
-from asbx.config.upkeep import Boots, Health
+from asbx.config.telemetry import Telemetry
+from asbx.config.upkeep import Boots, Health, Reconcile
 from asbx.model.names import GroupName
 
 
@@ -368,15 +369,6 @@ class Paths(Section):
         return self.runtime / "asbx.sock"
 
 
-class Reconcile(Section):
-    """How patient the sweep for stray instances is."""
-
-    interval_seconds: int = Field(default=60, gt=0)
-    """Time between two sweeps."""
-    orphan_grace_seconds: int = Field(default=120, ge=0)
-    """How long an instance must be found without a node before it is ended."""
-
-
 class Backoff(Section):
     """When Slurm tries a job again whose launch failed."""
 
@@ -449,6 +441,8 @@ class Config(Section):
     """Defaults for tightly coupled jobs."""
     logging: Logging = Logging()
     """The log."""
+    telemetry: Telemetry = Telemetry()
+    """Where the daemon answers for itself."""
 
     def groups(self) -> Iterator[tuple[Partition, NodeGroup]]:
         """Yield every node group with its partition, in the file's order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 
@@ -19,6 +20,10 @@ class RealClock:
     def now(self) -> datetime:
         """Return the time, aware and UTC."""
         return datetime.now(UTC)
+
+    def elapsed(self) -> timedelta:
+        """Return the time since some moment, whatever is done to the clock."""
+        return timedelta(seconds=time.monotonic())
 
     def sleep(self, duration: timedelta) -> None:
         """Pause; zero and negative durations do not."""

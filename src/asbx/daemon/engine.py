@@ -7,14 +7,18 @@ when the process died is still open in the ledger and is simply run again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
 from asbx.config.limits import REQUESTS_AT_ONCE, REST, SPOOL_MAX_BYTES
 from asbx.daemon.clock import StoppingError
 from asbx.daemon.guard import owners
+from asbx.daemon.pulse import Pulse, patience
+from asbx.decide.backoff import rest
 from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError
 from asbx.flow.blocks import Blocks
@@ -24,13 +28,15 @@ from asbx.flow.doors import Doors
 from asbx.flow.health import Health
 from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
-from asbx.flow.making import tidy
+from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
+from asbx.flow.pricing import Pricing
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.flow.retention import Retention
 from asbx.flow.suspend import suspend
+from asbx.flow.unheard import Unheard
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
@@ -41,15 +47,33 @@ from asbx.slurm.inbox import read_request
 
 # A ledger that cannot store a value never will: such a request must not block those behind it.
 _UNSTORABLE = ("ledger-value", "ledger-text")
+# What a reconcile pass is called among those who work.
+_PASSES = "reconcile"
+Passed = Callable[[str, str, float], None]
 
 
 class Engine:
-    """One per process. on_change is called when a request ends, from the thread that ended it."""
+    """One per process. on_change is called when a request ends, from the thread that ended it.
 
-    def __init__(self, doors: Doors, on_change: Callable[[], None] = lambda: None) -> None:
+    pulse: hears signs of life. passed: is told of each part of a reconcile pass: name, outcome, seconds.
+    """
+
+    def __init__(
+        self,
+        doors: Doors,
+        on_change: Callable[[], None] = lambda: None,
+        pulse: Pulse | None = None,
+        passed: Passed = lambda *_: None,
+    ) -> None:
         self.doors = doors
+        self._pulse = pulse or Pulse(patience(doors.config))
+        self._passed = passed
+        doors = self._pulse.doors(doors, _PASSES)  # what passes are made of
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
+        self._pricing = Pricing(doors)
+        self._unheard = Unheard(doors, self.sweep.land, self._set_apart, self.sweep.spare)
+        self._leftovers = Leftovers(doors)
         self._blocks = Blocks(doors)
         self.interruptions = Interruptions(doors)
         self._network = Network(doors)
@@ -62,9 +86,11 @@ class Engine:
         self._ending = doors.workers.pool(REQUESTS_AT_ONCE, "suspend")
         self._sweeper = doors.workers.pool(1, "sweep")
         self._running: dict[str, tuple[Request, Future[None]]] = {}
-        self._resting: dict[str, datetime] = {}
+        self._resting: dict[str, timedelta] = {}  # until when, by the clock's elapsed()
+        self._rests: Counter[str] = Counter()
         self._sweeping: Future[None] | None = None
         self._lock = threading.Lock()
+        self._apart: tuple[str, ...] = ()
         self._unread: set[str] = set()
         self._owners = owners(doors.config)
         # Of one of two controllers: what was asked before may have been done by the other.
@@ -103,11 +129,12 @@ class Engine:
         return taken
 
     def _received(self, request: Request) -> None:
-        jobs = [job.job_id for job in request.jobs]
+        jobs = sorted(job.job_id for job in request.jobs)
         nodes = fold(request.nodes)
         text = f"{request.kind} of {nodes or 'no node'}" + (f" for job(s) {shown(jobs)}" if jobs else "")
-        data: dict[str, object] = {"nodes": nodes, "jobs": jobs}
-        self.doors.say(Event(EventKind.REQUEST_RECEIVED, text, request.request_id, data=data))
+        data: dict[str, object] = {"nodes": nodes, "kind": request.kind.value}
+        received = Event(EventKind.REQUEST_RECEIVED, text, request.request_id, data=data, jobs=tuple(jobs))
+        self.doors.say(received)
         for note in request.notes:
             self.doors.say(Event(EventKind.REQUEST_ODD, note, request.request_id, level="warning"))
 
@@ -131,12 +158,14 @@ class Engine:
     def dispatch(self) -> int:
         """Start every request that may start and return how many are running."""
         with self._lock:
-            now = self.doors.clock.now()
+            now = self.doors.clock.elapsed()
             self._resting = {one: until for one, until in self._resting.items() if until > now}
             still_open = [r for r in self.doors.ledger.open_requests() if r.request_id not in self._running]
             waiting = [r for r in still_open if r.request_id not in self._resting]
             # A request that rests is at its nodes still: no later one may overtake it.
             at_work = [r for r, _ in self._running.values()] + [r for r in still_open if r.request_id in self._resting]
+            if self._apart:
+                at_work.append(Request("", RequestKind.RESUME, self._apart, self.doors.clock.now()))
             for request in runnable(waiting, at_work):
                 pool = self._launching if request.kind is RequestKind.RESUME else self._ending
                 self._running[request.request_id] = (request, pool.submit(self._work, request))
@@ -144,9 +173,13 @@ class Engine:
 
     def _work(self, request: Request) -> None:
         """Run one request to its end. This is the daemon's loop body: one failing request never stops another."""
-        resume = Resume(self.doors, request) if request.kind is RequestKind.RESUME else None
+        with self._pulse.work(request.request_id):
+            self._work_on(self._pulse.doors(self.doors, request.request_id), request)
+
+    def _work_on(self, doors: Doors, request: Request) -> None:
+        resume = Resume(doors, request) if request.kind is RequestKind.RESUME else None
         try:
-            outcome = self._run(request, resume)
+            outcome = self._run(doors, request, resume)
             self._close(request, outcome)
         except StoppingError:
             return  # it is still open in the ledger
@@ -162,12 +195,12 @@ class Engine:
             with suppress(AsbxError, StoppingError):
                 resume.tidy()
 
-    def _run(self, request: Request, resume: Resume | None) -> Outcome:
+    def _run(self, doors: Doors, request: Request, resume: Resume | None) -> Outcome:
         if not request.nodes:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
             return outcome
-        return resume.run() if resume is not None else suspend(self.doors, request, self._boots)
+        return resume.run() if resume is not None else suspend(doors, request, self._boots)
 
     def _trouble(self, request: Request, error: AsbxError) -> None:
         """Let a request rest where the trouble may pass, close it where it will not.
@@ -176,15 +209,24 @@ class Engine:
         """
         passing = isinstance(error, CloudError) and error.verdict in (Verdict.TRANSIENT, Verdict.THROTTLED)
         if isinstance(error, LedgerError) or error.exit_code is ExitCode.SLURM or passing:
-            with self._lock:
-                self._resting[request.request_id] = self.doors.clock.now() + REST
-            text = f"{error}; the request is tried again"
-            self.doors.say(Event(EventKind.REQUEST_ODD, text, request.request_id, level="warning"))
+            self._rest(request, error)
             return
         outcome = Outcome()
         outcome.fail(request.nodes, Failure.of_error(error))
         with suppress(LedgerError):  # then it stays open and comes back here
             self._close(request, outcome)
+
+    def _rest(self, request: Request, error: AsbxError) -> None:
+        """Try a request again after a pause that grows; said when it begins, and then with each doubling."""
+        with self._lock:
+            self._rests[request.request_id] += 1
+            count = self._rests[request.request_id]
+            pause = rest(request.request_id, count)
+            self._resting[request.request_id] = self.doors.clock.elapsed() + pause
+        if count & (count - 1) == 0:
+            text = f"{error}; the request is tried again in {pause.total_seconds():.0f} s"
+            more = "" if count == 1 else f" (for the {count}th time)"
+            self.doors.say(Event(EventKind.REQUEST_ODD, text + more, request.request_id, level="warning"))
 
     def _broken(self, request: Request, resume: Resume | None, error: Exception) -> None:
         """Close a request over a fault of ours, after giving back what it launched."""
@@ -198,11 +240,15 @@ class Engine:
         failed = bool(outcome.failed)
         now = self.doors.clock.now()
         self.doors.ledger.finish_request(request.request_id, failed=failed, note=outcome.note(), at=now)
+        self._rests.pop(request.request_id, None)
         verb = "served" if request.kind is RequestKind.RESUME else "ended"
         took = (now - request.received_at).total_seconds()
         text = f"{len(outcome.bound)} of {len(request.nodes)} node(s) {verb} after {took:.1f} s"
         kind = EventKind.REQUEST_FAILED if failed else EventKind.REQUEST_DONE
-        self.doors.say(Event(kind, text, request.request_id, level="error" if failed else "info"))
+        data: dict[str, object] = {"kind": request.kind.value, "seconds": round(took, 3), "nodes": len(request.nodes)}
+        jobs = tuple(job.job_id for job in request.jobs)
+        level = "error" if failed else "info"
+        self.doors.say(Event(kind, text, request.request_id, data=data, level=level, jobs=jobs))
 
     def running(self) -> list[str]:
         """Return the ids of the requests in work."""
@@ -223,29 +269,51 @@ class Engine:
 
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
-        ours = (self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
-        parts = (self.interruptions, *ours)
-        for part in (self._sweep_once, *(one.run for one in parts)):
-            self._in_pass(part)
+        ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
+        parts = (self.interruptions, *ours, self._pricing)
+        with self._pulse.work(_PASSES):
+            for part in (self._sweep_once, *(one.run for one in parts)):
+                self._in_pass(part)
 
     def _sweep_once(self) -> None:
         """Leave alone what open requests work on."""
-        requests = self.doors.ledger.open_requests()
+        doors = self.sweep.doors
+        requests = doors.ledger.open_requests()
         nodes = {node for request in requests for node in request.nodes}
-        intents = {i.intent_id for request in requests for i in self.doors.ledger.intents(request.request_id)}
-        self.sweep.run(nodes, intents)
-        tidy(self.doors, self.doors.clock.now())
+        intents = {i.intent_id for request in requests for i in doors.ledger.intents(request.request_id)}
+        look = self.sweep.look(nodes, intents)
+        self._unheard.see(look)
+        self.sweep.act(look)
 
-    def _in_pass(self, part: Callable[[], None]) -> None:
+    @contextmanager
+    def _set_apart(self, nodes: Sequence[str]) -> Iterator[tuple[str, ...]]:
+        """Begin no request with these nodes while the block runs; yield those that none works on or has served."""
+        with self._lock:
+            at_work = [request for request, _ in self._running.values()] + list(self.doors.ledger.open_requests())
+            taken = {node for request in at_work for node in request.nodes}
+            taken |= {binding.node for binding in self.doors.ledger.live_bindings(nodes)}
+            self._apart = tuple(node for node in nodes if node not in taken)
+        try:
+            yield self._apart
+        finally:
+            with self._lock:
+                self._apart = ()
+            self._on_change()
+
+    def _in_pass(self, part: Callable[[], object]) -> None:
         """Do a part of a pass; skip it when a side does not answer."""
+        began, outcome = time.monotonic(), "failed"
         try:
             part()
+            outcome = "done"
         except StoppingError:
             return
         except AsbxError as error:
+            outcome = "skipped"
             self.doors.say(Event(EventKind.RECONCILE_SKIPPED, str(error), level="warning"))
         except Exception as error:  # noqa: BLE001  the daemon's loop: a pass that breaks is said, the next one comes
             self.doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
+        self._passed(part_name(part), outcome, time.monotonic() - began)
 
     # -- ends
 
@@ -254,8 +322,8 @@ class Engine:
 
         Raises StoppingError when the process is to stop, AsbxError when spool or ledger cannot serve.
         """
-        give_up = self.doors.clock.now() + patience
-        while self.doors.clock.now() < give_up:
+        give_up = self.doors.clock.elapsed() + patience
+        while self.doors.clock.elapsed() < give_up:
             self.doors.clock.sleep(timedelta(0))  # raises when stopping
             taken = self.intake()
             if self.dispatch():
@@ -277,6 +345,12 @@ class Engine:
             pool.shutdown(wait=False, cancel_futures=True)
         for pool in pools:
             pool.shutdown(wait=True)
+
+
+def part_name(part: Callable[[], object]) -> str:
+    """Return what a part of a pass is called in metrics: `Blocks.run` is blocks, `_sweep_once` is sweep."""
+    owner, _, method = part.__qualname__.rpartition(".")
+    return owner.lower() if method == "run" else method.strip("_").removesuffix("_once")
 
 
 def shown(ids: list[int]) -> str:

@@ -8,11 +8,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from asbx import __version__
-from asbx.config.limits import SPOOL_POLL
+from asbx.config.limits import CONFIRM_GRACE, SPOOL_POLL
 from asbx.config.schema import Config
 from asbx.daemon import post
 from asbx.daemon.clock import RealClock, StoppingError
@@ -23,6 +24,7 @@ from asbx.daemon.guard import admit, owners
 from asbx.daemon.listen import Listener
 from asbx.daemon.lock import worker_lock
 from asbx.daemon.lost import refuse_lost
+from asbx.daemon.notify import Notifier
 from asbx.daemon.socket import ControlSocket, Guests, ask
 from asbx.errors import AsbxError, ConfigError, LedgerError
 from asbx.flow.doors import Doors
@@ -103,16 +105,27 @@ class Daemon:
     """The loop around one engine."""
 
     def __init__(self, doors: Doors, clock: RealClock) -> None:
-        self._doors = doors
+        # Only the daemon counts, and what it counts with takes a tenth of a second to load.
+        from asbx.daemon.instruments import Instruments  # noqa: PLC0415
+
+        self._raw = doors
+        self._instruments = Instruments(doors)
+        self._doors = doors = self._instruments.doors
+        self._systemd = Notifier(os.environ)
         self._clock = clock
         self._wake = threading.Event()
         self._stopping = False
-        self._engine = Engine(doors, self._wake.set)
+        self._engine = Engine(doors, self._wake.set, self._instruments.pulse, self._instruments.passed)
         self._post: post.Post | None = None
         self._sure = False
         self._listener = Listener(doors, self._engine.interruptions)
         self._started = clock.now()
-        self._swept = self._started
+        self._swept: timedelta | None = None  # what an earlier daemon left undone is looked at when this one starts
+
+    @property
+    def _unwatched(self) -> Doors:
+        """Return the doors themselves, for what asks a ledger what it is; their events are counted all the same."""
+        return replace(self._raw, recorder=self._doors.recorder)
 
     def serve(self) -> None:
         """Run until told to stop."""
@@ -126,15 +139,20 @@ class Daemon:
         # A request's threads mostly wait; the default of 5 ms lets one that computes hold up the others noticeably.
         sys.setswitchinterval(0.0005)
         self._doors.say(Event(EventKind.DAEMON_STARTED, f"ASBX {__version__} serves {paths.requests}"))
-        threading.Thread(target=warm, args=[self._doors], name="warm-up", daemon=True).start()
-        self._post = post.Post(post.duty_of(self._doors), self._wake.set)
+        threading.Thread(target=warm, args=[self._raw], name="warm-up", daemon=True).start()
+        self._instruments.open()
+        self._systemd.ready()
+        self._post = post.Post(post.duty_of(self._unwatched), self._wake.set)
         self._listener.start()
         try:
             while not self._stopping:
                 self._turn(self._post)
+                self._tell_systemd()
                 self._wake.wait(SPOOL_POLL.total_seconds())
                 self._wake.clear()
         finally:
+            self._systemd.stopping()
+            self._instruments.close()
             control.close()
             self._clock.stop()
             self._listener.close()
@@ -162,7 +180,7 @@ class Daemon:
         """Whether the ledger is the right one, as far as we know. Raises LedgerError (`ledger-lost`): then we end."""
         if not self._sure:
             try:
-                refuse_lost(self._doors)
+                refuse_lost(self._unwatched)
             except CloudError as error:
                 self._doors.say(
                     Event(EventKind.PASS_FAILED, f"the ledger is empty, and EC2 must be asked first: {error}")
@@ -179,8 +197,16 @@ class Daemon:
         """Do one turn. Each part that fails is recorded, and the next turn tries again."""
         self._isolated(self._engine.intake)
         self._isolated(self._engine.dispatch)
-        if self._sweep_is_due(self._clock.now()):
+        if self._sweep_is_due(self._clock.elapsed()):
             self._isolated(self._engine.sweep_soon)
+
+    def _tell_systemd(self) -> None:
+        """Feed the watchdog while everything moves: it starts a daemon anew whose loop or whose work hangs."""
+        standby = self._post is not None and not self._post.is_ours
+        self._instruments.turned(on_standby=standby)
+        if self._instruments.is_alive():
+            self._systemd.alive()
+        self._systemd.status("on standby" if standby else f"{len(self._engine.running())} request(s) in work")
 
     def _isolated(self, part: Callable[[], object]) -> None:
         try:
@@ -190,8 +216,11 @@ class Daemon:
         except Exception as error:  # noqa: BLE001  the daemon's loop: log, go on
             self._doors.say(Event(EventKind.PASS_FAILED, f"{type(error).__name__}: {error}", level="error"))
 
-    def _sweep_is_due(self, now: datetime) -> bool:
-        due = now - self._swept >= timedelta(seconds=self._doors.config.reconcile.interval_seconds)
+    def _sweep_is_due(self, now: timedelta) -> bool:
+        interval = timedelta(seconds=self._doors.config.reconcile.interval_seconds)
+        if self._engine.sweep.is_confirming:
+            interval = min(interval, CONFIRM_GRACE)
+        due = self._swept is None or now - self._swept >= interval
         if due:
             self._swept = now
         return due
@@ -220,4 +249,5 @@ class Daemon:
             "unread_facts": dict(getattr(self._doors.catalogue, "troubles", {})) | self._engine.troubles,
             "interruptions": self._listener.state(),
             "peak_rss_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+            **self._instruments.status(),
         }

@@ -26,8 +26,9 @@ def is_pair(config: Config) -> bool:
 def duty_of(doors: Doors) -> Duty | None:
     """Return the duty of one of a pair, None where this is the only controller: then nobody is asked."""
     config, ledger = doors.config, doors.ledger
-    if not is_pair(config) or not isinstance(ledger, SqlLedger):
+    if not is_pair(config):
         return None
+    assert isinstance(ledger, SqlLedger), "the ledger itself, not what watches it: else both would work"
     commands = SlurmCommands(config.slurm.bin_path, config.slurm.config_path)
     me = config.cluster.controller or socket.gethostname()
     return Duty(me, ledger, SlurmControllers(commands), doors.clock, doors.say)

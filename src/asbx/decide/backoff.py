@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from asbx.config.limits import BACKOFF_JITTER, BACKOFF_LEAST
+from asbx.config.limits import BACKOFF_JITTER, BACKOFF_LEAST, LONGEST_REST, REST
 from asbx.config.schema import Backoff
 from asbx.model.market import Verdict
 
@@ -46,7 +46,13 @@ def pause(settings: Backoff, job_id: int, count: int) -> timedelta:
     return max(timedelta(seconds=round(seconds * spread)), BACKOFF_LEAST)
 
 
-def _share(job_id: int, count: int) -> float:
+def rest(request_id: str, count: int) -> timedelta:
+    """Return how long a request rests after so much trouble in a row (1 is the first): doubling, bounded, spread."""
+    doublings: int = 2 ** min(max(count, 1) - 1, _MOST_DOUBLINGS)
+    return min(REST * doublings, LONGEST_REST) * (1 + BACKOFF_JITTER * (2 * _share(request_id, count) - 1))
+
+
+def _share(job_id: int | str, count: int) -> float:
     """Return a number from 0 to 1: always the same for a job and a count, and unlike those of its neighbours."""
     digest = hashlib.blake2b(f"{job_id}/{count}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") / 0xFFFF_FFFF

@@ -77,11 +77,13 @@ class Phase(StrEnum):
 
 
 def phase(shortage: Shortage, now: datetime) -> Phase:
-    """Return where a shortage stands."""
+    """Return where a shortage stands. One from the future says that the clock was set back: it is to be tried."""
+    if shortage.probe_until is not None and now < shortage.probe_until <= now + PROBE_LEASE:
+        return Phase.PROBING
+    if now < shortage.since:
+        return Phase.HALF_OPEN
     if now < shortage.closed_until:
         return Phase.CLOSED
-    if shortage.probe_until is not None and now < shortage.probe_until:
-        return Phase.PROBING
     return Phase.FORGOTTEN if now - shortage.closed_until >= SHORTAGE_QUIET else Phase.HALF_OPEN
 
 
@@ -138,7 +140,7 @@ def after_refusal(
         return old
     # What a zone does not sell it does not sell in smaller numbers either.
     size = 1 if verdict is Verdict.NOT_OFFERED else max(count, 1)
-    if old is not None and phase(old, now) is Phase.FORGOTTEN:
+    if old is not None and (phase(old, now) is Phase.FORGOTTEN or now < old.since):
         old = None
     if old is None:
         return Shortage(key, code, size, 1, now, now + cooldown(verdict, 1))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from asbx.config.limits import (
     ADDRESS_DEADLINE,
@@ -80,24 +80,17 @@ def _slurm_answers(doors: Doors) -> bool:
 
 
 def into_ledger(
-    doors: Doors, pairs: Sequence[Pair], jobs_of: Mapping[str, tuple[int, ...]], gang_of: Mapping[str, str]
+    doors: Doors, pairs: Sequence[Pair], jobs_of: Mapping[str, tuple[int, ...]], names_of: Mapping[str, dict[str, Any]]
 ) -> None:
-    """Write the bindings and say so, one event for a gang."""
+    """Write the bindings and say so, one event for a gang. names_of: node -> what its gang's events name."""
     doors.ledger.bind(pairs, doors.clock.now(), {node: jobs_of[node] for node, _ in pairs if node in jobs_of})
     gangs: dict[str, list[Pair]] = {}
     for row in pairs:
-        gangs.setdefault(gang_of.get(row[0], ""), []).append(row)
-    for gang_id, rows in gangs.items():
-        jobs = {job for node, _ in rows for job in jobs_of.get(node, ())}
-        doors.say(
-            Event(
-                EventKind.NODE_BOUND,
-                f"{len(rows)} node(s) have an instance",
-                gang_id=gang_id,
-                job_id=min(jobs) if len(jobs) == 1 else None,
-                data={node: instance.instance_id for node, instance in rows},
-            )
-        )
+        gangs.setdefault(names_of[row[0]]["gang_id"], []).append(row)
+    for rows in gangs.values():
+        text = f"{len(rows)} node(s) have an instance"
+        data: dict[str, object] = {node: instance.instance_id for node, instance in rows}
+        doors.say(Event(EventKind.NODE_BOUND, text, data=data, **names_of[rows[0][0]]))
 
 
 def name_them(doors: Doors, calls: Sequence[TagCall]) -> dict[str, CloudError]:

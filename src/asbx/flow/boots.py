@@ -88,11 +88,11 @@ class Boots:
             Event(
                 EventKind.BOOT_FAILED,
                 f"{failure.node}: {failure.instance_id} never became a node: {_WORDS[failure.trouble]}",
-                job_id=failure.jobs[0] if len(failure.jobs) == 1 else None,
                 node=failure.node,
                 instance_id=failure.instance_id,
                 data={"trouble": failure.trouble.value, "detail": failure.detail, "group": str(failure.group)},
                 level="warning",
+                jobs=failure.jobs,
             )
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
@@ -31,3 +32,25 @@ class Doors:
     def say(self, event: Event) -> None:
         """Record an event."""
         self.recorder.record(event)
+
+    def about(self, **names: Any) -> Doors:
+        """Return the same doors, whose events name these (fields of Event) where they do not name others themselves.
+
+        So whatever is said on behalf of a launch can be found by its request, gang, intent and jobs.
+        """
+        return replace(self, recorder=_About(self.recorder, names))
+
+
+@dataclass(frozen=True)
+class _About:
+    """A recorder that fills in what its events leave out."""
+
+    recorder: Recorder
+    names: dict[str, Any]
+
+    def record(self, event: Event) -> None:
+        """Keep the event. Jobs are one matter, in whichever of both fields they are named."""
+        missing = {name: value for name, value in self.names.items() if getattr(event, name) in ("", None, ())}
+        if event.all_jobs:
+            missing = {name: value for name, value in missing.items() if name not in ("job_id", "jobs")}
+        self.recorder.record(replace(event, **missing) if missing else event)

@@ -26,12 +26,17 @@ _ADMINISTRATORS = (ExitCode.AWS_ACCESS, ExitCode.CONFIG)
 
 @dataclass(frozen=True)
 class Lost:
-    """Nodes that will not come. ours: those of them Slurm knows and that belong to us. jobs: who waits for them."""
+    """Nodes that will not come. ours: those of them Slurm knows and that belong to us. jobs: who waits for them.
+
+    gang_id, intent_id: of the launch they were for, "" where there was none.
+    """
 
     nodes: Sequence[str]
     ours: Sequence[str]
     jobs: Sequence[int]
     failure: Failure
+    gang_id: str = ""
+    intent_id: str = ""
 
     @property
     def said(self) -> str:
@@ -68,9 +73,11 @@ def _report(doors: Doors, request: Request, lost: Lost) -> None:
             EventKind.NODE_FAILED,
             f"{fold(unique_sorted(lost.nodes))}: {code}: {reason}",
             request.request_id,
-            job_id=lost.jobs[0] if len(lost.jobs) == 1 else None,
+            lost.gang_id,
             level="error",
-            data={"code": code, "jobs": list(lost.jobs)},
+            data={"code": code, "nodes": fold(unique_sorted(lost.nodes))},
+            intent_id=lost.intent_id,
+            jobs=tuple(lost.jobs),
         )
     )
 

@@ -112,7 +112,7 @@ def _run(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan], 
     deadline = request.received_at + doors.config.resume_deadline * LAUNCH_SHARE_OF_RESUME_TIMEOUT
     run = GangRun(gang, aim, slices, deadline)
     _recall(doors, run, before)
-    _explain(doors, request, gang, plans)
+    _explain(doors, run, plans)
     return run
 
 
@@ -166,7 +166,7 @@ def _recall(doors: Doors, run: GangRun, before: Sequence[Intent]) -> None:
     run.gone = {row.instance_id for row in rows if row.ended_at is not None}
 
 
-def _explain(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan]) -> None:
+def _explain(doors: Doors, run: GangRun, plans: Sequence[PartPlan]) -> None:
     """Say what was considered, one event for a gang."""
     considered = [line for plan in plans for line in plan.choice.considered]
     dropped = list(dict.fromkeys(str(one) for plan in plans for one in plan.choice.dropped))
@@ -174,12 +174,12 @@ def _explain(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPla
     more = f" and {len(dropped) - _SHOWN} more" if len(dropped) > _SHOWN else ""
     left = f" (not asked: {'; '.join(dropped[:_SHOWN])}{more})" if dropped else ""
     text = f"to try: {'; then '.join(rungs) or 'nothing'}{left}"
-    job = gang.jobs[0] if len(gang.jobs) == 1 else None
     found = plans[0].found
     if found.plan is not None or found.why:
         text += f"; {found.why or found.origin.where}"
     data: dict[str, object] = {
         "considered": considered,
+        "size": sum(len(plan.part.nodes) for plan in plans),
         "plan": {
             "origin": found.origin.where,
             "dialect": found.plan.dialect if found.plan else None,
@@ -191,7 +191,7 @@ def _explain(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPla
         "rules": list(dict.fromkeys(rule for plan in plans for rule in plan.judged.rules)),
     }
     level = "info" if rungs else "warning"
-    doors.say(Event(EventKind.LADDER_PLANNED, text, request.request_id, gang.gang_id, job, data=data, level=level))
+    doors.say(Event(EventKind.LADDER_PLANNED, text, data=data, level=level, **run.names))
 
 
 def give_back_unused(doors: Doors, before: Sequence[Intent], runs: Sequence[GangRun]) -> None:
@@ -206,4 +206,5 @@ def give_back_unused(doors: Doors, before: Sequence[Intent], runs: Sequence[Gang
             found = doors.cloud.launched_for(old.intent_id)
             adopt(doors, found)  # their cost is counted from here on
             ids |= {instance.instance_id for instance in found}
-        give_back(doors, sorted(ids - bound), "its launch was not gone on with after a restart", old.gang_id)
+        ours = doors.about(gang_id=old.gang_id, intent_id=old.intent_id, jobs=old.jobs)
+        give_back(ours, sorted(ids - bound), "its launch was not gone on with after a restart", old.gang_id)

@@ -22,6 +22,7 @@ from asbx.decide.shortage_key import capacity_key
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.flow.evacuate import Evacuation
+from asbx.flow.rows import names
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Market
 from asbx.model.notice import Message, Notice, NoticeKind
@@ -176,7 +177,9 @@ class Interruptions:
         when = f" at {case.ends_at:%H:%M:%S} UTC" if case.ends_at else ""
         text = f"{case.node}: {case.instance_id} {words}{when}{then}"
         level = "info" if drained is None else "warning"
-        self.doors.say(Event(kind, text, node=case.node, instance_id=case.instance_id, data=data, level=level))
+        about = names(self._rows.get(case.instance_id))
+        said = Event(kind, text, node=case.node, instance_id=case.instance_id, data=data, level=level, **about)
+        self.doors.say(said)
 
     # -- an instance that is gone
 
@@ -208,9 +211,8 @@ class Interruptions:
         data: dict[str, object] = {"state": notice.detail}
         if notice.sent_at is not None:
             data["age_s"] = round((now - notice.sent_at).total_seconds(), 3)
-        doors.say(
-            Event(EventKind.INSTANCE_LOST, text, node=binding.node, instance_id=instance, data=data, level="warning")
-        )
+        lost = Event(EventKind.INSTANCE_LOST, text, node=binding.node, instance_id=instance, data=data, level="warning")
+        doors.about(**names(self._rows.get(instance))).say(lost)
         return True
 
     def _reason(self, notice: Notice, binding: Binding) -> str:

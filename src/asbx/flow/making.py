@@ -10,12 +10,11 @@ from datetime import datetime, timedelta
 
 from asbx.config.limits import GROUPS_AT_ONCE, TEMPLATE_UNUSED, TEMPLATE_USED
 from asbx.decide.place import template_name
-from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.model.catalogue import TemplateChange
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import job_of
-from asbx.model.market import Template
+from asbx.model.market import Template, Verdict
 from asbx.model.record import Resource, ResourceKind
 from asbx.ports import CloudError
 
@@ -51,8 +50,7 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
         try:
             made = doors.cloud.make_template(name, base, change, _tags(doors))
         except CloudError:
-            # Not made, as far as anybody knows: the next launch must not take it for there.
-            doors.ledger.end_resource(ResourceKind.TEMPLATE, name, now)
+            _make_again(doors, name)
             raise
         doors.ledger.add_resource(replace(begun, used_at=doors.clock.now() + timedelta(microseconds=1)))
         if row is None:
@@ -64,47 +62,64 @@ def ensure_template(doors: Doors, base: Template, change: TemplateChange, finger
 
 
 def forget_template(doors: Doors, template: Template | None) -> None:
-    """Make a derived template again next time: EC2 says that it is not there."""
+    """Make a derived template again next time: EC2 says that it, or something else, is not there."""
     if template is not None and template.name:
-        doors.ledger.end_resource(ResourceKind.TEMPLATE, template.name, doors.clock.now())
+        _make_again(doors, template.name)
 
 
-def remove_group(doors: Doors, name: str, gang_id: str = "") -> bool:
-    """Remove a placement group; False while instances that are ending are still in it: the sweep comes again."""
+def _make_again(doors: Doors, name: str) -> None:
+    """Take a template for begun, not for made. It stays in the ledger: it may be there, and is removed once unused."""
+    now = doors.clock.now()
+    doors.ledger.end_resource(ResourceKind.TEMPLATE, name, now)
+    doors.ledger.add_resource(Resource(ResourceKind.TEMPLATE, name, "", now, now))
+
+
+def remove_group(doors: Doors, name: str, gang_id: str = "") -> CloudError | None:
+    """Remove a placement group; while instances that are ending are in it, or EC2 refuses, the sweep comes again.
+
+    Returns the refusal. Raises LedgerError.
+    """
     try:
         gone = doors.cloud.remove_group(name)
-    except AsbxError as error:
+    except CloudError as error:
         doors.say(Event(EventKind.REQUEST_ODD, f"placement group {name} is still there: {error}", gang_id=gang_id))
-        return False
+        return error
     if gone:
         doors.ledger.end_resource(ResourceKind.PLACEMENT_GROUP, name, doors.clock.now())
         text = f"placement group {name} removed"
         doors.say(Event(EventKind.RESOURCE_REMOVED, text, gang_id=gang_id, job_id=job_of(gang_id)))
-    return gone
+    return None
 
 
 def tidy(doors: Doors, now: datetime) -> None:
     """Remove placement groups no live instance was launched into, and templates nobody has used for long.
 
-    Groups are read before requests: one that is being launched into belongs to a request that is open then.
-    Raises LedgerError.
+    Groups are read before requests: one that is being launched into belongs to a request that is open then. Where EC2
+    is throttling or away, the rest waits for the next pass. Raises LedgerError.
     """
+    idle = unused(doors, now)
+    groups = [row for row in idle if row.kind is ResourceKind.PLACEMENT_GROUP][:GROUPS_AT_ONCE]
+    for row in [*groups, *(row for row in idle if row.kind is ResourceKind.TEMPLATE)]:
+        is_group = row.kind is ResourceKind.PLACEMENT_GROUP
+        error = remove_group(doors, row.name, row.gang_id) if is_group else _remove_template(doors, row, now)
+        if error is not None and error.verdict in (Verdict.THROTTLED, Verdict.TRANSIENT):
+            return
+
+
+def unused(doors: Doors, now: datetime) -> list[Resource]:
+    """Return what `tidy` would remove. Raises LedgerError."""
     groups = doors.ledger.resources(ResourceKind.PLACEMENT_GROUP)
-    if groups:
-        used, busy = _used_groups(doors), _launching(doors)
-        idle = [row for row in groups if row.name not in used and row.gang_id not in busy]
-        for row in idle[:GROUPS_AT_ONCE]:
-            remove_group(doors, row.name, row.gang_id)
-    for row in doors.ledger.resources(ResourceKind.TEMPLATE):
-        if now - row.used_at >= TEMPLATE_UNUSED:
-            _remove_template(doors, row, now)
+    used, busy = (_used_groups(doors), _launching(doors)) if groups else (set(), set())
+    idle = [row for row in groups if row.name not in used and row.gang_id not in busy]
+    templates = doors.ledger.resources(ResourceKind.TEMPLATE)
+    return idle + [row for row in templates if now - row.used_at >= TEMPLATE_UNUSED]
 
 
 def _used_groups(doors: Doors) -> set[str]:
     """Return the placement groups of live instances; a gang may have left one, or have come up outside of its own."""
     live = doors.ledger.instances(live_only=True)
     ids = {row.instance_id for row in live}
-    attempts = [a for intent in {row.intent_id for row in live} for a in doors.ledger.attempts(intent)]
+    attempts = doors.ledger.attempts_of({row.intent_id for row in live})
     return {
         attempt.order.placement_group
         for attempt in attempts
@@ -121,11 +136,13 @@ def _launching(doors: Doors) -> set[str]:
     return found
 
 
-def _remove_template(doors: Doors, row: Resource, now: datetime) -> None:
+def _remove_template(doors: Doors, row: Resource, now: datetime) -> CloudError | None:
+    """Remove a derived template; return EC2's refusal. Raises LedgerError."""
     try:
         doors.cloud.remove_template(row.name)
-    except AsbxError as error:
+    except CloudError as error:
         doors.say(Event(EventKind.REQUEST_ODD, f"launch template {row.name} is still there: {error}"))
-        return
+        return error
     doors.ledger.end_resource(ResourceKind.TEMPLATE, row.name, now)
     doors.say(Event(EventKind.RESOURCE_REMOVED, f"launch template {row.name} removed: nobody used it any more"))
+    return None

@@ -117,15 +117,25 @@ class Memory:
 
     # -- after a call
 
-    def learn(self, me: str, order: FleetOrder, answer: FleetAnswer, probed: frozenset[str] = frozenset()) -> bool:
-        """Remember what an answer says of its pools; return whether one was short. Raises LedgerError."""
+    def learn(
+        self,
+        me: str,
+        order: FleetOrder,
+        answer: FleetAnswer,
+        probed: frozenset[str] = frozenset(),
+        doors: Doors | None = None,
+    ) -> bool:
+        """Remember what an answer says of its pools; return whether one was short. Raises LedgerError.
+
+        doors: of the launch, which say for whom a pool was found short.
+        """
         # In this order: a pool that gave some and refused the rest is short.
         succeeded = self._succeeded(me, order, answer)
-        refused = self._refused(order, answer.refusals)
+        refused = self._refused(order, answer.refusals, doors or self._doors)
         self.release(me, probed - refused - succeeded)
         return bool(refused)
 
-    def _refused(self, order: FleetOrder, refusals: Iterable[Refusal]) -> frozenset[str]:
+    def _refused(self, order: FleetOrder, refusals: Iterable[Refusal], doors: Doors) -> frozenset[str]:
         now, seen = self._doors.clock.now(), set[str]()
         # Without a minimum EC2 gives all it has: then not even one more was to be had.
         count = max(order.minimum, 1)
@@ -144,7 +154,7 @@ class Memory:
                 )
                 if row is not None and (before is None or row.failures != before.failures):
                     text = f"{describe(row, now)}: {refusal.message}"
-                    self._doors.say(Event(EventKind.POOL_SHORT, text, level="warning", data={"key": key}))
+                    doors.say(Event(EventKind.POOL_SHORT, text, level="warning", data={"key": key}))
         return frozenset(seen)
 
     def _succeeded(self, me: str, order: FleetOrder, answer: FleetAnswer) -> frozenset[str]:

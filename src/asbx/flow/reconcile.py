@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from asbx.config.limits import SWEEP_TAGS
-from asbx.decide import bind as naming
-from asbx.decide.reconcile import Action, ActionKind, Sightings, Snapshot, due, findings, registered
-from asbx.decide.shortage import reclaimed
-from asbx.decide.shortage_key import capacity_key
-from asbx.errors import AsbxError
-from asbx.flow import bind
-from asbx.flow.adopt import adopt
+from asbx.decide.reconcile import Action, Doubt, Snapshot, doubts, findings, registered, trusted
+from asbx.decide.reconcile_rules import ActionKind, Grace
+from asbx.decide.sightings import Patience, Sightings, due, patience
+from asbx.decide.territory import Territory
 from asbx.flow.doors import Doors
+from asbx.flow.drifting import Drifting
+from asbx.flow.repair import Repair
 from asbx.model.event import Event, EventKind
-from asbx.model.hostlist import fold
 
 # EC2's reason for an instance it took back (EC2 user guide, "Spot Instance interruptions", state reason codes).
 _RECLAIM = "Server.SpotInstanceTermination"
@@ -24,10 +21,28 @@ _RECLAIM = "Server.SpotInstanceTermination"
 
 @dataclass
 class Sweep:
-    """Remembers between passes what was seen, because nothing is done on one sighting."""
+    """Remembers between passes what was seen, because nothing is done on one sighting.
+
+    doubted: what kept the last pass from acting, on a group or on all. is_confirming: whether only a second look is
+    missing to do something that jobs wait for.
+    """
 
     doors: Doors
     sightings: Sightings = field(default_factory=dict)
+    doubted: tuple[Doubt, ...] = ()
+    is_confirming: bool = False
+
+    def __post_init__(self) -> None:
+        """Work out once what the configuration says."""
+        self.land = Territory(self.doors.config)
+        self._patience = patience(self.doors.config.reconcile)
+        self._drifting = Drifting(self.doors, self.land)
+        self._repair = Repair(self.doors)
+
+    @property
+    def patience(self) -> Patience:
+        """Return how long findings must last."""
+        return self._patience
 
     def look(self, busy_nodes: Collection[str] = (), busy_intents: Collection[str] = ()) -> Snapshot:
         """Take a snapshot. EC2 is asked before Slurm; a side that does not answer raises, and the pass is skipped.
@@ -35,111 +50,72 @@ class Sweep:
         Instances the ledger holds for live and the cluster's listing leaves out are asked for by id: a changed cluster
         name must not make running nodes look gone.
         """
-        doors = self.doors
-        owned = {i.instance_id: i for i in doors.cloud.owned(doors.config.cluster.name)}
+        doors, settings = self.doors, self.doors.config
+        owned = {i.instance_id: i for i in doors.cloud.owned(settings.cluster.name)}
         rows = doors.ledger.instances(live_only=True)
-        elsewhere = {r.instance_id for r in rows if r.zone and not r.zone.startswith(doors.config.aws.region)}
+        elsewhere = {r.instance_id for r in rows if r.zone and not r.zone.startswith(settings.aws.region)}
         missing = [r.instance_id for r in rows if r.instance_id not in owned and r.instance_id not in elsewhere]
         seen = doors.cloud.describe(missing) if missing else ()
         owned |= {i.instance_id: i for i in seen if not i.state.is_ended}
         intents = {instance.tags.get("asbx:intent", "") for instance in owned.values()}
+        bindings = doors.ledger.live_bindings()
         return Snapshot(
             nodes=doors.scheduler.nodes(),
             taken_at=doors.clock.now(),
             owned=tuple(owned.values()),
             rows=rows,
-            bindings=doors.ledger.live_bindings(),
+            bindings=bindings,
             known_intents=doors.ledger.known_intents(intents),
+            ended=frozenset(i.instance_id for i in seen if i.state.is_ended),
             reclaimed=frozenset(i.instance_id for i in seen if i.state_reason == _RECLAIM),
             elsewhere=elsewhere,
             busy_nodes=frozenset(busy_nodes),
             busy_intents=frozenset(busy_intents),
+            drifted=self._drifting.look(rows, bindings),
+            overdue_after=settings.resume_deadline + timedelta(seconds=settings.reconcile.orphan_grace_seconds),
+            may_drain=settings.reconcile.drift == "drain",
         )
+
+    def findings(self, look: Snapshot) -> tuple[Action, ...]:
+        """Return what one look finds and what may be acted on, without the grace; say what is doubted."""
+        self._doubt(look)
+        return trusted(findings(look, self.land), self.doubted)
 
     def run(self, busy_nodes: Collection[str] = (), busy_intents: Collection[str] = ()) -> tuple[Action, ...]:
         """Do what is due and return it. Raises AsbxError when a side does not answer; nothing was done then."""
-        grace = timedelta(seconds=self.doors.config.reconcile.orphan_grace_seconds)
-        look = self.look(busy_nodes, busy_intents)
-        actions, self.sightings = due(look, self.sightings, grace)
-        ends = [action for action in actions if action.kind is ActionKind.TERMINATE]
-        gone = [action for action in actions if action.kind is ActionKind.FORGET]
-        done: set[str] = set()
-        if ends:
-            targets = {action.target for action in ends}
-            self._try("ledger", lambda: adopt(self.doors, [i for i in look.owned if i.instance_id in targets]))
-            self._try("terminate", lambda: done.update(self.doors.cloud.terminate([a.target for a in ends])))
-        closed = [a for a in ends if a.target in done] + gone
-        for reason in dict.fromkeys(action.reason for action in closed):
-            ids = [action.target for action in closed if action.reason == reason]
-            self._try("ledger", lambda ids=ids, reason=reason: self._end(ids, reason, look))  # type: ignore[misc]
-        nodes = [a.node for a in closed if a.node] + [a.node for a in actions if a.kind is ActionKind.RELEASE]
-        if nodes:
-            self._try("ledger", lambda: self.doors.ledger.release(nodes, look.taken_at))
-            self._addresses(nodes, look)
-        for action in actions:
-            self.doors.say(_event(action))
-        self._try("ledger", lambda: self._learn(gone, look))
-        self._try("ledger", lambda: self._watch(look))
-        self._name(look)
+        return self.act(self.look(busy_nodes, busy_intents))
+
+    def act(self, look: Snapshot) -> tuple[Action, ...]:
+        """Remember what a look finds, do what is due and return it."""
+        found = self.findings(look)
+        actions, self.sightings = due(found, look.taken_at, self.sightings, self._patience)
+        self.is_confirming = any(one.grace is Grace.CONFIRM and one not in actions for one in found)
+        self._repair.do(actions, look)
+        if None not in {doubt.group for doubt in self.doubted}:
+            self._repair.note(look, registered(look))
         return actions
 
-    def _learn(self, gone: Sequence[Action], look: Snapshot) -> None:
-        """Remember the pools EC2 took spot instances back from as short."""
-        rows = {row.instance_id: row for row in look.rows}
-        taken = [rows[action.target] for action in gone if action.target in look.reclaimed and action.target in rows]
-        for row in taken:
-            key = capacity_key(row.market, row.instance_type, row.zone, placed=False)
-            self.doors.ledger.change_shortage(key, lambda old, key=key: reclaimed(old, key, look.taken_at))  # type: ignore[misc]
+    def spare(self, nodes: Collection[str]) -> None:
+        """Let no job that waits for these nodes be lost with them. Raises SlurmError."""
+        self._repair.spare(sorted(nodes))
 
-    def _watch(self, look: Snapshot) -> None:
-        """Note which nodes have registered, and say how long the slowest of them took."""
-        nodes = registered(look)
-        if not nodes:
-            return
-        self.doors.ledger.register(nodes, look.taken_at)
-        since = {binding.node: look.taken_at - binding.bound_at for binding in look.bindings if binding.node in nodes}
-        slowest = max(since, key=lambda node: since[node])
-        text = f"{fold(nodes)} registered, the last ({slowest}) within {since[slowest].total_seconds():.0f} s"
-        data: dict[str, object] = {node: round(took.total_seconds(), 1) for node, took in since.items()}
-        self.doors.say(Event(EventKind.NODE_REGISTERED, text, data=data))
+    def first_look(self, look: Snapshot) -> timedelta:
+        """Remember what a look finds, do nothing, and return after how long a second look may be due."""
+        found = self.findings(look)
+        self.sightings = due(found, look.taken_at, {}, self._patience)[1]
+        return max((self._patience.of(action.grace) for action in found), default=timedelta(0))
 
-    def _name(self, look: Snapshot) -> None:
-        """Set the tags for people's eyes where a crash came between the launch and them."""
-        bound = {binding.instance_id: binding.node for binding in look.bindings}
-        pairs = [
-            (bound[i.instance_id], i)
-            for i in look.owned
-            if i.instance_id in bound and bound[i.instance_id] not in look.busy_nodes and "Name" not in i.tags
-        ]
-        bind.courtesy(self.doors, naming.courtesy(pairs[:SWEEP_TAGS], {}))
-
-    def _end(self, ids: Sequence[str], reason: str, look: Snapshot) -> None:
-        self.doors.ledger.end_instances(ids, reason, look.taken_at)
-
-    def _addresses(self, nodes: Sequence[str], look: Snapshot) -> None:
-        """Reset powered-down nodes to their names; park the others, whose names slurmctld may still want to reach."""
-        views = {view.name: view for view in look.nodes}
-        off = [node for node in nodes if node in views and views[node].is_powered_down]
-        on = [node for node in nodes if node in views and not views[node].is_powered_down]
-        if off:
-            self._try("release", lambda: self.doors.scheduler.release(off))
-        if on:
-            self._try("park", lambda: self.doors.scheduler.park(on))
-
-    def _try(self, what: str, action: Callable[[], None]) -> None:
-        """Do one step; what fails is found again by the next pass."""
-        try:
-            action()
-        except AsbxError as error:
-            self.doors.say(Event(EventKind.PASS_FAILED, f"{what}: {error}", level="error"))
+    def _doubt(self, look: Snapshot) -> None:
+        """Say what is new among the doubts, once."""
+        found = doubts(look, self.land)
+        for doubt in found:
+            if doubt not in self.doubted:
+                text = f"half a picture: {doubt.reason}"
+                self.doors.say(Event(EventKind.RECONCILE_SKIPPED, text, level="warning"))
+        self.doubted = found
 
 
-def preview(look: Snapshot) -> tuple[Action, ...]:
-    """Return what one look finds, without the grace."""
-    return findings(look)
-
-
-def _event(action: Action) -> Event:
-    text = f"{action.kind} {action.target}: {action.reason}"
-    instance = "" if action.kind is ActionKind.RELEASE else action.target
-    return Event(EventKind.INSTANCE_ORPHANED, text, node=action.node, instance_id=instance, level="warning")
+def summary(actions: Sequence[Action]) -> str:
+    """Return how many of each kind, in words."""
+    kinds = [kind for kind in ActionKind if any(action.kind is kind for action in actions)]
+    return ", ".join(f"{sum(action.kind is kind for action in actions)} {kind}" for kind in kinds) or "nothing"

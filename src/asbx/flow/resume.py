@@ -25,6 +25,7 @@ from asbx.flow.pricing import set_prices
 from asbx.flow.rounds import Rounds
 from asbx.flow.run import Climber, GangRun
 from asbx.flow.serve import Server
+from asbx.flow.steady import Steady
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Request
 from asbx.model.plan import parse_plan
@@ -36,7 +37,7 @@ class Resume:
     """One request, from its nodes to bound instances. Safe to run again from the start at any time."""
 
     def __init__(self, doors: Doors, request: Request) -> None:
-        self._doors = doors
+        self._doors = replace(doors.about(request_id=request.request_id), clock=Steady(doors.clock))
         self._request = request
         self._outcome = Outcome()
         self._runs: list[GangRun] = []
@@ -230,7 +231,7 @@ class Resume:
                     if done:
                         launched.put(done)
                     for run in failed:
-                        lost.put(self._lost(run.nodes, run.failure))
+                        lost.put(self._lost(run.nodes, run.failure, run))
                         beside.append(teller.submit(self._tell_all, lost))
             finally:
                 launched.put([])
@@ -302,20 +303,22 @@ class Resume:
         everything = len(nodes) == len(run.nodes)
         ids = [i.instance_id for i in run.launched] if everything else list(behind.values())
         self._doors.ledger.release(list(behind), self._doors.clock.now())
-        give_back(self._doors, [one for one in ids if one not in run.gone], failure.reason, run.gang.gang_id)
+        ours = self._doors.about(**run.names)
+        give_back(ours, [one for one in ids if one not in run.gone], failure.reason, run.gang.gang_id)
         run.gone.update(ids)
         if everything:
             run.failure = failure
-        return self._lost(nodes, failure)
+        return self._lost(nodes, failure, run)
 
-    def _lost(self, nodes: Sequence[str], failure: Failure | None) -> Lost:
+    def _lost(self, nodes: Sequence[str], failure: Failure | None, run: GangRun | None = None) -> Lost:
         """Return nodes as lost, with the jobs that wait for them. One that has an instance all the same is not."""
         assert failure is not None
         held = {binding.node for binding in self._doors.ledger.live_bindings(nodes)} if nodes else set()
         lost = tuple(node for node in nodes if node not in held)
         ours = tuple(n for n in lost if refusal(self._doors.config, n) is None and n not in self._unknown)
         jobs = tuple(sorted({job for node in lost for job in self._jobs_waiting(node)}))
-        return Lost(lost, ours, jobs, failure)
+        gang, intent = (run.names["gang_id"], run.names["intent_id"]) if run is not None else ("", "")
+        return Lost(lost, ours, jobs, failure, gang, intent)
 
     def _tell(self, losses: Sequence[Lost]) -> None:
         """Note nodes as not served, tell their jobs, and take those of ours DOWN and off."""

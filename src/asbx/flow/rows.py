@@ -1,8 +1,9 @@
-"""The ledger's row of an instance that has just been launched."""
+"""The ledger's row of an instance: made when it is launched, and told whose it is afterwards."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from asbx.flow.doors import Doors
 from asbx.model.market import Launched
@@ -26,3 +27,8 @@ def instance_row(doors: Doors, intent: Intent, launched: Launched, now: datetime
         launched_at=now,
         price=doors.prices.known(launched.instance_type, launched.zone, launched.market),
     )
+
+
+def names(row: InstanceRow | None) -> dict[str, Any]:
+    """Return what events about an instance name besides it: the launch and the jobs it was for."""
+    return {} if row is None else {"gang_id": row.gang_id, "intent_id": row.intent_id, "jobs": row.jobs}

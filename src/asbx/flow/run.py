@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from asbx.config.limits import RETRY_MOST
 from asbx.decide.bind import Pair, pair
@@ -91,6 +92,17 @@ class GangRun:
     def name(self) -> str:
         """Return what names this try of the gang among all programs that share the ledger."""
         return f"{self.gang.gang_id} of {self.slices[0].intent.request_id}"
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Return what events on its behalf name: request, gang, jobs and the intent that leads."""
+        intent, gang = self.slices[0].intent, self.gang
+        return {
+            "request_id": intent.request_id,
+            "gang_id": gang.gang_id,
+            "intent_id": intent.intent_id,
+            "jobs": gang.jobs,
+        }
 
     @property
     def whole(self) -> bool:
@@ -186,13 +198,13 @@ class Climber:
         self._give_back_surplus(run, frozenset())
         run.failure = replace(_failure(run, end), not_before=self._memory.opens_at(run.name, run.aim))
         for intent in {one.intent.intent_id: one.intent for one in run.slices}.values():
-            strays(self._doors, intent, run.attempts, end.reason)
+            strays(self._doors.about(**run.names), intent, run.attempts, end.reason)
         self.remove_groups(run)
 
     def remove_groups(self, run: GangRun) -> None:
         """Remove the placement groups made for a gang that has come to nothing."""
         for name in sorted(run.groups):
-            remove_group(self._doors, name, run.gang.gang_id)
+            remove_group(self._doors.about(**run.names), name, run.gang.gang_id)
 
     def _give_back_surplus(self, run: GangRun, kept: frozenset[int]) -> None:
         """End what tries have launched and the gang has no use for: in the same flow, before anything else is asked."""
@@ -205,7 +217,7 @@ class Climber:
         ]
         if loose:
             run.write_answers(self._doors)
-            give_back(self._doors, loose, "a gang is whole or nothing", run.gang.gang_id)
+            give_back(self._doors.about(**run.names), loose, "a gang is whole or nothing", run.gang.gang_id)
             run.gone.update(loose)
 
     # -- a new call
@@ -247,7 +259,8 @@ class Climber:
                 continue
             try:
                 if pool.instance_type not in made:
-                    template = ensure_template(self._doors, rung.template, change, base)
+                    doors = self._doors.about(**run.names)
+                    template = ensure_template(doors, rung.template, change, base)
                     made[pool.instance_type] = replace(pool, template=template)
             except CloudError as error:
                 if self._later(run, error):
@@ -273,7 +286,7 @@ class Climber:
         if name in run.groups:
             return name
         try:
-            ensure_group(self._doors, name, rung.placement, gang.gang_id)
+            ensure_group(self._doors.about(**run.names), name, rung.placement, gang.gang_id)
         except CloudError as error:
             if self._later(run, error):
                 return None
@@ -300,9 +313,14 @@ class Climber:
 
     def _call(self, run: GangRun, attempt: Attempt, probed: frozenset[str]) -> None:
         order = attempt.order
-        data = {"pools": len(order.pools), "attempt": attempt.number, "rung": attempt.rung}
+        data = {
+            "pools": len(order.pools),
+            "attempt": attempt.number,
+            "rung": attempt.rung,
+            "market": order.market.value,
+        }
         text = f"asking EC2 for {order.count} {order.market} instance(s)"
-        self._say(run, EventKind.LAUNCH_ASKED, text, "info", **data)
+        self._say(run, EventKind.LAUNCH_ASKED, text, "info", intent=attempt.intent_id, **data)
         self._doors.clock.sleep(timedelta(0))  # a process that stops launches nothing more: this raises then
         try:
             answer = self._doors.cloud.launch(order)
@@ -315,7 +333,7 @@ class Climber:
             self._doubt(order, error)
         answer = self._made_again(run, order, answer)
         run.silent = 0
-        run.was_short = self._memory.learn(run.name, order, answer, probed)
+        run.was_short = self._memory.learn(run.name, order, answer, probed, self._doors.about(**run.names))
         self._keep(run, attempt, answer)
 
     def _doubt(self, order: FleetOrder, error: CloudError) -> None:
@@ -345,7 +363,8 @@ class Climber:
         run.silent += 1
         until = self._doors.clock.now() + pause(run.silent)
         text = f"{error.code}: {error.why or error.what}; asking again"
-        self._say(run, EventKind.LAUNCH_REFUSED, text, "warning")
+        data = {"codes": [error.code], "market": attempt.order.market.value, "attempt": attempt.number}
+        self._say(run, EventKind.LAUNCH_REFUSED, text, "warning", intent=attempt.intent_id, **data)
         if run.silent <= RETRY_MOST and until < run.deadline:
             run.until = until
             return
@@ -388,13 +407,14 @@ class Climber:
         kind = EventKind.LAUNCH_REFUSED if short else EventKind.LAUNCH_ANSWERED
         ids = [launched.instance_id for launched in answer.launched]
         level = "warning" if short else "info"
-        self._say(run, kind, text, level, fleet=answer.fleet_id, codes=codes, ids=ids, rung=attempt.rung)
+        data: dict[str, object] = {"fleet": answer.fleet_id, "codes": codes, "ids": ids, "rung": attempt.rung}
+        data |= {"market": attempt.order.market.value, "asked": attempt.order.count, "attempt": attempt.number}
+        self._say(run, kind, text, level, intent=attempt.intent_id, **data)
 
-    def _say(self, run: GangRun, kind: EventKind, text: str, level: str, **data: object) -> None:
-        intent, gang = run.slices[0].intent, run.gang
-        job = gang.jobs[0] if len(gang.jobs) == 1 else None
-        facts: dict[str, object] = {"intent": intent.intent_id, "group": str(intent.group), **data}
-        self._doors.say(Event(kind, text, intent.request_id, gang.gang_id, job, data=facts, level=level))
+    def _say(self, run: GangRun, kind: EventKind, text: str, level: str, intent: str = "", **data: object) -> None:
+        facts: dict[str, object] = {"group": str(run.slices[0].intent.group), **data}
+        names = run.names | ({"intent_id": intent} if intent else {})
+        self._doors.say(Event(kind, text, data=facts, level=level, **names))
 
 
 def _order(one: Slice, ask: Ask, pools: tuple[Pool, ...], group: str) -> FleetOrder:

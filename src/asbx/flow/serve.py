@@ -14,7 +14,7 @@ from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
 from asbx.flow.outcome import Failure
 from asbx.flow.run import GangRun
-from asbx.flow.verify import apart, network, wrong
+from asbx.flow.verify import apart, network, seen_again, wrong
 from asbx.model.market import Instance
 
 Loss = tuple[GangRun, Failure, tuple[str, ...]]
@@ -45,10 +45,10 @@ class Server:
         pairs = [row for run in runs for row in self._pairs(run, ready, served)]
         if not pairs:
             return served
-        gang_of = {node: run.gang.gang_id for run in runs for node in run.nodes}
+        names_of = {node: names for run in runs for names in [run.names] for node in run.nodes}
         # Both at once: a crash between them is healed by the next run, which pairs the same instances the same way.
         with self._doors.workers.pool(1, "pairs") as beside:
-            written = beside.submit(bind.into_ledger, self._doors, pairs, self._jobs_of, gang_of)
+            written = beside.submit(bind.into_ledger, self._doors, pairs, self._jobs_of, names_of)
             served.pairs = self._into_slurm(runs, pairs, written.result, served)
         return served
 
@@ -58,7 +58,8 @@ class Server:
         """Pair a gang's nodes with its instances that came up as ordered; the rest is given back and failed."""
         good, why = self._as_ordered(run, ready)
         lost = [i.instance_id for i in run.launched if i.instance_id not in good and i.instance_id not in run.gone]
-        give_back(self._doors, lost, why or "it died or got no address", run.gang.gang_id)
+        ours = self._doors.about(**run.names)
+        give_back(ours, lost, why or "it died or got no address", run.gang.gang_id)
         run.gone.update(lost)
         good = self._best(run, good)
         pairs = run.pairs(good, self._ranks(run, good))
@@ -72,23 +73,17 @@ class Server:
         served.lost.append((run, run.why_short(), short))
         return pairs
 
-    @staticmethod
-    def _as_ordered(run: GangRun, ready: Mapping[str, Instance]) -> tuple[dict[str, Instance], str]:
-        """Return the instances that are as ordered, and what is wrong with the first that is not."""
-        good: dict[str, Instance] = {}
-        why = ""
-        for instance_id, (order, rung) in run.expected().items():
-            instance = ready.get(instance_id)
-            if instance is None or instance_id in run.gone:
-                continue
-            fault = wrong(instance, order, rung)
-            if fault:
-                why = why or f"{instance_id} is not as ordered: {fault}"
-            else:
-                good[instance_id] = instance
-        if run.aim.together and not why and (fault := apart(list(good.values()), one_type=False)):
-            return {}, fault
-        return good, why
+    def _as_ordered(self, run: GangRun, ready: Mapping[str, Instance]) -> tuple[dict[str, Instance], str]:
+        """Return the instances that are as ordered, and what is wrong with the first that is not.
+
+        What is not is given back, so it must be seen on two looks: EC2 may show a fresh instance incompletely.
+        """
+        good, why = _look(run, ready)
+        if not why:
+            return good, why
+        first = {one: ready[one] for one in run.expected() if one in ready}
+        second = seen_again(self._doors, first)
+        return _look(run, {one: instance for one, instance in second.items() if instance.state.is_alive})
 
     def _best(self, run: GangRun, good: dict[str, Instance]) -> dict[str, Instance]:
         """Of more instances than nodes keep the best connected, and give the others back."""
@@ -99,7 +94,7 @@ class Server:
         best = {instance.instance_id: instance for instance in kept}
         spare = [one for one in good if one not in best]
         why = "extra ones the job asked for; the others are connected better"
-        give_back(self._doors, spare, why, run.gang.gang_id, level="info")
+        give_back(self._doors.about(**run.names), spare, why, run.gang.gang_id, level="info")
         run.gone.update(spare)
         return best
 
@@ -150,3 +145,21 @@ def _without(runs: Sequence[GangRun], pairs: Sequence[naming.Pair], lost: Collec
         if run.whole and not out.isdisjoint(run.nodes):
             out.update(run.nodes)
     return [row for row in pairs if row[0] not in out]
+
+
+def _look(run: GangRun, ready: Mapping[str, Instance]) -> tuple[dict[str, Instance], str]:
+    """Return the instances that are as ordered on this look alone, and what is wrong with the first that is not."""
+    good: dict[str, Instance] = {}
+    why = ""
+    for instance_id, (order, rung) in run.expected().items():
+        instance = ready.get(instance_id)
+        if instance is None or instance_id in run.gone:
+            continue
+        fault = wrong(instance, order, rung)
+        if fault:
+            why = why or f"{instance_id} is not as ordered: {fault}"
+        else:
+            good[instance_id] = instance
+    if run.aim.together and not why and (fault := apart(list(good.values()), one_type=False)):
+        return {}, fault
+    return good, why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from asbx.decide.bind import name_of
 from asbx.decide.boots import Failed
@@ -11,6 +12,7 @@ from asbx.errors import ExitCode, SlurmError
 from asbx.flow.boots import Boots
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Failure, Outcome
+from asbx.flow.rows import names
 from asbx.model.boot import BootTrouble
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
@@ -23,6 +25,7 @@ def suspend(doors: Doors, request: Request, boots: Boots | None = None) -> Outco
     Nodes of no group of ours are left alone. EC2 first, the ledger next, Slurm last: money stops even while slurmctld
     is away. Raises CloudError, LedgerError or SlurmError where a side does not answer; the next run does the rest.
     """
+    doors = doors.about(request_id=request.request_id)
     never_came = request.kind is RequestKind.RESUME_FAIL
     why = "its node did not register within ResumeTimeout" if never_came else "its node was powered down"
     outcome = Outcome()
@@ -31,6 +34,8 @@ def suspend(doors: Doors, request: Request, boots: Boots | None = None) -> Outco
         _note(boots or Boots(doors), nodes)
     behind = _instances_behind(doors, nodes)
     ids = sorted({instance for instances in behind.values() for instance in instances})
+    # Read before they end, for the story: it goes on under the names it began with.
+    rows = {row.instance_id: row for row in doors.ledger.instances(live_only=True)} if ids else {}
     ended = set(doors.cloud.terminate(ids)) if ids else set()
     now = doors.clock.now()
     closed = sorted(node for node, instances in behind.items() if ended.issuperset(instances))
@@ -42,7 +47,7 @@ def suspend(doors: Doors, request: Request, boots: Boots | None = None) -> Outco
         outcome.fail(left, Failure("instance-unknown", "EC2 did not know its instance", ExitCode.PARTLY))
     outcome.bound.extend(closed)
     for node in closed:
-        _say(doors, request, node, behind[node], why)
+        _say(doors, request, node, behind[node], why, names(rows.get(behind[node][0])))
     if nodes:
         _slurm(doors, request, nodes, never_came=never_came)
     return outcome.settled()
@@ -83,7 +88,7 @@ def _instances_behind(doors: Doors, nodes: Sequence[str]) -> dict[str, list[str]
     return behind
 
 
-def _say(doors: Doors, request: Request, node: str, instances: Sequence[str], why: str) -> None:
+def _say(doors: Doors, request: Request, node: str, instances: Sequence[str], why: str, about: dict[str, Any]) -> None:
     never_came = request.kind is RequestKind.RESUME_FAIL
     doors.say(
         Event(
@@ -93,6 +98,7 @@ def _say(doors: Doors, request: Request, node: str, instances: Sequence[str], wh
             node=node,
             instance_id=instances[0],
             level="warning" if never_came else "info",
+            **about,
         )
     )
 

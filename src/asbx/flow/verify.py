@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from asbx.config.limits import SECOND_LOOK_PAUSES
 from asbx.decide.rungs import Rung
 from asbx.flow.doors import Doors
 from asbx.model.market import FleetOrder, Instance
@@ -36,6 +37,18 @@ def apart(instances: Sequence[Instance], *, one_type: bool) -> str:
         if len(found) > 1:
             return f"it came up in several {what}: {', '.join(sorted(one or 'none' for one in found))}"
     return ""
+
+
+def seen_again(doors: Doors, first: Mapping[str, Instance]) -> dict[str, Instance]:
+    """Look at instances a second time; what EC2 does not show now stays as it was first seen."""
+    for pause in SECOND_LOOK_PAUSES:
+        doors.clock.sleep(pause)
+        try:
+            seen = {instance.instance_id: instance for instance in doors.cloud.describe(list(first))}
+        except CloudError:
+            continue
+        return {one: seen.get(one, instance) for one, instance in first.items()}
+    return dict(first)
 
 
 def network(doors: Doors, ready: Mapping[str, Instance]) -> dict[str, tuple[str, ...]]:

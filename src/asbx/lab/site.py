@@ -46,6 +46,7 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
             "runtime": str(layout.run),
         },
         "logging": {"file": str(layout.log / "aws-burst.log")},
+        "telemetry": {"listen": f"127.0.0.1:{record.slot.telemetry_port}"},
         # A lab's instances live for seconds; EC2's minimum of 60 would hide what each second costs.
         "cost": {"minimum_seconds": 0},
         # So that whoever watches sees a job tried again.

@@ -52,6 +52,11 @@ class Slot:
         """Where MariaDB listens."""
         return self._base + 3
 
+    @property
+    def telemetry_port(self) -> int:
+        """Where the product's daemon answers for itself."""
+        return self._base + 7
+
     def node_port(self, index: int) -> int:
         """Return the port of the index-th node of the cluster."""
         return self._base + _FIRST_NODE_PORT + index

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import RowMapping
 
 NEW, DONE, FAILED = "new", "done", "failed"
+_IN_DATA = ("intent_id", "jobs")
 
 
 @cache
@@ -207,11 +208,19 @@ def service_of(row: RowMapping) -> Service:
 
 
 def event_row(event: Event) -> dict[str, Any]:
-    """Return the row of an event, without its time."""
-    return _plain(event) | {"kind": event.kind.value}
+    """Return the row of an event, without its time. Intent and further jobs have no columns: they lie in its data."""
+    row = _plain(event) | {"kind": event.kind.value}
+    more = {name: value for name in _IN_DATA if (value := row.pop(name))}
+    return row | {"data": event.data | more}
 
 
 def event_of(row: RowMapping) -> Event:
     """Read an event back."""
     fields = {name: value for name, value in row.items() if name not in ("id", "at")}
-    return Event(**fields | {"kind": EventKind(row["kind"])})
+    data = dict(fields["data"])
+    intent, jobs = data.get("intent_id"), data.get("jobs")
+    if isinstance(intent, str):
+        fields["intent_id"] = data.pop("intent_id")
+    if isinstance(jobs, list) and all(isinstance(job, int) for job in jobs):
+        fields["jobs"] = tuple(data.pop("jobs"))
+    return Event(**fields | {"kind": EventKind(row["kind"]), "data": data})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, bindparam, select, text, update
+from sqlalchemy import and_, bindparam, func, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asbx.errors import LedgerError
-from asbx.ledger import pairs
+from asbx.ledger import history, pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.boots import BootMemory
@@ -19,13 +19,14 @@ from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.memory import Memory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
+from asbx.model.event import EVERYTHING, Wanted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy import ColumnElement, Connection, Select
+    from sqlalchemy import ColumnElement, Connection
 
     from asbx.model.event import Event
     from asbx.model.job import Request
@@ -146,6 +147,16 @@ class SqlLedger(Memory, BootMemory, Controls, Retention):
         with self.transaction(READ) as connection:
             return tuple(form.attempt_of(row) for row in connection.execute(query).mappings())
 
+    def attempts_of(self, intent_ids: Iterable[str]) -> tuple[Attempt, ...]:
+        """Return the attempts of all these intents, those of one by their number."""
+        query = select(t.attempts).order_by(t.attempts.c.intent_id, t.attempts.c.number)
+        with self.transaction(READ) as connection:
+            return tuple(
+                form.attempt_of(row)
+                for batch in batches(dict.fromkeys(intent_ids))
+                for row in connection.execute(query.where(t.attempts.c.intent_id.in_(batch))).mappings()
+            )
+
     # -- instances and bindings
 
     def instances(
@@ -257,27 +268,24 @@ class SqlLedger(Memory, BootMemory, Controls, Retention):
         self, *, job_id: int | None = None, node: str | None = None, request_id: str | None = None, limit: int = 200
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return the last `limit` events, oldest first."""
-        marked = self.marked_events(job_id=job_id, node=node, request_id=request_id, limit=limit)
-        return tuple((at, event) for _, at, event in marked)
+        wanted = Wanted(job_id, node, request_id)
+        return tuple((at, event) for _, at, event in self.marked_events(wanted, limit=limit))
 
     def marked_events(
-        self,
-        *,
-        job_id: int | None = None,
-        node: str | None = None,
-        request_id: str | None = None,
-        after: int = 0,
-        limit: int | None = None,
+        self, wanted: Wanted = EVERYTHING, *, after: int = 0, limit: int | None = None
     ) -> tuple[tuple[int, datetime, Event], ...]:
         """Return (mark, time, event), oldest first, for those who follow: only what came after a mark.
 
         limit: only the newest so many.
         """
-        query = _matching(job_id, node, request_id).where(t.events.c.id > after)
-        query = query.order_by(t.events.c.id.desc()).limit(limit)
+        query = history.query(wanted).where(t.events.c.id > after).order_by(t.events.c.id.desc())
         with self.transaction(READ) as connection:
-            rows = connection.execute(query).mappings().all()
-            return tuple((row["id"], row["at"], form.event_of(row)) for row in reversed(rows))
+            return history.newest(connection.execute(query).mappings(), wanted, limit)
+
+    def last_mark(self) -> int:
+        """Return the mark of the newest event, 0 where there is none."""
+        with self.transaction(READ) as connection:
+            return int(connection.execute(select(func.max(t.events.c.id))).scalar() or 0)
 
     def is_blank(self) -> bool:
         """Return whether nothing was ever launched by it."""
@@ -305,17 +313,6 @@ def _live(nodes: Sequence[str]) -> ColumnElement[bool]:
 
 def _this(attempt: Attempt) -> ColumnElement[bool]:
     return and_(t.attempts.c.intent_id == attempt.intent_id, t.attempts.c.number == attempt.number)
-
-
-def _matching(job_id: int | None, node: str | None, request_id: str | None) -> Select[Any]:
-    query = select(t.events)
-    if job_id is not None:
-        query = query.where(t.events.c.job_id == job_id)
-    if node is not None:
-        query = query.where(t.events.c.node == node)
-    if request_id is not None:
-        query = query.where(t.events.c.request_id == request_id)
-    return query
 
 
 def _differs(which: str) -> LedgerError:

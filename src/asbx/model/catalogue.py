@@ -25,7 +25,7 @@ class TypeFacts:
     """One instance type.
 
     efa: how many EFA interfaces it takes, 0 for none. arch: x86_64 or arm64, first first. cores: physical ones.
-    placement: strategies of placement groups it may be in. cards: by index.
+    placement: strategies of placement groups it may be in. cards: by index. gpu_name: `A100`; gpu_memory_mib: of one.
     """
 
     name: str
@@ -38,6 +38,8 @@ class TypeFacts:
     cores: int = 0
     placement: tuple[str, ...] = ()
     cards: tuple[Card, ...] = ()
+    gpu_name: str = ""
+    gpu_memory_mib: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+
+from asbx.errors import UsageError
+from asbx.model.hostlist import expand
 
 
 class EventKind(StrEnum):
@@ -56,18 +60,21 @@ class EventKind(StrEnum):
     DAEMON_STARTED = "daemon-started"
     SECURITY_WARNING = "security-warning"
     DAEMON_STOPPED = "daemon-stopped"
+    TELEMETRY_OFF = "telemetry-off"
     PASS_FAILED = "pass-failed"  # noqa: S105
     RECONCILE_SKIPPED = "reconcile-skipped"
     LEDGER_REBUILT = "ledger-rebuilt"
     CONTROL_TAKEN = "control-taken"
     CONTROL_LEFT = "control-left"
+    RECONCILE_REPORT = "reconcile-report"
 
 
 @dataclass(frozen=True)
 class Event:
     """A kind, one sentence for a person, and the names it is about.
 
-    data: further facts for machines; values must be JSON-serialisable.
+    data: further facts for machines; values must be JSON-serialisable. intent_id: of the launch, as in the tag
+    `asbx:intent`. jobs: where there are several; a single one becomes job_id.
     """
 
     kind: EventKind
@@ -79,3 +86,65 @@ class Event:
     instance_id: str = ""
     data: dict[str, object] = field(default_factory=dict, hash=False)
     level: str = "info"  # debug, info, warning, error
+    intent_id: str = ""
+    jobs: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let a single job be the job, so that it is looked for in one place."""
+        if len(self.jobs) == 1:
+            if self.job_id is None:
+                object.__setattr__(self, "job_id", self.jobs[0])
+            object.__setattr__(self, "jobs", ())
+
+    @property
+    def all_jobs(self) -> tuple[int, ...]:
+        """Return every job it is about."""
+        return self.jobs or (() if self.job_id is None else (self.job_id,))
+
+    def names_node(self, node: str) -> bool:
+        """Whether it is about a node: its own, one of those its data lists, or one of a folded list there."""
+        if self.node == node or node in self.data:
+            return True
+        nodes = self.data.get("nodes")
+        return isinstance(nodes, str) and _holds(nodes, node)
+
+
+def _holds(folded: str, node: str) -> bool:
+    try:
+        return node in expand(folded)
+    except UsageError:
+        return False
+
+
+LEVELS = ("debug", "info", "warning", "error")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which events somebody wants to see; what is not stated leaves none out. level: the least important one."""
+
+    job_id: int | None = None
+    node: str | None = None
+    request_id: str | None = None
+    kinds: frozenset[EventKind] = frozenset()
+    level: str = "debug"
+    since: datetime | None = None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Return the levels that are important enough."""
+        return LEVELS[LEVELS.index(self.level) :]
+
+    def takes(self, at: datetime, event: Event) -> bool:
+        """Whether an event is among them."""
+        return (
+            (self.job_id is None or self.job_id in event.all_jobs)
+            and (self.node is None or event.names_node(self.node))
+            and self.request_id in (None, event.request_id)
+            and (not self.kinds or event.kind in self.kinds)
+            and event.level in self.levels
+            and (self.since is None or at >= self.since)
+        )
+
+
+EVERYTHING = Wanted()

@@ -97,6 +97,10 @@ class Program:
         """Return the virtual time."""
         return self.hub.now()
 
+    def elapsed(self) -> timedelta:
+        """Return the virtual time that has passed: nobody sets this clock."""
+        return timedelta(microseconds=self.hub.now_us)
+
     def sleep(self, duration: timedelta) -> None:
         """Pause; zero and negative durations only look whether the program is to stop."""
         self.alive()

@@ -18,7 +18,7 @@ from threading import Lock
 
 from asbx.errors import LedgerError
 from asbx.model.boot import BootFailure, Breaker, Console, Service
-from asbx.model.event import Event
+from asbx.model.event import Event, Wanted
 from asbx.model.job import Request
 from asbx.model.market import Instance
 from asbx.model.names import GroupName
@@ -397,11 +397,8 @@ class MemoryLedger:
         self, *, job_id: int | None = None, node: str | None = None, request_id: str | None = None, limit: int = 200
     ) -> tuple[tuple[datetime, Event], ...]:
         """Return the last `limit` events, oldest first."""
-        mine = [
-            (at, event)
-            for at, event in self._events
-            if job_id in (None, event.job_id) and node in (None, event.node) and request_id in (None, event.request_id)
-        ]
+        wanted = Wanted(job_id, node, request_id)
+        mine = [(at, event) for at, event in self._events if wanted.takes(at, event)]
         return tuple(mine[-limit:] if limit else ())
 
     def prune(self, before: datetime, most: int) -> int:

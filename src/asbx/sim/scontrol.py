@@ -113,12 +113,6 @@ class SimScheduler:
             self._controller.retire(node)
         self._refuse_unknown(nodes)
 
-    def configuring(self, nodes: Sequence[str]) -> tuple[int, ...]:
-        """Return the jobs that wait for any of these nodes to come up."""
-        self._run("configuring")
-        jobs = {one for node in self._known(nodes) for one in node.jobs}
-        return tuple(one for one in sorted(jobs) if self._controller.jobs[one].state == "CONFIGURING")
-
     def tenants(self, nodes: Sequence[str]) -> tuple[Tenant, ...]:
         """Return the jobs that have one of these nodes."""
         self._run("tenants", len(nodes))

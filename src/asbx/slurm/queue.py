@@ -8,6 +8,7 @@ put it into a job before. From 23.02 on there is JSON, which also has `--extra`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from asbx.model.job import JobFacts, Tenant
 _FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%f", "%k", "%j")
 # Nobody reads more of a name, comment or constraint.
 _LONGEST_TEXT = 4096
+_NUMBER = re.compile(r"[0-9]{1,10}")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
     found = []
     for row in text.split(f"{mark}<")[1:]:
         fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
-        if len(fields) == len(_FIELDS) and fields[0].isdecimal():
+        if len(fields) == len(_FIELDS) and _is_number(fields[0]):
             number, label, user, account, state, priority, features, comment, name = fields
             facts = JobFacts(
                 int(number),
@@ -52,7 +54,7 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
                 account,
                 name[:_LONGEST_TEXT],
                 state,
-                int(priority) if priority.isdecimal() else None,
+                int(priority) if _is_number(priority) else None,
                 features[:_LONGEST_TEXT],
                 comment[:_LONGEST_TEXT],
                 leader=_number(label.partition("+")[0]) if "+" in label else 0,
@@ -65,8 +67,13 @@ def _plain(field: str) -> str:
     return "" if field == "(null)" else field
 
 
+def _is_number(text: str) -> bool:
+    """Whether a text is a number of Slurm's, which have 32 bits; Python's own test takes digits of all scripts."""
+    return _NUMBER.fullmatch(text) is not None
+
+
 def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
+    return int(text) if _is_number(text) else 0
 
 
 def parse_jobs_json(text: str) -> tuple[QueuedJob, ...]:
@@ -133,7 +140,7 @@ def parse_requeue(text: str) -> Iterator[Requeue]:
     """Read what squeue printed in REQUEUE_FORMAT."""
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 4 and words[0].isdecimal() and set(words[1:3]) <= {"0", "1"}:
+        if len(words) == 4 and _is_number(words[0]) and set(words[1:3]) <= {"0", "1"}:
             yield Requeue(int(words[0]), words[1] == "1", words[2] == "1", _number(words[3]))
 
 
@@ -160,7 +167,7 @@ def parse_tenants(text: str) -> Iterator[TenantRow]:
     """Read what squeue printed in TENANT_FORMAT."""
     for line in text.splitlines():
         fields = line.split("|")
-        if len(fields) != 4 or not fields[0].isdecimal():
+        if len(fields) != 4 or not _is_number(fields[0]):
             continue
         number, label, state, nodes = fields
         try:

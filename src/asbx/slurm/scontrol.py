@@ -236,6 +236,12 @@ class Slurm:
             return False
         return True
 
+    def retire(self, nodes: Sequence[str], reason: str) -> None:
+        """Drain nodes and power them down once idle (scontrol(1), POWER_DOWN_ASAP; seen on 22.05.8)."""
+        for batch in _batches(nodes):
+            why = f"reason={_one_line(reason)}"
+            self._commands.run("scontrol", "update", f"nodename={fold(batch)}", "state=power_down_asap", why)
+
     def write_topology(self, paths: Mapping[str, Sequence[str]]) -> bool:
         """Write the file where it says something else, and reconfigure; what is owed from an earlier run is done too.
 

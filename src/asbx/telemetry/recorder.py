@@ -36,8 +36,8 @@ _LEVELS = {
     "error": logging.ERROR,
     "fatal": logging.CRITICAL,
 }
-_ABOUT = ("request_id", "gang_id", "job_id", "node", "instance_id")
-_FIRST = ("at", "level", "event", "text", *_ABOUT)
+_ABOUT = ("request_id", "gang_id", "job_id", "node", "instance_id", "intent_id")
+_FIRST = ("at", "level", "event", "text", *_ABOUT, "jobs")
 # What writing an event can end in: the database, the disk, or facts that are no JSON.
 _TROUBLE = (AsbxError, OSError, ValueError, TypeError, RecursionError)
 
@@ -84,6 +84,11 @@ class LedgerAndLogRecorder:
         if event.level != "debug":
             self._keep(event, at)
 
+    @property
+    def losses(self) -> tuple[int, int]:
+        """Return how many lines and rows could not be written, those a store behind this one lost included."""
+        return self.lost_lines, self.lost_rows + int(getattr(self._ledger, "lost_rows", 0))
+
     def close(self) -> None:
         """Let the log file go."""
         self._file.close()
@@ -103,8 +108,10 @@ class LedgerAndLogRecorder:
 
 def _fields(event: Event, at: datetime) -> dict[str, Any]:
     about = {name: getattr(event, name) for name in _ABOUT if getattr(event, name) not in ("", None)}
+    # Every job in one place, one or many: whoever looks for a job needs one pattern.
+    jobs = {"jobs": list(event.all_jobs)} if event.all_jobs else {}
     data = {"data": event.data} if event.data else {}
-    return {"at": at.isoformat(), "text": event.text, **about, **data}
+    return {"at": at.isoformat(), "text": event.text, **about, **jobs, **data}
 
 
 def _logger(file: LogFile, level: int, form: Format) -> FilteringBoundLogger:

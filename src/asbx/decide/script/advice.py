@@ -11,7 +11,7 @@ from typing import Literal
 
 from asbx.config.limits import PLAN_MOST_TYPES, SPOT_LONGEST_WITHOUT_CHECKPOINT, SPOT_SHORT_JOB
 from asbx.decide.script.coupling import Coupling, Finding, coupling
-from asbx.decide.script.fit import Fit, best, fits
+from asbx.decide.script.fit import Fit, best, fits, of_gpu
 from asbx.decide.script.geometry import Geometry, geometry
 from asbx.decide.script.sbatch import Stating, Submission, lines_of
 from asbx.model.catalogue import TypeFacts
@@ -165,8 +165,8 @@ def _notes(asked: Geometry, chosen: Sequence[Fit], site: Site) -> Iterable[str]:
         yield f"none of {len(site.types)} type(s) holds what one node must hold; the node group's own types stand"
     if asked.time_limit is None:
         yield "no time limit is stated: Slurm takes the partition's, and no cost can be told"
-    if asked.gpu_type:
-        yield f"GPUs of type {asked.gpu_type}: types are chosen by number of GPUs only"
+    if asked.gpu_type and not of_gpu(asked.gpu_type, site.types.values()):
+        yield f"no candidate is known to have GPUs of type {asked.gpu_type}: types are chosen by number of GPUs only"
 
 
 def _cost(chosen: Sequence[Fit], asked: Geometry, site: Site, purchase: Purchase) -> tuple[Decimal, Decimal] | None:

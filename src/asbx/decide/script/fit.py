@@ -1,12 +1,14 @@
 """Which instance types a job fits on, the smallest waste first.
 
 A type fits when each node holds its share of tasks: processors, memory as Slurm will see it, GPUs. Tightly coupled jobs
-count physical cores, because two ranks on one core halve each other; others count hardware threads. Among what fits,
+count physical cores, because two ranks on one core halve each other; others, and those whose GPUs do the work, count
+hardware threads. Among what fits,
 tight jobs of several nodes prefer EFA, and EC2's hpc families where there are any.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -48,7 +50,7 @@ def need(geometry: Geometry, facts: TypeFacts, *, tight: bool) -> Need | None:
 
     Where the job leaves the number of nodes to Slurm, it is as few as hold all tasks.
     """
-    on_cores = tight or geometry.threads_per_core == 1
+    on_cores = (tight and not geometry.wants_gpus) or geometry.threads_per_core == 1
     cpus = _processors(facts, on_cores=on_cores)
     room = _tasks_that_fit(geometry, facts, cpus)
     if room < 1:
@@ -59,7 +61,13 @@ def need(geometry: Geometry, facts: TypeFacts, *, tight: bool) -> Need | None:
     gpus = _gpus(geometry, nodes, tasks)
     if tasks > room or gpus > facts.gpus:
         return None
-    memory = max(geometry.memory_mib, geometry.memory_per_cpu_mib * tasks * geometry.cpus_per_task)
+    memory = max(
+        geometry.memory_mib,
+        geometry.memory_per_cpu_mib * tasks * geometry.cpus_per_task,
+        geometry.memory_per_gpu_mib * gpus,
+    )
+    if memory > facts.memory_mib * SLURM_SEES_OF_MEMORY:
+        return None
     return Need(nodes, tasks, tasks * geometry.cpus_per_task, memory, gpus, on_cores)
 
 
@@ -89,6 +97,22 @@ def _gpus(geometry: Geometry, nodes: int, tasks: int) -> int:
     return max(-(-geometry.gpus // nodes), min(by_tasks, geometry.gpus))
 
 
+def of_gpu(wanted: str, types: Iterable[TypeFacts]) -> tuple[TypeFacts, ...]:
+    """Return the types with the GPU a job names, () where none has one of that name.
+
+    Sites name GPUs as they like: `a100`, `nvidia_a100`, `a100-sxm4-80gb`; one part is EC2's name, a size is memory.
+    """
+    parts = [part for part in re.split(r"[\W_]+", wanted.lower()) if part]
+    named = tuple(facts for facts in types if facts.gpu_name and _name(facts) in (*parts, "".join(parts)))
+    sizes = [int(part.rstrip("gib")) * 1024 for part in parts if re.fullmatch(r"\d{1,4}gi?b?", part)]
+    big = tuple(facts for facts in named if all(abs(facts.gpu_memory_mib / size - 1) < 0.1 for size in sizes if size))
+    return big or named
+
+
+def _name(facts: TypeFacts) -> str:
+    return re.sub(r"[\W_]+", "", facts.gpu_name.lower())
+
+
 def fits(
     geometry: Geometry,
     types: Iterable[TypeFacts],
@@ -98,9 +122,11 @@ def fits(
     arch: str = "",
 ) -> tuple[Fit, ...]:
     """Return the types a job fits on, best first. prices: USD an hour by type. arch: of the image, "" for any."""
+    every = tuple(types)
+    candidates = of_gpu(geometry.gpu_type, every) or every
     found = [
         _fit(facts, wanted, tight=tight, price=(prices or {}).get(facts.name))
-        for facts in types
+        for facts in candidates
         if not arch or arch in facts.arch
         for wanted in [need(geometry, facts, tight=tight)]
         if wanted is not None

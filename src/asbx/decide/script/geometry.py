@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+from asbx.config.limits import MOST_ARRAY_INDEXES
 from asbx.decide.script.sbatch import Stated, Stating
 
 _SIZES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
-_DAY_FORMS = (r"(\d+)-(\d+)", r"(\d+)-(\d+):(\d+)", r"(\d+)-(\d+):(\d+):(\d+)")
+_DAY_FORMS = (r"(\d+)-", r"(\d+)-(\d+)", r"(\d+)-(\d+):(\d+)", r"(\d+)-(\d+):(\d+):(\d+)")
 _MOST = 2**31 - 1
 
 
@@ -24,9 +25,9 @@ class Geometry:
 
     nodes: the least and the most; where -N is not stated (nodes_stated), Slurm finds as few as hold the tasks.
     tasks: of the whole component. tasks_per_node: 0 where it is left to Slurm. memory_mib: for each node, 0 where
-    nothing is said; memory_per_cpu_mib alike. gpus_per_node: of gpu_type, "" any. gpus: in all where only that is
-    said. time_limit: None where nothing is said; timedelta.max: none. array_tasks: 1 for a job without `--array`;
-    at_once: the most of them at a time, 0: all.
+    nothing is said; memory_per_cpu_mib and memory_per_gpu_mib alike; all_memory: `--mem=0`. gpus_per_node: of
+    gpu_type, "" any. gpus: in all where only that is said. time_limit: None where nothing is said; timedelta.max: none.
+    array_tasks: 1 for a job without `--array`; at_once: the most of them at a time, 0: all.
     """
 
     nodes: tuple[int, int]
@@ -37,6 +38,8 @@ class Geometry:
     threads_per_core: int = 0
     memory_mib: int = 0
     memory_per_cpu_mib: int = 0
+    memory_per_gpu_mib: int = 0
+    all_memory: bool = False
     gpus_per_node: int = 0
     gpus: int = 0
     gpu_type: str = ""
@@ -45,6 +48,11 @@ class Geometry:
     array_tasks: int = 1
     at_once: int = 0
     problems: tuple[str, ...] = ()
+
+    @property
+    def wants_gpus(self) -> bool:
+        """Whether it asks for GPUs at all."""
+        return bool(self.gpus or self.gpus_per_node)
 
     @property
     def cpus(self) -> int:
@@ -91,10 +99,7 @@ def geometry(stated: Stating) -> Geometry:
     asked = _Asked(stated)
     nodes, tasks, per_node = _layout(asked)
     gpus_per_node, gpus, gpu_type = _gpus(asked, tasks)
-    per_gpu = asked.number("ntasks-per-gpu")
-    all_gpus = gpus or gpus_per_node * nodes[0]
-    if per_gpu and all_gpus and not asked.has("ntasks"):
-        tasks = per_gpu * all_gpus
+    tasks, gpus = _by_gpu(asked, tasks, gpus or gpus_per_node * nodes[0], gpus)
     count, at_once = _array(asked)
     cpus = asked.number("cpus-per-task") or 1
     return Geometry(
@@ -103,13 +108,15 @@ def geometry(stated: Stating) -> Geometry:
         nodes_stated=asked.has("nodes"),
         cpus_per_task=cpus,
         tasks_per_node=per_node,
-        threads_per_core=asked.number("threads-per-core"),
+        threads_per_core=asked.number("threads-per-core") or _extra(asked)[2] or int(_one_thread(asked)),
         memory_mib=_memory(asked, "mem"),
         memory_per_cpu_mib=_memory(asked, "mem-per-cpu"),
+        memory_per_gpu_mib=_memory(asked, "mem-per-gpu"),
+        all_memory=re.fullmatch("0[KMGT]?B?", asked.text("mem").strip().upper()) is not None,
         gpus_per_node=gpus_per_node,
         gpus=gpus,
         gpu_type=gpu_type,
-        is_exclusive=asked.has("exclusive"),
+        is_exclusive=asked.has("exclusive") and asked.text("exclusive") not in ("user", "mcs"),
         time_limit=_time(asked),
         array_tasks=count,
         at_once=at_once,
@@ -125,10 +132,47 @@ def _layout(asked: _Asked) -> tuple[tuple[int, int], int, int]:
         least = -(-tasks // per_node) if tasks and per_node else 1
         nodes = (least, least if per_node else 0)
     if not tasks:
-        tasks = nodes[0] * (per_node or 1)
+        return (nodes[0], max(nodes)), nodes[0] * (per_node or _layout_of_a_node(asked)), per_node
     # sbatch warns and takes fewer nodes where there are fewer tasks than nodes.
     low, high = min(nodes[0], tasks), min(nodes[1], tasks)
     return (low, max(low, high)), tasks, per_node
+
+
+def _layout_of_a_node(asked: _Asked) -> int:
+    """Return the tasks of a node where neither they nor a number for each node are stated: one for each thread asked.
+
+    22.05 makes one for each socket, core and thread that is stated, whether by name or by `-B sockets:cores:threads`.
+    """
+    count = 1
+    for name, extra in zip(("sockets-per-node", "cores-per-socket", "threads-per-core"), _extra(asked), strict=True):
+        count *= asked.number(name) or extra or 1
+    return count
+
+
+def _one_thread(asked: _Asked) -> bool:
+    return "nomultithread" in asked.text("hint")
+
+
+def _extra(asked: _Asked) -> tuple[int, int, int]:
+    """Read `-B 2:8:1`; `*` and what is left out are 0."""
+    words = [word if word.isdecimal() else "0" for word in asked.text("extra-node-info").split(":")]
+    sockets, cores, threads = (*(int(word[:6]) for word in words), 0, 0, 0)[:3]
+    return sockets, cores, threads
+
+
+def _by_gpu(asked: _Asked, tasks: int, all_gpus: int, gpus: int) -> tuple[int, int]:
+    """Return (tasks, GPUs of the job) where one of them is stated by the other.
+
+    With --ntasks-per-gpu and GPUs their product counts, whatever -n says; with -n alone, GPUs follow from it.
+    """
+    per_gpu, per_task = asked.number("ntasks-per-gpu"), _gpu_words(asked, "gpus-per-task")[0]
+    if per_gpu and all_gpus:
+        return per_gpu * all_gpus, gpus
+    if per_gpu:
+        return tasks, -(-tasks // per_gpu)
+    if per_task and asked.has("gpus") and not asked.has("ntasks"):
+        return max(gpus // per_task, 1), gpus
+    return tasks, gpus
 
 
 def _nodes(asked: _Asked) -> tuple[int, int] | None:
@@ -208,12 +252,12 @@ def _time(asked: _Asked) -> timedelta | None:
     text = asked.text("time").strip()
     if not text:
         return None
-    if text.lower() in ("unlimited", "infinite", "-1"):
+    if text.lower() in ("unlimited", "infinite", "-1", "0"):
         return timedelta.max
     for form in _DAY_FORMS:
         match = re.fullmatch(form, text)
         if match:
-            days, hours, minutes, seconds = (*map(int, match.groups()), 0, 0)[:4]
+            days, hours, minutes, seconds = (*map(int, match.groups()), 0, 0, 0)[:4]
             return _span(asked, days, hours, minutes, seconds)
     match = re.fullmatch(r"(?:(\d+):)?(\d+)(?::(\d+))?", text)
     if match is None:
@@ -235,20 +279,23 @@ def _span(asked: _Asked, days: int, hours: int, minutes: int, seconds: int) -> t
 
 
 def _array(asked: _Asked) -> tuple[int, int]:
-    """Return (how many tasks, how many at once): `0-9`, `1,3,5`, `0-15:4`, `0-99%10`."""
-    text = asked.text("array").strip().strip("[]")
+    """Return (how many tasks, how many at once): `0-9`, `1,3,5`, `0-15:4`, `0-99%10`. An index counts once."""
+    text = asked.text("array").strip().replace("[", "").replace("]", "")
     if not text:
         return 1, 0
     indexes, _, most = text.partition("%")
-    count = 0
+    seen = bytearray(MOST_ARRAY_INDEXES)
+    stated = 0
     for part in indexes.split(","):
         match = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?", part.strip())
         if match is None:
             asked.complain("array")
             return 1, 0
         first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
-        if last < first or step < 1:
+        size = (last - first) // step + 1 if step else 0
+        stated += size
+        if last < first or step < 1 or last >= MOST_ARRAY_INDEXES or stated > MOST_ARRAY_INDEXES:
             asked.complain("array")
             return 1, 0
-        count += (last - first) // step + 1
-    return max(count, 1), int(most) if most.isdecimal() else 0
+        seen[first : last + 1 : step] = b"\1" * size
+    return seen.count(1), int(most) if most.isdecimal() else 0

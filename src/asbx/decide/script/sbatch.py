@@ -14,9 +14,14 @@ from asbx.decide.script.options import LETTERS, OPTIONS, Option, Takes, by_name
 
 _MARK = "#SBATCH"
 _SEPARATORS = ("hetjob", "packjob")
+# These exclude each other, whatever the order of their sources; only a variable gives way (seen on 22.05.8).
+_MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
+# A component begins as the one before it ended in these; all else it states anew (seen on 22.05.8).
+_CARRIED = ("time", "mem", "account", "job-name", "comment", "requeue", "no-requeue")
 _MOST_COMPONENTS = 128  # Slurm's own limit is MAX_HET_JOB_COMPS, 128
+_REFUSED = {"\r\n": "the line ends of DOS", "\0": "a zero byte"}
 # Of each of these only the one stated last counts; a higher source replaces all of them.
-_ONE_OF = (("mem", "mem-per-cpu", "mem-per-gpu"), ("requeue", "no-requeue"), ("exclusive", "oversubscribe"))
+_ONE_OF = (("requeue", "no-requeue"), ("exclusive", "oversubscribe"))
 
 
 @dataclass(frozen=True)
@@ -71,12 +76,29 @@ def read(script: str, words: Sequence[str] = (), environment: Mapping[str, str] 
     body = script if wrapped is None else f"#!/bin/sh\n{wrapped}\n"
     if wrapped is None and not body.startswith("#!"):
         problems.append("line 1: the script does not begin with #! and the path of a shell")
+    problems += [f"sbatch takes no script with {what}" for mark, what in _REFUSED.items() if mark in body]
     written = _script(body, problems)
     around = _environment(environment or {})
     count = max(len(written), len(said))
-    # One command line is meant for every component of the script (seen on 22.05.8).
-    parts = [_over(_nth(written, index), around, _nth(said, index if len(said) > 1 else 0)) for index in range(count)]
-    return Submission(tuple(parts[:_MOST_COMPONENTS]), body, tuple(arguments), tuple(problems))
+    parts: list[Stating] = []
+    # sbatch has read the whole command line before its first component, which begins as that left off.
+    before: Stating = _over(*said)
+    for index in range(min(count, _MOST_COMPONENTS)):
+        carried = {name: value for name, value in before.items() if name in _CARRIED}
+        # One command line is meant for every component of the script (seen on 22.05.8).
+        above = _nth(said, index if len(said) > 1 else 0)
+        before = _one_memory(_over(carried, _nth(written, index), around, above), around, problems)
+        parts.append(before)
+    return Submission(tuple(parts), body, tuple(arguments), tuple(problems))
+
+
+def _one_memory(stated: dict[str, Stated], around: Stating, problems: list[str]) -> dict[str, Stated]:
+    """Leave one way to state memory; where several are left beside those of variables, sbatch refuses the job."""
+    named = [name for name in _MEMORY if name in stated]
+    kept = [name for name in named if stated[name] is not around.get(name)] or named
+    if len(kept) > 1:
+        problems.append(f"{stated[kept[0]].source}: --{' and --'.join(kept)} exclude each other")
+    return {name: value for name, value in stated.items() if name not in _MEMORY or name == kept[0]}
 
 
 def _nth(sources: Sequence[Stating], index: int) -> Stating:
