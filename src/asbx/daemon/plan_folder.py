@@ -46,10 +46,14 @@ class PlanFolder:
             links = (errno.ELOOP, errno.EMLINK)
             why = "it is a symbolic link" if error.errno in links else f"it cannot be opened: {error.strerror}"
             return self._odd(name, path, why)
-        with os.fdopen(handle, "rb") as file:
-            seen = os.fstat(file.fileno())
+        try:
+            seen = os.fstat(handle)
             trouble = _trouble(seen)
-            raw = b"" if trouble else file.read(PLAN_MAX_BYTES + 1)
+            raw = b"" if trouble else os.read(handle, PLAN_MAX_BYTES + 1)
+        except OSError as error:
+            return self._odd(name, path, f"it cannot be read: {error.strerror}")
+        finally:
+            os.close(handle)
         if len(raw) > PLAN_MAX_BYTES:
             trouble = f"it has more than {PLAN_MAX_BYTES} bytes"
         try:

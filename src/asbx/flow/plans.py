@@ -116,7 +116,7 @@ class JobPlans:
         try:
             plan = parse_plan(file.text)
         except PlanError as error:
-            self._stop(job, error.code, f"the plan file {file.name}.json: {error.why or error.what}")
+            self._stop(job, error.code, f"the plan file {file.name}.json: {error.what}: {error.why}")
             return
         if not plan.should_burst:
             why = f"the plan file {file.name}.json says should_burst=false; nothing was launched"
