@@ -190,11 +190,8 @@ class Prices(Protocol):
 class Plans(Protocol):
     """The folder where execution plans of jobs are left. Never raises: what is wrong with a file is told with it."""
 
-    def names(self) -> frozenset[str]:
-        """Return the names there, without `.json`; none where there is no folder."""
-
     def read(self, name: str) -> PlanFile | None:
-        """Return a file as it is, None where there is none."""
+        """Return the file `<name>.json` as it is, None where there is none."""
 
 
 class Scheduler(Protocol):

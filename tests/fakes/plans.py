@@ -18,10 +18,6 @@ class FakePlans:
         """Leave a file; root's are an administrator's."""
         self.files[name] = PlanFile(name, owner, owner == "root", "" if trouble else text, trouble)
 
-    def names(self) -> frozenset[str]:
-        """Return the names there."""
-        return frozenset(self.files)
-
     def read(self, name: str) -> PlanFile | None:
         """Return a file, None where there is none."""
         self.reads.append(name)

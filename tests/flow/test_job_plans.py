@@ -148,6 +148,15 @@ def test_a_wrong_plan_holds_its_job_with_the_reason(site: Site, text: str, troub
     assert 7 in site.scheduler.held
 
 
+def test_slurms_number_of_nodes_counts(site: Site) -> None:
+    """A plan for sixteen nodes launches the four Slurm wants, and the difference is said."""
+    job(site, 7, "aws-cpu-[000-003]")
+    site.plans.leave("7", plan(instance_count=16))
+    assert len(site.resume("aws-cpu-[000-003]", (7, "aws-cpu-[000-003]")).bound) == 4
+    notes = [event.text for event in site.recorder.events if event.kind is EventKind.PLAN_NOTE]
+    assert any("for 16 node(s), Slurm wants 4" in note for note in notes)
+
+
 # -- whose plans
 
 

@@ -30,12 +30,9 @@ def read(folder: PlanFolder, name: str = "7") -> PlanFile:
 
 
 def test_an_administrators_file_is_read(folder: PlanFolder, tmp_path: Path) -> None:
-    """Text, owner and rank; only names that are plans' are listed."""
+    """Text, owner and rank."""
     (tmp_path / "7.json").write_text("{}")
     (tmp_path / "7.json").chmod(0o644)
-    (tmp_path / ".hidden.json").write_text("{}")
-    (tmp_path / "notes.txt").write_text("")
-    assert folder.names() == {"7"}
     found = read(folder)
     assert (found.text, found.privileged, found.trouble) == ("{}", True, "")
 
@@ -83,7 +80,7 @@ def test_no_name_leads_out_of_the_folder(folder: PlanFolder, name: str) -> None:
 
 def test_an_absent_folder_holds_nothing(tmp_path: Path) -> None:
     """No folder, no plans."""
-    assert PlanFolder(tmp_path / "none", frozenset()).names() == frozenset()
+    assert PlanFolder(tmp_path / "none", frozenset()).read("7") is None
 
 
 def test_users_may_add_plans_and_see_none(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""The folder of execution plans. Users may leave files in it, so nothing about a file is believed but its owner."""
+"""The folder of execution plans. Users may leave files in it, so nothing about a file is believed but its owner.
+
+Files are opened by name and the folder is never listed: whoever fills it with others slows nobody down.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,6 @@ class PlanFolder:
     def __init__(self, folder: Path, owners: frozenset[int]) -> None:
         self._folder = folder
         self._owners = owners
-
-    def names(self) -> frozenset[str]:
-        """Return the names there, without `.json`; none where there is no folder, or it cannot be looked into."""
-        try:
-            found = os.listdir(self._folder)  # noqa: PTH208  names alone, and there may be many
-        except OSError:
-            return frozenset()
-        names = (name[: -len(_SUFFIX)] for name in found if name.endswith(_SUFFIX))
-        return frozenset(name for name in names if _NAME.fullmatch(name))
 
     def read(self, name: str) -> PlanFile | None:
         """Return a file: no link to elsewhere, no pipe to wait at, no second name of somebody's file, no giant."""

@@ -64,11 +64,10 @@ class JobPlans:
         """Read the plans folder for every job of the request."""
         if self._whole is not None or self._doors.plans is None:
             return
-        there = self._doors.plans.names()
         for ask in self._request.jobs:
             fact = self._facts.get(ask.job_id, JobFacts(ask.job_id))
             named = hints("", ask.extra or fact.extra, fact.comment).plan
-            if str(ask.job_id) in there and self._take(ask.job_id, fact, str(ask.job_id), is_named=False):
+            if self._take(ask.job_id, fact, str(ask.job_id), is_named=False):
                 continue
             if named:
                 self._take(ask.job_id, fact, named, is_named=True)
