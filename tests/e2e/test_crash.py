@@ -34,7 +34,7 @@ def _kill_and_start(lab: Cluster) -> None:
 @pytest.fixture(scope="module")
 def cut_off(lab: Cluster) -> int:
     """Kill the daemon after EC2 has launched and before its answer is there; return the job."""
-    lab.ask("POST", "faults", {"action": "CreateFleet", "then": "drop-answer", "latency": 3})
+    lab.ask("POST", "faults", {"action": "CreateFleet", "then": "drop-answer", "latency": 6})
     job = lab.submit("-N3", "--exclusive", "-waws-cpu-[000-002]", script="srun hostname")
     until("EC2 has launched", lambda: lab.of_job(job), 20, lambda rows: len(rows) == 3)
     kinds = [event["kind"] for event in lab.events("--job", str(job))]
@@ -48,7 +48,7 @@ def taken_over(lab: Cluster, cut_off: int) -> int:
     """Start the daemon while the hooks' own worker, there being no daemon, waits for EC2's answer; return the job."""
     del cut_off  # its fault must have struck
     lab.lab("daemon", "kill")
-    lab.ask("POST", "faults", {"action": "CreateFleet", "then": "drop-answer", "latency": 3})
+    lab.ask("POST", "faults", {"action": "CreateFleet", "then": "drop-answer", "latency": 6})
     job = lab.submit("-N2", "--exclusive", "-waws-cpu-[003-004]", script="srun hostname")
     until("EC2 has launched", lambda: lab.of_job(job), 20, lambda rows: len(rows) == 2)
     lab.lab("daemon", "start")
@@ -111,7 +111,7 @@ def test_a_crash_while_instances_are_ended_leaves_none(lab: Cluster, killed_at_r
     lab.serving(nodes)
     ids = {row["id"] for row in lab.of_job(job)}
     until("only these live", lambda: {row["id"] for row in lab.alive()}, 60, lambda alive: alive == ids)
-    lab.ask("POST", "faults", {"action": "TerminateInstances", "then": "drop-answer", "latency": 3})
+    lab.ask("POST", "faults", {"action": "TerminateInstances", "then": "drop-answer", "latency": 6})
     lab.slurm("scancel", str(job))
     lab.slurm("scontrol", "update", f"nodename={nodes}", "state=power_down")
     until(

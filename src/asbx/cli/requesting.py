@@ -55,7 +55,12 @@ def carry_out(kind: str, nodes: str, config: Config, *, plan: str | None, wait: 
             _handed_over(request_id, as_json=as_json)
             return 0
     else:
-        work(config, config.resume_deadline)
+        try:
+            work(config, config.resume_deadline)
+        except AsbxError:
+            # Told as failed: a worker that comes by later must not launch what nobody waits for any more.
+            spool.remove(str(config.paths.requests), request_id)
+            raise
     outcome = _await(ledger, request_id, config)
     return report(outcome, request_id, kind, as_json=as_json)
 

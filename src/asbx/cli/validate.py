@@ -142,7 +142,7 @@ def _plan_facts(plan: ExecutionPlan) -> Iterator[str]:
         f"{plan.max_duration} of run time" if plan.max_duration else "",
     ]
     if any(limits):
-        yield f"limits: {', '.join(word for word in limits if word)}"
+        yield f"limits, which this version does not enforce: {', '.join(word for word in limits if word)}"
 
 
 def _plan_warnings(plan: ExecutionPlan) -> Iterator[str]:

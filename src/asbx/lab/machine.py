@@ -35,6 +35,7 @@ class Machine:
 
     def __init__(self, layout: Layout, wanted: Wanted, disguise: Mapping[str, str]) -> None:
         self.wanted = wanted
+        self._spools = layout.root / "nodes"
         self._folder = layout.machines / wanted.instance_id
         self._init = self._boot(layout, disguise)
         self._server: asyncio.Server | None = None
@@ -98,8 +99,12 @@ class Machine:
         if self._server is not None:
             self._server.close()
         if self._init is not None:
+            node = self.node()
             stop([self._init])
             self._init = None
+            # The next machine of that name begins without it; the PMIx plugin binds the same name again.
+            for socket in self._spools.glob(f"{node}/stepd.slurm.pmix.*") if node else ():
+                socket.unlink(missing_ok=True)
         (self._folder / "poweroff").unlink(missing_ok=True)
 
     def press_switch(self) -> None:
