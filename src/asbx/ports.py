@@ -21,7 +21,6 @@ from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Templat
 from asbx.model.names import GroupName
 from asbx.model.node import NodeView
 from asbx.model.notice import Message
-from asbx.model.plan_file import PlanFile
 from asbx.model.record import (
     Attempt,
     Binding,
@@ -185,13 +184,6 @@ class Prices(Protocol):
 
     def hourly(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
         """Return the price now."""
-
-
-class Plans(Protocol):
-    """The folder where execution plans of jobs are left. Never raises: what is wrong with a file is told with it."""
-
-    def read(self, name: str) -> PlanFile | None:
-        """Return the file `<name>.json` as it is, None where there is none."""
 
 
 class Scheduler(Protocol):

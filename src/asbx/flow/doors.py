@@ -7,7 +7,15 @@ from typing import Any
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
-from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Plans, Prices, Recorder, Scheduler, Workers
+from asbx.model.plan_file import PlanFile
+from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Prices, Recorder, Scheduler, Workers
+
+
+class Plans(Protocol):
+    """The folder where execution plans of jobs are left. Never raises: what is wrong with a file is told with it."""
+
+    def read(self, name: str) -> PlanFile | None:
+        """Return the file `<name>.json` as it is, None where there is none."""
 
 
 @dataclass(frozen=True)
