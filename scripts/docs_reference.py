@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import inspect
 import io
+import json
 import os
 import sys
 import types
@@ -34,6 +35,8 @@ from asbx.decide.sightings import patience
 from asbx.errors import ExitCode
 from asbx.model import plan as plan_module
 from asbx.model.event import EventKind
+from asbx.model.plan_environment import VARIABLES
+from asbx.model.plan_schema import plan_schema
 from asbx.sim.scenario import Scenario
 from asbx.telemetry.definitions import COUNTED, READ, Definition
 from asbx.telemetry.meanings import MEANINGS
@@ -225,29 +228,69 @@ def _state_row(row: StateRow) -> str:
     return f"| {row.condition} | {' | '.join(sets)} | {whose} | {row.meaning} |"
 
 
+PLANS = """\
+# Execution plans
+
+A plan is JSON. Two dialects are read into one value: the documented one (it has `execution_metadata`) and the one the
+advisor really writes (it has `job_metadata`). Lines of `ASBA_` variables are a third (below).
+`null`, `0`, `""`, `[]` and a missing key all mean *not stated*: the node group decides. Unknown keys are
+named, not refused. A plan can narrow what the configuration allows, never widen it.
+`aws-slurm-burst-validate execution-plan FILE --config CONFIG` says what would be made of a plan, and for each value of
+the launch who said so; so do `--dry-run`, and the event `ladder-planned` of a launch (`data.filled`).
+`asbx config plan-schema` prints the JSON Schema ([execution-plan.schema.json](execution-plan.schema.json)).
+
+## Where a job's plan comes from
+
+The first of these that there is:
+
+1. `--execution-plan` of the resume program: it counts for every job of that call;
+2. the file `<jobid>.json` in `plans/` of `paths.spool`;
+3. the file `ID.json` there, where the job says `asbx:plan=ID` in its `--extra` or `--comment` (lower-case letters,
+   digits, `-` and `_`);
+4. the job's own script, for jobs of several nodes (`analyzer.enabled`): where its tasks depend on each other, its nodes
+   come together; types, markets and amounts stay the node group's;
+5. the node group.
+
+A file's owner decides what it may say. One of SlurmUser, root or `security.allowed_uids` that nobody else can write to
+is an administrator's. One of the job's own user counts too, but can never name another launch template or an instance
+profile (`policy.users_plans`). Files of anybody else are passed over. Links, pipes and files of more than a mebibyte
+are refused. A job whose plan is refused is held, and told which field, value and rule.
+
+## What a plan may not do
+
+Whatever a plan says is held against the node group and the rules of `policy:` that are about the job's user, account
+and partition. User data is refused from anybody: nodes find their names by the launch template's. Security groups and
+instance profile may only repeat what the node group says. Another launch template, which holds all of these, needs a
+rule that grants it and a plan of an administrator; tags need a rule that grants them.
+
+## Keys
+
+| section | keys |
+|---|---|
+"""
+PLAN_VALUES = """
+Durations are whole nanoseconds or Go durations (`2h30m0s`); prices and costs are USD; `max_spot_price` is
+per instance and hour; `*_hours` are hours. `should_burst` is the one required key. Limits of cost and time are read and
+reported, and not enforced yet.
+
+## Variables
+
+A text of lines `NAME=value` (`export` before it and quotes around the value are allowed) is a plan too. slurmctld gives
+its programs no environment, so these reach a launch only in a file.
+
+| variable | key |
+|---|---|
+"""
+
+
 def execution_plan() -> str:
-    """Return what is read of an execution plan."""
-    lines = [
-        "# Execution plans",
-        "",
-        "A plan is JSON, handed over with `--execution-plan`. Two dialects are read into one value: the documented one",
-        "(it has `execution_metadata`) and the one the advisor really writes (it has `job_metadata`).",
-        '`null`, `0`, `""`, `[]` and a missing key all mean *not stated*: the node group decides. Unknown keys are',
-        "named, not refused. A plan can narrow what the configuration allows, never widen it.",
-        "`aws-slurm-burst-validate execution-plan FILE --config CONFIG` says what would be made of a plan.",
-        "",
-        "| section | keys |",
-        "|---|---|",
-        *(
-            f"| {f'`{section}`' if section else 'top'} | {', '.join(f'`{key}`' for key in keys.split())} |"
-            for section, keys in plan_module._KEYS.items()  # noqa: SLF001  a generator may look inside
-        ),
-        "",
-        "Durations are whole nanoseconds or Go durations (`2h30m0s`); prices and costs are USD; `max_spot_price` is",
-        "per instance and hour; `*_hours` are hours. `should_burst` is the one required key.",
-        "",
+    """Return what is read of an execution plan, and where it comes from."""
+    keys = [
+        f"| {f'`{section}`' if section else 'top'} | {', '.join(f'`{key}`' for key in keys.split())} |"
+        for section, keys in plan_module.KEYS.items()
     ]
-    return "\n".join(lines)
+    variables = [f"| `{name}` | `{f'{at}.{key}' if at else key}` |" for name, (at, key, _) in VARIABLES.items()]
+    return PLANS + "\n".join([*keys, ""]) + PLAN_VALUES + "\n".join([*variables, ""])
 
 
 def permissions() -> str:
@@ -346,13 +389,18 @@ PAGES = {
 }
 
 
+def plan_schema_text() -> str:
+    """Return the JSON Schema of execution plans, as the command prints it."""
+    return json.dumps(plan_schema(), indent=2) + "\n"
+
+
 def pages() -> dict[str, str]:
     """Return every generated page by file name."""
     made = {}
     for name, make in PAGES.items():
         title, rest = make().split("\n", 1)
         made[name] = f"{title}\n\n{NOTE}{rest}".rstrip() + "\n"
-    return made
+    return made | {"execution-plan.schema.json": plan_schema_text()}
 
 
 def stale() -> list[str]:

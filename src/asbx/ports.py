@@ -276,6 +276,9 @@ class Scheduler(Protocol):
     def power_up(self, nodes: Sequence[str]) -> None:
         """Have Slurm hold nodes for powered up; it calls ResumeProgram for those that were not."""
 
+    def script(self, job_id: int) -> str | None:
+        """Return a job's batch script; None for a job without one, one that is gone, or a script too long to be one."""
+
     def ping(self) -> None:
         """Raise SlurmError unless slurmctld answers."""
 

@@ -227,3 +227,15 @@ def test_injected_failures_come_before_or_after_the_work() -> None:
         fake.bind(rows)
     assert fake.node(NODES[0]).address == samples.instance("i-1").private_ip
     fake.bind(rows)
+
+
+def test_a_script_is_there_while_its_job_is() -> None:
+    """A batch job's script can be read; other jobs and jobs that are gone have none, and that is no error."""
+    fake = FakeScheduler(NODES)
+    fake.add_job(JobFacts(12, state="PENDING"))
+    fake.add_job(JobFacts(13, state="PENDING"))
+    fake.scripts[12] = "#!/bin/sh\n"
+    fake.scripts[14] = "#!/bin/sh\n"
+    assert fake.script(12) == "#!/bin/sh\n"
+    assert fake.script(13) is None
+    assert fake.script(14) is None

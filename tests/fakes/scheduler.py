@@ -42,7 +42,7 @@ class FakeScheduler:
     settle are what slurmctld and slurmd do by themselves. slow_requeue: how often a job is still COMPLETING when asked
     for, before it is PENDING. begin: job -> how long from its last update until Slurm may start it. notified: what was
     written to terminals. no_requeue: jobs that are lost with a node. topology: what was last told of it.
-    signals: job, signal and target, in their order. restarts: how often each job was requeued.
+    scripts: of batch jobs. signals: job, signal and target, in their order. restarts: how often each job was requeued.
     """
 
     names: Sequence[str] = ()
@@ -58,6 +58,7 @@ class FakeScheduler:
     signals: list[tuple[int, str, str]] = field(default_factory=list)
     restarts: Counter[int] = field(default_factory=Counter)
     slow_requeue: int = 0
+    scripts: dict[int, str] = field(default_factory=dict)
     topology: dict[str, tuple[str, ...]] | None = None
     _fences: dict[str, Fence] = field(default_factory=dict)
     _completing: dict[int, int] = field(default_factory=dict)
@@ -265,6 +266,12 @@ class FakeScheduler:
         self._count("ping", 1)
         with self._faults.call("ping"):
             return
+
+    def script(self, job_id: int) -> str | None:
+        """Return a job's batch script, None for one without."""
+        self._count("script", 1)
+        with self._faults.call("script"):
+            return self.scripts.get(job_id) if self._is_queued(job_id) else None
 
     def jobs(self, job_ids: Sequence[int]) -> tuple[JobFacts, ...]:
         """Return what the queue knows of these jobs. Each look brings a requeued job nearer to PENDING."""

@@ -11,6 +11,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.cloud import FakeCloud
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.notices import FakeNotices
+from tests.fakes.plans import FakePlans
 from tests.fakes.prices import FakePrices
 from tests.fakes.recorder import FakeRecorder
 from tests.fakes.scheduler import FakeScheduler
@@ -69,6 +70,7 @@ class Site:
     catalogue: FakeCatalogue = field(default_factory=FakeCatalogue)
     workers: Workers = field(default_factory=Threads)
     notices: FakeNotices | None = None
+    plans: FakePlans = field(default_factory=FakePlans)
     cloud: FakeCloud = field(init=False)
     scheduler: FakeScheduler = field(default_factory=lambda: FakeScheduler(NODES))
 
@@ -90,6 +92,7 @@ class Site:
             self.catalogue,
             self.workers,
             self.notices,
+            self.plans,
         )
 
     def ask(self, nodes: str, *jobs: tuple[int, str] | tuple[int, str, str], request_id: str = "r-1") -> Request:

@@ -230,3 +230,25 @@ def test_nodes_are_retired_in_one_process(tmp_path: Path) -> None:
     assert world.said() == [
         ["update", "nodename=aws-cpu-[000-001]", "state=power_down_asap", "reason=asbx:drift another 'type'"]
     ]
+
+
+_SCRIPTS = """#!/bin/sh
+case "$*" in
+*--version*) echo "slurm-wlm 22.05.8"; exit 0;;
+"write batch_script 4 -") echo "job script retrieval failed: Invalid job id specified"; exit 0;;
+"write batch_script 5 -") echo "job script retrieval failed" >&2; exit 1;;
+*) echo "$*" >> "$(dirname "$0")/said"; printf '#!/bin/sh\\nsrun hostname\\n';;
+esac
+"""
+
+
+def test_a_script_is_asked_for_once_for_all_tasks_of_an_array(world: World, tmp_path: Path) -> None:
+    """Tasks have the script of their array; what Slurm says of a job that is gone is not taken for one."""
+    (tmp_path / "scontrol").write_text(_SCRIPTS)
+    world.door.jobs([9, 3])
+    assert [world.door.script(job) for job in (9, 3)] == ["#!/bin/sh\nsrun hostname\n"] * 2
+    assert world.door.script(12) == "#!/bin/sh\nsrun hostname\n"
+    asked = [line for line in world.said() if "batch_script" in line[0]]
+    assert asked == [["write batch_script 9 -"], ["write batch_script 12 -"]]
+    assert world.door.script(4) is None
+    assert world.door.script(5) is None

@@ -146,6 +146,13 @@ def test_a_single_node_gets_no_placement_group() -> None:
     assert (read.placement, read.is_gang) == ("", False)
 
 
+def test_the_networks_placement_comes_before_the_instances() -> None:
+    """Real plans state both, and they may differ."""
+    stated = {"instance_specification__placement_group": "cluster"}
+    assert plan(**stated).placement == "cluster"
+    assert plan(**stated, network_configuration__placement_group_type="spread").placement == "spread"
+
+
 @pytest.mark.parametrize(
     ("value", "runtime"),
     [

@@ -75,6 +75,17 @@ def schema() -> None:
     typer.echo(json.dumps(text, indent=2))
 
 
+@app.command("plan-schema")
+def plan_schema() -> None:
+    """Print the JSON Schema of execution plans, for editors and other checkers.
+
+    Example: asbx config plan-schema > plan.schema.json
+    """
+    from asbx.model.plan_schema import plan_schema as schema_of_plans
+
+    typer.echo(json.dumps(schema_of_plans(), indent=2))
+
+
 @app.command()
 def explain(
     key: Annotated[str, typer.Argument(metavar="[KEY]", help="Show keys that begin with this only.")] = "",

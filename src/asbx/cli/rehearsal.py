@@ -12,15 +12,16 @@ import typer
 from asbx.aws import requests
 from asbx.aws.bundled import bundled
 from asbx.cli import site
-from asbx.cli.facts import bundled_facts
+from asbx.cli.trial import trial
 from asbx.config.limits import FLEET_MAX_NODES
 from asbx.config.load import LoadedConfig
 from asbx.config.schema import Config
+from asbx.decide.filling import as_data
 from asbx.decide.intake import Intake, intake
 from asbx.decide.place import group_name, template_name
-from asbx.decide.rungs import Choice, Rung, choose
+from asbx.decide.policy import Who
+from asbx.decide.rungs import Choice, Rung
 from asbx.decide.tags import launch_tags
-from asbx.decide.wish import wish
 from asbx.errors import ExitCode
 from asbx.flow.plan import job_hints
 from asbx.hooks import spool
@@ -29,10 +30,11 @@ from asbx.model.gang import Gang, Part
 from asbx.model.hostlist import expand, fold, unique_sorted
 from asbx.model.job import Request
 from asbx.model.market import FleetOrder, Pool, Template
-from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.model.plan import ExecutionPlan, Origin, parse_plan
 from asbx.model.record import Intent
 from asbx.slurm.inbox import read_request
 
+_ORIGIN = Origin("--execution-plan", privileged=True)
 _SOURCE = "bundled catalogue of instance types; neither EC2 nor Slurm was asked"
 
 
@@ -51,6 +53,7 @@ def rehearse_resume(loaded: LoadedConfig, nodes: str, plan_text: str | None, *, 
         "dry_run": True,
         "configuration": str(loaded.path),
         "source": _SOURCE,
+        "plan": None if plan is None else {"dialect": plan.dialect, "unknown": list(plan.unknown)},
         "launches": launches,
         "refused": dict(sorted_out.refused),
         "notes": [*request.notes, *_plan_notes(plan)],
@@ -79,12 +82,13 @@ def _plan_notes(plan: ExecutionPlan | None) -> list[str]:
 def _launch(
     loaded: LoadedConfig, request: Request, gang: Gang, part: Part, plan: ExecutionPlan | None
 ) -> dict[str, Any]:
-    config = loaded.config
-    group = config.group(part.group)
-    assert group is not None, part.group  # the intake refused nodes without a group
+    config, now = loaded.config, datetime.now(UTC)
     hints = job_hints({job.job_id: job for job in request.jobs}, {}, gang.jobs[:1])
-    want = wish(config, group, max(gang.size, len(gang.nodes)) if gang.whole else 1, plan, hints)
-    choice = choose(group, want, plan, bundled_facts(group), len(part.nodes), now=datetime.now(UTC))
+    size = max(gang.size, len(gang.nodes)) if gang.whole else 1
+    user, account = (gang.user, gang.account) if gang.jobs else (None, None)
+    who = Who(part.group, user, account, gang.jobs, size)
+    tried = trial(config, who, plan, hints, len(part.nodes), origin=_ORIGIN, now=now)
+    want, choice, group = tried.want, tried.choice, tried.judged.group
     intent = Intent(
         "dry-run",
         request.request_id,
@@ -94,9 +98,9 @@ def _launch(
         part.nodes,
         gang.user,
         gang.account,
-        datetime.now(UTC),
+        now,
     )
-    tags = launch_tags(config, group, intent)
+    tags = launch_tags(config, group, intent, tried.judged.tags)
     types = {pool.instance_type for rung in choice.rungs for pool in rung.pools}
     catalogue = bundled()
     return {
@@ -105,7 +109,9 @@ def _launch(
         "group": str(part.group),
         "nodes": fold(part.nodes),
         "count": len(part.nodes),
-        "notes": list(choice.notes),
+        "notes": [*tried.judged.notes, *choice.notes],
+        "filled": as_data(tried.filled),
+        "rules": list(tried.judged.rules),
         "considered": list(choice.considered),
         "dropped": [{"what": one.what, "why": one.why, "code": one.code} for one in choice.dropped],
         "types": {name: _facts(catalogue.get(name)) for name in sorted(types)},
@@ -161,6 +167,8 @@ def _tell(facts: dict[str, Any], sorted_out: Intake) -> None:
             typer.echo(f"  {number}. CreateFleet: {launch['count']} {_call(call)}")
         for one in launch["dropped"]:
             typer.echo(f"  not asked: {one['what']}: {one['why']}")
+        for row in launch["filled"] if facts["plan"] else ():
+            typer.echo(f"  {row['field']}: {row['value'] or 'none'} ({row['source']})")
         for note in launch["notes"]:
             typer.echo(f"  note: {note}")
     reasons: dict[str, list[str]] = {}

@@ -5,23 +5,26 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from asbx.cli import site
-from asbx.cli.facts import bundled_facts
+from asbx.cli.trial import trial
 from asbx.config.limits import COMPANION_TIMEOUT, PLAN_MAX_BYTES
 from asbx.config.load import LoadedConfig
 from asbx.config.problem import InvalidConfigError
 from asbx.daemon.guard import examine, refuse
+from asbx.decide.filling import as_data
 from asbx.decide.hints import JobHints
-from asbx.decide.rungs import Choice, choose
-from asbx.decide.wish import wish
+from asbx.decide.policy import Who
+from asbx.decide.rungs import Choice
 from asbx.errors import AsbxError, PlanError
-from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.model.names import GroupName
+from asbx.model.plan import ExecutionPlan, Origin, parse_plan
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 
@@ -63,22 +66,29 @@ def config(
 def execution_plan(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Execution plan (JSON).")],
     config: site.ConfigOption = None,
+    user: Annotated[
+        str | None, typer.Option("--user", help="Judge it as a plan this user has left for a job of their own.")
+    ] = None,
+    account: Annotated[str | None, typer.Option("--account", help="The job's Slurm account, for the policy.")] = None,
     as_json: site.JsonOption = False,
 ) -> None:
-    """Check an execution plan; with --config also which node groups could serve it. Exit status 4 when none or invalid.
+    """Check an execution plan; with --config also which node groups could serve it, and where each value comes from.
+
+    Exit status 4 when none could, or it is not valid.
 
     Example: aws-slurm-burst-validate execution-plan plan.json --config config.yaml
     """
+    filled: dict[str, list[dict[str, str]]] = {}
     try:
         plan = parse_plan(_read_plan(file))
         facts = [f"{file} is an execution plan ({plan.dialect} dialect)", *_plan_facts(plan)]
         warnings = list(_plan_warnings(plan))
         if config is not None:
-            facts += _serving(plan, site.load(config), warnings)
+            facts += _serving(plan, site.load(config), warnings, filled, (user, account))
     except PlanError as error:
         _refused("execution-plan", file, (error.why or error.what,), error, as_json=as_json)
         raise typer.Exit(error.exit_code) from error
-    _fine("execution-plan", file, facts, warnings, as_json=as_json)
+    _fine("execution-plan", file, facts, warnings, as_json=as_json, filled=filled)
 
 
 @app.command()
@@ -145,13 +155,21 @@ def _plan_warnings(plan: ExecutionPlan) -> Iterator[str]:
         elif plan.needs_efa and not known[name].efa:
             yield f"{name} has no EFA, which the plan requires"
     for key in plan.privileged:
-        yield f"{key} is a site's to decide: the launch template's own is used"
+        yield f"{key} is a site's to decide: a plan may only repeat what the node group says"
     if plan.unknown:
         yield f"unknown keys, not read: {', '.join(plan.unknown)}"
 
 
-def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> list[str]:
+def _serving(
+    plan: ExecutionPlan,
+    loaded: LoadedConfig,
+    warnings: list[str],
+    filled: dict[str, list[dict[str, str]]],
+    whose: tuple[str | None, str | None],
+) -> list[str]:
     """Say what each node group would make of the plan, by the decision a launch takes.
+
+    filled: gets group -> each value and who said so, of the groups that could serve it. whose: user and account.
 
     Raises PlanError (`plan-refused`) when no group may serve it.
     """
@@ -163,13 +181,15 @@ def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> 
         name = f"{partition.partition_name}-{group.node_group_name}"
         try:
             size = plan.node_count or (2 if plan.is_gang else 1)
-            want = wish(loaded.config, group, size, plan, JobHints())
-            choice = choose(group, want, plan, bundled_facts(group), size)
+            who = Who(GroupName(partition.partition_name, group.node_group_name), *whose, size=size)
+            tried = trial(loaded.config, who, plan, JobHints(), size, origin=_origin(whose[0]))
+            choice = replace(tried.choice, notes=(*tried.judged.notes, *tried.choice.notes))
         except PlanError as error:
             refusals.append(f"{name}: {error.why or error.what}")
             continue
         if choice.rungs:
             choices[name] = choice
+            filled[name] = as_data(tried.filled)
         else:
             refusals.append(f"{name}: {'; '.join(str(one) for one in choice.dropped)}")
     if not choices:
@@ -187,6 +207,10 @@ def _serving(plan: ExecutionPlan, loaded: LoadedConfig, warnings: list[str]) -> 
     if not serving:  # what other groups would make of it matters only where none takes it as it is
         warnings.extend(f"node group {name}: {note}" for name, notes in own.items() for note in notes)
     return serving
+
+
+def _origin(user: str | None) -> Origin:
+    return Origin("--execution-plan", privileged=True) if user is None else Origin(f"a file of user {user}")
 
 
 def _offer(name: str, choice: Choice) -> str:
@@ -232,13 +256,26 @@ def _version(name: str) -> str | None:
     return words[0][:120] if words and done.returncode == 0 else f"{path}, which did not tell its version"
 
 
-def _fine(kind: str, path: Path, facts: Iterable[str], warnings: Iterable[str], *, as_json: bool) -> None:
+def _fine(
+    kind: str,
+    path: Path,
+    facts: Iterable[str],
+    warnings: Iterable[str],
+    *,
+    as_json: bool,
+    filled: Mapping[str, list[dict[str, str]]] | None = None,
+) -> None:
     facts, warnings = list(facts), list(warnings)
     if as_json:
-        site.show({"kind": kind, "path": str(path), "valid": True, "facts": facts, "warnings": warnings})
+        more = {} if filled is None else {"filled": filled}
+        site.show({"kind": kind, "path": str(path), "valid": True, "facts": facts, "warnings": warnings, **more})
         return
     for fact in facts:
         typer.echo(f"{_mark(ok=True)} {fact}")
+    for name, rows in (filled or {}).items():
+        typer.echo(f"  launched by {name}:")
+        for row in rows:
+            typer.echo(f"    {row['field']}: {row['value'] or 'none'} ({row['source']})")
     for warning in warnings:
         typer.echo(f"! {warning}")
     count = f"{len(warnings)} warning(s)" if warnings else "no warnings"

@@ -268,6 +268,8 @@ SPOT_LONGEST_WITHOUT_CHECKPOINT = timedelta(hours=4)
 SPOT_SHORT_JOB = timedelta(hours=1)
 # slurmctld takes scripts of 4 MiB (slurm.conf(5), SchedulerParameters, max_script_size).
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
+# Scripts read for one request, a process of Slurm each, before its first launch: many gangs at once are mostly alike.
+SCRIPTS_A_REQUEST = 64
 # Quotes are understood in commands up to this long: shlex takes time by the square, and a script may be one word.
 COMMAND_MAX_CHARS = 8192
 # The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.

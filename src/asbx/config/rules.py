@@ -43,7 +43,7 @@ WITHOUT_EFFECT: dict[Key, str] = {
     ("logging", "max_size_mb"): "logrotate decides about rotation",
     ("logging", "max_age_days"): "logrotate decides about rotation",
     ("logging", "compress"): "logrotate decides about rotation",
-    ("asba",): "plans are taken from --execution-plan",
+    ("asba",): "plans are taken from --execution-plan and the plans folder",
     ("asbb",): "this version asks no budget service",
     ("ecosystem",): "this version asks no companion",
     ("mpi", "enable_enhanced_networking"): "every current instance type has it",
@@ -61,6 +61,7 @@ class Findings:
 def check(config: Config) -> Findings:
     """Check every rule; nothing is raised."""
     problems: list[Problem] = [*_aws_problems(config), *_name_problems(config), *topology_problems(config)]
+    problems += _policy_problems(config)
     problems += _telemetry_problems(config)
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
     warnings += site_warnings(config)
@@ -111,6 +112,12 @@ def _name_problems(config: Config) -> Iterator[Problem]:
         path = getattr(config.slurm, program)
         if path and not path.startswith("/"):
             yield Problem(("slurm", program), f"must be an absolute path for slurmctld, not {path!r}")
+
+
+def _policy_problems(config: Config) -> Iterator[Problem]:
+    rules = config.policy.rules
+    for n in _repeated([rule.name for rule in rules]):
+        yield Problem(("policy", "rules", n, "name"), f"is {rules[n].name!r}, as of a rule above: refusals name rules")
 
 
 def _group_problems(config: Config, partition: Partition, group: NodeGroup, at: Key) -> Iterator[Problem]:

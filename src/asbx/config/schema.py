@@ -19,6 +19,7 @@ from asbx.config.companions import Asba, Asbb, Ecosystem
 from asbx.config.interruptions import Interruptions
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.policy import Analyzer, Policy
 from asbx.config.section import Section
 from asbx.config.security import Security
 from asbx.config.telemetry import Telemetry
@@ -353,6 +354,11 @@ class Paths(Section):
         return self.spool / "requests"
 
     @property
+    def plans(self) -> Path:
+        """Return where execution plans of jobs are looked for."""
+        return self.spool / "plans"
+
+    @property
     def set_aside(self) -> Path:
         """Return where unreadable spool files are kept."""
         return self.spool / "set-aside"
@@ -421,6 +427,10 @@ class Config(Section):
     """What is done when EC2 announces that an instance will go."""
     cost: Cost = Cost()
     """How instances are billed."""
+    policy: Policy = Policy()
+    """Who may launch what, and what a plan may ask for."""
+    analyzer: Analyzer = Analyzer()
+    """Reading job scripts at launch time."""
     asba: Asba = Asba()
     """The advisor."""
     asbb: Asbb = Asbb()

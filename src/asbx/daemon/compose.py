@@ -13,7 +13,8 @@ from asbx.aws.notices import SqsNotices
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
-from asbx.daemon.guard import make_folders
+from asbx.daemon.guard import make_folders, owners
+from asbx.daemon.plan_folder import PlanFolder
 from asbx.daemon.threads import Threads
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
@@ -54,6 +55,7 @@ def doors(
         catalogue=Ec2Catalogue(config.aws, clock),
         workers=Threads(),
         notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
+        plans=PlanFolder(config.paths.plans, owners(config)),
     )
 
 

@@ -52,6 +52,14 @@ def make_folders(config: Config) -> None:
 
     Where they may not, opening the ledger, writing a request or taking the lock says so with its own error.
     """
+    plans = config.paths.plans
+    # Users may leave plans of their own jobs: each may add, none may list or touch another's (whoever reads it looks
+    # at the owner of each file).
+    with suppress(OSError):
+        if not plans.exists() and config.policy.users_plans:
+            config.paths.spool.mkdir(mode=0o755, parents=True, exist_ok=True)
+            plans.mkdir(mode=0o700)
+            plans.chmod(0o1733)
     for folder, mode in ((config.paths.requests, 0o700), (config.paths.state, 0o700), (config.paths.runtime, 0o755)):
         with suppress(OSError):
             # Missing folders above get mkdir's own default, whatever the umask of the caller: never open to others.

@@ -3,6 +3,7 @@
     sbatch --constraint=efa              a feature that every node of ours has, so that Slurm lets it pass
     sbatch --comment="asbx:market=spot,placement=cluster,extra-nodes=2"
     sbatch --extra="asbx:strategy=greedy"        Slurm 23.02 and later
+    sbatch --comment="asbx:plan=wrf-large"       the plan wrf-large.json in the plans folder
 
 The constraint counts before extra, extra before comment. All of it is user input: bounded, never trusted; what is not
 understood is reported and changes nothing.
@@ -41,6 +42,9 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
     "market": (Market.SPOT.value, Market.ON_DEMAND.value),
 }
 _EXTRA_NODES = "extra-nodes"
+_PLAN = "plan"
+# The name of a file in one folder: no dot and no slash, so that it can be no other.
+_PLAN_ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 # More than the configuration lets a site allow (most_extra_nodes) is a slip of the finger.
 _MOST_EXTRA = 100
 # Of a job's texts only so much is read; Slurm itself allows a comment of megabytes.
@@ -53,13 +57,17 @@ _TOKEN = re.compile(r"[\[\]()&,|]|[^\s\[\]()&,|]+")
 
 @dataclass(frozen=True)
 class JobHints:
-    """What a job asked for; None: it said nothing. unknown: what was not understood, one short text each."""
+    """What a job asked for; None, "": it said nothing.
+
+    plan: a file of the plans folder. unknown: what was not understood, one short text each.
+    """
 
     efa: Efa | Literal["optional"] | None = None
     placement: Placement | None = None
     strategy: Strategy | None = None
     market: Market | None = None
     extra_nodes: int | None = None
+    plan: str = ""
     unknown: tuple[str, ...] = ()
 
 
@@ -97,6 +105,7 @@ def _hints(asked: Mapping[str, str], unknown: Iterable[str]) -> JobHints:
         cast("Strategy | None", asked.get("strategy")),
         Market(market) if market is not None else None,
         int(extra_nodes) if extra_nodes is not None else None,
+        asked.get(_PLAN, ""),
         tuple(shown[:_MOST_UNKNOWN]),
     )
 
@@ -118,6 +127,8 @@ def _pairs(text: str) -> Iterator[tuple[str, str]]:
 def _is_good(key: str, value: str) -> bool:
     if key == _EXTRA_NODES:
         return value.isascii() and value.isdecimal() and len(value) <= 4 and int(value) <= _MOST_EXTRA
+    if key == _PLAN:
+        return _PLAN_ID.fullmatch(value) is not None
     return value in _VALUES.get(key, ())
 
 

@@ -53,14 +53,16 @@ def intake(
     unknown: Mapping[str, str] | None = None,
     *,
     together: bool = False,
+    plans: Mapping[int, object] | None = None,
 ) -> Intake:
     """Sort the nodes of a request into gangs. unknown: nodes Slurm does not know, and its words.
 
+    plans: job -> what its plan asks; jobs whose plans ask for different things are not launched together.
     together: nodes no job was named for are one gang (a plan asks for that), not loose.
     """
     refused = {node: why for node in request.nodes if (why := refusal(config, node)) is not None}
     refused |= {node: f"Slurm does not know it: {why}" for node, why in (unknown or {}).items()}
-    sorter = _Sorter(request, facts, refused)
+    sorter = _Sorter(request, facts, refused, plans or {})
     for jobs in _in_order(request.jobs, facts):
         sorter.take(jobs)
     gangs = sorter.gangs(together=together)
@@ -68,14 +70,17 @@ def intake(
     return Intake(tuple(gangs), tuple(sorted(refused.items())), jobs_of)
 
 
-# Loose nodes by node group, user, account and what their jobs ask for: all of these are the same for a whole launch.
-Loose = dict[tuple[GroupName, str, str, JobHints], list[str]]
+# Loose nodes by node group, user, account, what their jobs ask for, and their plans: the same for a whole launch.
+Loose = dict[tuple[GroupName, str, str, JobHints, object], list[str]]
 
 
 class _Sorter:
     """Takes jobs in their order and sorts their nodes into gangs and loose nodes."""
 
-    def __init__(self, request: Request, facts: Mapping[int, JobFacts], refused: dict[str, str]) -> None:
+    def __init__(
+        self, request: Request, facts: Mapping[int, JobFacts], refused: dict[str, str], plans: Mapping[int, object]
+    ) -> None:
+        self._plans = plans
         self._request, self._facts, self._refused = request, facts, refused
         self._named = frozenset(request.nodes)
         self._free = set(self._named) - set(refused)
@@ -125,7 +130,8 @@ class _Sorter:
         kept = self._before if first else self._after
         asked = hints(job.features or fact.features, job.extra or fact.extra, fact.comment)
         for node in mine:
-            kept.setdefault((_group(node), fact.user, fact.account, asked), []).append(node)
+            kind = (_group(node), fact.user, fact.account, asked, self._plans.get(job.job_id))
+            kept.setdefault(kind, []).append(node)
 
     def _fact(self, job: JobAsk) -> JobFacts:
         return self._facts.get(job.job_id, JobFacts(job.job_id))
@@ -138,7 +144,7 @@ class _Sorter:
             self._whole.append(Gang(gang_id, (), _parts(nodes), whole=True, size=len(nodes)))
             self._free = set()
         for node in sorted(self._free):
-            self._after.setdefault((_group(node), "", "", JobHints()), []).append(node)
+            self._after.setdefault((_group(node), "", "", JobHints(), None), []).append(node)
         before = list(_loose(self._request, self._before, self.jobs_of, 0))
         after = list(_loose(self._request, self._after, self.jobs_of, len(before)))
         return [*before, *self._whole, *after]
@@ -161,7 +167,7 @@ def _in_order(jobs: Sequence[JobAsk], facts: Mapping[int, JobFacts]) -> list[lis
 
 
 def _loose(request: Request, loose: Loose, jobs_of: Mapping[str, list[int]], first: int) -> Iterable[Gang]:
-    for number, ((group, user, account, _), nodes) in enumerate(loose.items(), first):
+    for number, ((group, user, account, _, _), nodes) in enumerate(loose.items(), first):
         jobs = sorted({job for node in nodes for job in jobs_of.get(node, ())})
         part = Part(group, unique_sorted(nodes))
         gang_id = f"{LOOSE}{request.request_id}-{number}"

@@ -64,15 +64,11 @@ def _narrow(pools: tuple[Pool, ...], plan: ExecutionPlan, notes: list[str]) -> t
 def not_followed(plan: ExecutionPlan) -> list[str]:
     """Say which statements of a plan this version does not act on: nothing is dropped in silence."""
     stated = {
-        "launch template": plan.template,
-        "security groups": plan.security_group_ids,
-        "instance profile": plan.instance_profile,
-        "tags": plan.tags,
         "cost limits": plan.max_total_cost or plan.max_cost_per_hour,
         "time limits": plan.max_duration or plan.auto_terminate,
     }
     unused = [name for name, value in stated.items() if value]
-    notes = [f"the plan's {', '.join(unused)} are not acted on by this version"] if unused else []
+    notes = [f"the plan's {', '.join(unused)} are not enforced yet: not acted on by this version"] if unused else []
     if plan.unknown:
         notes.append(f"the plan's keys {', '.join(plan.unknown)} are not known")
     return notes

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from asbx.config.limits import TAG_VALUE_MAX
 from asbx.config.schema import Config, NodeGroup
 from asbx.model.record import Intent
 
 
-def launch_tags(config: Config, group: NodeGroup, intent: Intent) -> tuple[tuple[str, str], ...]:
-    """Return the tags of one launch, ours last so that a group's own cannot replace them."""
+def launch_tags(
+    config: Config, group: NodeGroup, intent: Intent, granted: Iterable[tuple[str, str]] = ()
+) -> tuple[tuple[str, str], ...]:
+    """Return the tags of one launch, ours last so that others cannot replace them. granted: those a plan may set."""
     ours = {
         "ManagedBy": "aws-slurm-burst",
         "asbx:cluster": config.cluster.name,
@@ -20,7 +24,11 @@ def launch_tags(config: Config, group: NodeGroup, intent: Intent) -> tuple[tuple
         "asbx:user": intent.user,
         "asbx:account": intent.account,
     }
-    tags = {tag.key: tag.value for tag in group.tags} | {key: value for key, value in ours.items() if value}
+    tags = (
+        dict(granted)
+        | {tag.key: tag.value for tag in group.tags}
+        | {key: value for key, value in ours.items() if value}
+    )
     return tuple(sorted(tags.items()))
 
 

@@ -32,7 +32,7 @@ class Wish:
     whole: all nodes or none. together: in one zone. one_type: all of one type. placement: strategy of the group, "" for
     none; placement_stated: somebody asked for it. group_name: an existing group, "" for one made for the gang.
     placed_only: rather nothing than outside a group. extra: instances to launch beyond the nodes, the worst connected
-    of which are given back.
+    of which are given back. sources: what of it -> who said so.
     """
 
     whole: bool
@@ -47,6 +47,7 @@ class Wish:
     extra: int = 0
     notes: tuple[str, ...] = ()
     placement_stated: bool = False
+    sources: tuple[tuple[str, str], ...] = ()
 
 
 def agree(wants: Sequence[Wish]) -> tuple[Wish, ...]:
@@ -64,8 +65,10 @@ def agree(wants: Sequence[Wish]) -> tuple[Wish, ...]:
 def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> Wish:
     """Return what a gang of so many nodes wants of a group. size: all nodes of the job, those already up included."""
     notes = [f"{word!r} is not understood and was left out" for word in hints.unknown]
-    strategy = _strategy(group, size, plan, hints)
-    placement, stated = _placement(config, group, size, plan, hints)
+    strategy, strategy_from = _strategy(group, size, plan, hints)
+    placement, stated, placement_from = _placement(config, group, size, plan, hints)
+    efa, efa_from = _efa(config, group, size, plan, hints)
+    markets, markets_from = _markets(group, plan, hints, notes)
     if strategy != "gang" and not stated:
         placement = ""
     # The site's rule stands above what a job or a plan asks for; only the group itself is an exception to it.
@@ -75,14 +78,14 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
         notes.append(
             f"the site launches into cluster placement groups only; placement {placement or 'none'} is not used"
         )
-        placement = "cluster"
+        placement, placement_from = "cluster", "site: mpi.force_cluster_placement_group"
     is_named = bool(group.placement_group_name or (plan is not None and plan.placement_group))
     return Wish(
         whole=strategy != "best-effort",
         together=strategy == "gang" and size > 1 and not (placement == "spread" and size > SPREAD_MOST),
         one_type=strategy == "gang" and size > 1 and not group.mixed_types,
-        markets=_markets(group, plan, hints, notes),
-        efa=_efa(config, group, size, plan, hints),
+        markets=markets,
+        efa=efa,
         placement=placement,
         group_name=_group_name(group, plan, notes) if placement and is_named else "",
         placed_only=placed_only,
@@ -90,32 +93,56 @@ def wish(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None
         extra=_extra(group, size, hints, notes) if strategy == "gang" else 0,
         notes=tuple(notes),
         placement_stated=stated or placed_only or bool(group.placement_group_name),
+        sources=(
+            ("strategy", strategy_from),
+            ("placement", placement_from),
+            ("efa", efa_from),
+            ("markets", markets_from),
+        ),
     )
 
 
-def _strategy(group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> str:
+def _strategy(group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> tuple[str, str]:
+    """Return (strategy, who said so)."""
     if hints.strategy and size > 1:
-        return hints.strategy
+        return hints.strategy, "job: strategy"
     if plan is not None and plan.is_gang:
-        return "gang"
-    return group.strategy if size > 1 else "best-effort"
+        return "gang", _by(plan, "mpi_configuration.requires_gang_scheduling", "instance_specification.instance_count")
+    return (group.strategy, "node group: strategy") if size > 1 else ("best-effort", "one node")
 
 
 def _placement(
     config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints
-) -> tuple[str, bool]:
-    """Return (strategy or "", whether somebody asked for it). One node gains nothing from a group."""
+) -> tuple[str, bool, str]:
+    """Return (strategy or "", whether somebody asked for it, who). One node gains nothing from a group."""
     if size < 2:
-        return "", False
+        return "", False, "one node"
     if hints.placement:
-        return ("", True) if hints.placement == "none" else (hints.placement, True)
-    if plan is not None and plan.placement:
-        return plan.placement, True
+        return ("" if hints.placement == "none" else hints.placement), True, "job: placement"
+    # What the analyzer has found out stands below what the node group says.
+    if plan is not None and plan.placement and not (plan.is_guess and group.placement != "auto"):
+        keys = ("network_configuration.placement_group_type", "instance_specification.placement_group")
+        return plan.placement, True, _by(plan, *keys)
     if group.placement != "auto":
-        return ("", True) if group.placement == "none" else (group.placement, True)
-    if config.mpi.force_cluster_placement_group or group.placement_group_name:
-        return "cluster", False
-    return ("cluster" if size >= config.mpi.placement_group_threshold else ""), False
+        return ("" if group.placement == "none" else group.placement), True, "node group: placement"
+    return _usual_placement(config, group, size)
+
+
+def _usual_placement(config: Config, group: NodeGroup, size: int) -> tuple[str, bool, str]:
+    """Return the same where nobody asked for anything."""
+    if config.mpi.force_cluster_placement_group:
+        return "cluster", False, "site: mpi.force_cluster_placement_group"
+    if group.placement_group_name:
+        return "cluster", False, "node group: placement_group_name"
+    placed = size >= config.mpi.placement_group_threshold
+    return ("cluster" if placed else ""), False, "site: mpi.placement_group_threshold"
+
+
+def _by(plan: ExecutionPlan, *keys: str) -> str:
+    """Return which of these keys of a plan says it."""
+    if plan.is_guess:
+        return "analyzer"
+    return f"plan: {next((key for key in keys if key in plan.stated), keys[0])}"
 
 
 def _group_name(group: NodeGroup, plan: ExecutionPlan | None, notes: list[str]) -> str:
@@ -126,21 +153,34 @@ def _group_name(group: NodeGroup, plan: ExecutionPlan | None, notes: list[str]) 
     return group.placement_group_name
 
 
-def _efa(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> Efa:
+def _efa(config: Config, group: NodeGroup, size: int, plan: ExecutionPlan | None, hints: JobHints) -> tuple[Efa, str]:
+    """Return (how much it wants EFA, who said so)."""
     if hints.efa:
-        return hints.efa
+        return hints.efa, "job: efa"
     if plan is not None and plan.needs_efa:
-        return "required"
+        return "required", _by(plan, "mpi_configuration.requires_efa", "network_configuration.enable_efa")
     if group.efa is not None:
-        return group.efa
+        return group.efa, "node group: efa"
     if size < 2:
-        return "disabled"  # EFA is for traffic between nodes
+        return "disabled", "one node"  # EFA is for traffic between nodes
     default: Efa = config.mpi.efa_default
-    return "preferred" if default == "optional" and size >= config.mpi.hpc_instances_threshold else default
+    if default != "optional":
+        return default, "site: mpi.efa_default"
+    is_large = size >= config.mpi.hpc_instances_threshold
+    by = "analyzer" if plan is not None and plan.prefers_efa else "site: mpi.hpc_instances_threshold"
+    return ("preferred", by) if is_large else ("optional", "site: mpi.efa_default")
 
 
-def _markets(group: NodeGroup, plan: ExecutionPlan | None, hints: JobHints, notes: list[str]) -> tuple[Market, ...]:
+def _markets(
+    group: NodeGroup, plan: ExecutionPlan | None, hints: JobHints, notes: list[str]
+) -> tuple[tuple[Market, ...], str]:
+    """Return (markets in order of preference, who said so)."""
     allowed: tuple[Market, ...] = _MARKETS[group.purchasing_option]
+    keys = (
+        "instance_specification.purchasing_option",
+        "cost_constraints.prefer_spot",
+        "cost_constraints.allow_mixed_pricing",
+    )
     for who, asked in (
         ("job", (Market(hints.market),) if hints.market else ()),
         ("plan", plan.markets if plan else ()),
@@ -149,9 +189,9 @@ def _markets(group: NodeGroup, plan: ExecutionPlan | None, hints: JobHints, note
             continue
         kept = tuple(market for market in asked if market in allowed)
         if kept:
-            return kept
+            return kept, "job: market" if who == "job" or plan is None else _by(plan, *keys)
         notes.append(f"the {who} asks for {', '.join(asked)}; this group buys {', '.join(allowed)} only")
-    return allowed
+    return allowed, "node group: purchasing_option"
 
 
 def _extra(group: NodeGroup, size: int, hints: JobHints, notes: list[str]) -> int:

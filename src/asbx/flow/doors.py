@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
+from asbx.model.plan_file import PlanFile
 from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Prices, Recorder, Scheduler, Workers
+
+
+class Plans(Protocol):
+    """The folder where execution plans of jobs are left. Never raises: what is wrong with a file is told with it."""
+
+    def read(self, name: str) -> PlanFile | None:
+        """Return the file `<name>.json` as it is, None where there is none."""
 
 
 @dataclass(frozen=True)
 class Doors:
-    """The site's configuration and the doors to its outside. notices: None where no queue is configured."""
+    """The site's configuration and the doors to its outside. notices: None where no queue is configured.
+
+    plans: None where plans of jobs are not looked for.
+    """
 
     config: Config
     cloud: Cloud
@@ -24,6 +35,7 @@ class Doors:
     catalogue: Catalogue
     workers: Workers
     notices: Notices | None = None
+    plans: Plans | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

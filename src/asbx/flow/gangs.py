@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from asbx.config.limits import FLEET_MAX_NODES, LAUNCH_SHARE_OF_RESUME_TIMEOUT
+from asbx.decide.filling import as_data
 from asbx.decide.intake import LOOSE
 from asbx.decide.ladder import Aim, Leg
 from asbx.decide.tags import launch_tags
+from asbx.errors import PlanError
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
@@ -33,30 +35,39 @@ def prepare(
     served: frozenset[str],
     before: Sequence[Intent],
     planner: Planner,
-) -> list[GangRun]:
+) -> tuple[list[GangRun], list[tuple[Gang, PlanError]]]:
     """Make the runs of all gangs, in their order, with what an earlier run of the same request has tried (before).
+
+    Returns (runs, gangs whose plan or policy refuses them).
 
     Loose nodes an earlier run meant to launch stay with its intents: who waits for them may be known differently by
     now (a job may have left the queue), and another grouping would launch them again.
     """
     kept = [old for old in before if old.gang_id.startswith(LOOSE) and served.isdisjoint(old.nodes)]
     done = served | {node for old in kept for node in old.nodes}
-    runs = [_resumed(doors, request, old, planner) for old in kept]
+    wanted: list[tuple[Gang, Others | None, Sequence[Intent]]] = [(_loose(old), None, [old]) for old in kept]
     places = _Places(doors)
     for gang in gangs:
         parts = [Part(part.group, tuple(n for n in part.nodes if n not in done)) for part in gang.parts]
-        parts = [part for part in parts if part.nodes]
-        if parts:
+        left = replace(gang, parts=tuple(part for part in parts if part.nodes))
+        if left.parts:
             others = places.of([*gang.others, *sorted(set(gang.nodes) & served)]) if gang.whole else None
-            runs.append(_run(doors, request, gang, planner.parts(gang, parts, others), before))
-    return runs
+            wanted.append((left, others, before))
+    runs: list[GangRun] = []
+    refused: list[tuple[Gang, PlanError]] = []
+    for gang, others, old in wanted:
+        try:
+            plans = planner.parts(gang, gang.parts, others)
+        except PlanError as error:
+            refused.append((gang, error))
+        else:
+            runs.append(_run(doors, request, gang, plans, old))
+    return runs, refused
 
 
-def _resumed(doors: Doors, request: Request, old: Intent, planner: Planner) -> GangRun:
-    """Return the run of a loose intent as it was written."""
-    part = Part(old.group, old.nodes)
-    gang = Gang(old.gang_id, old.jobs, (part,), whole=False, user=old.user, account=old.account)
-    return _run(doors, request, gang, planner.parts(gang, [part]), [old])
+def _loose(old: Intent) -> Gang:
+    """Return the gang of a loose intent as it was written."""
+    return Gang(old.gang_id, old.jobs, (Part(old.group, old.nodes),), False, old.user, old.account)
 
 
 class _Places:
@@ -109,7 +120,7 @@ def _slices(doors: Doors, request: Request, gang: Gang, plan: PartPlan, before: 
     name, nodes = plan.part.group, plan.part.nodes
     same = [old for old in before if (old.gang_id, old.group, old.nodes) == (gang.gang_id, name, nodes)]
     intent = same[0] if same else _intent(doors, request, gang, plan)
-    tags = launch_tags(doors.config, plan.group, intent)
+    tags = launch_tags(doors.config, plan.group, intent, plan.judged.tags)
     # Halves rather than a full call and a rest: what is launched before the last call fails is given back.
     size = -(-len(nodes) // -(-len(nodes) // FLEET_MAX_NODES))
     for start in range(0, len(nodes), size):
@@ -163,7 +174,22 @@ def _explain(doors: Doors, run: GangRun, plans: Sequence[PartPlan]) -> None:
     more = f" and {len(dropped) - _SHOWN} more" if len(dropped) > _SHOWN else ""
     left = f" (not asked: {'; '.join(dropped[:_SHOWN])}{more})" if dropped else ""
     text = f"to try: {'; then '.join(rungs) or 'nothing'}{left}"
-    data: dict[str, object] = {"considered": considered, "size": sum(len(plan.part.nodes) for plan in plans)}
+    found = plans[0].found
+    if found.plan is not None or found.why:
+        text += f"; {found.why or found.origin.where}"
+    data: dict[str, object] = {
+        "considered": considered,
+        "size": sum(len(plan.part.nodes) for plan in plans),
+        "plan": {
+            "origin": found.origin.where,
+            "dialect": found.plan.dialect if found.plan else None,
+            "why": found.why or None,
+            "reasons": list(found.plan.reasons) if found.plan else [],
+            "unknown": list(found.plan.unknown) if found.plan else [],
+        },
+        "filled": {str(plan.part.group): as_data(plan.filled) for plan in plans},
+        "rules": list(dict.fromkeys(rule for plan in plans for rule in plan.judged.rules)),
+    }
     level = "info" if rungs else "warning"
     doors.say(Event(EventKind.LADDER_PLANNED, text, data=data, level=level, **run.names))
 

@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from asbx.config.schema import NodeGroup
+from asbx.decide.filling import Filled, filling
 from asbx.decide.hints import JobHints, hints
 from asbx.decide.narrow import pools_of
+from asbx.decide.policy import Judgement, Who, judge, refused
 from asbx.decide.preflight import Known, in_zone
 from asbx.decide.rungs import Choice, choose
 from asbx.decide.wish import Wish, agree, wish
 from asbx.flow.doors import Doors
+from asbx.flow.plans import Found, JobPlans
 from asbx.model.catalogue import TypeFacts
 from asbx.model.gang import Gang, Part
 from asbx.model.job import JobFacts, Request
 from asbx.model.market import Market, Pool, Template
 from asbx.model.names import GroupName
-from asbx.model.plan import ExecutionPlan
 from asbx.model.record import Shortage
 
 
@@ -32,23 +34,24 @@ class Others:
 
 @dataclass(frozen=True)
 class PartPlan:
-    """What is to be launched for the nodes of one node group."""
+    """What is to be launched for the nodes of one node group. filled: each value, and who said so."""
 
     part: Part
     group: NodeGroup
     want: Wish
     choice: Choice
+    found: Found
+    judged: Judgement
+    filled: tuple[Filled, ...]
 
 
 class Planner:
     """Plans the gangs of one request; what was asked once serves them all."""
 
-    def __init__(
-        self, doors: Doors, request: Request, plan: ExecutionPlan | None, facts: Mapping[int, JobFacts]
-    ) -> None:
-        self._doors, self._request, self._plan, self._facts = doors, request, plan, facts
+    def __init__(self, doors: Doors, request: Request, plans: JobPlans, facts: Mapping[int, JobFacts]) -> None:
+        self._doors, self._request, self._plans, self._facts = doors, request, plans, facts
         self._asks = {job.job_id: job for job in request.jobs}
-        self._known: dict[GroupName, Known] = {}
+        self._known: dict[tuple[GroupName, Template], Known] = {}
         self._shortages: dict[str, Shortage] | None = None
 
     def parts(self, gang: Gang, parts: Sequence[Part], others: Others | None = None) -> list[PartPlan]:
@@ -57,26 +60,45 @@ class Planner:
         Raises PlanError (`plan-refused`) for a plan that asks for more than the site allows.
         """
         size = max(gang.size, len(gang.nodes)) if gang.whole else 1
-        groups = [self._group(part) for part in parts]
-        wants = [wish(self._doors.config, group, size, self._plan, self._hints(gang)) for group in groups]
+        found = self._plans.of(gang.jobs)
+        judged = [self._judged(gang, part, size, found) for part in parts]
+        hinted = self._hints(gang)
+        wants = [wish(self._doors.config, one.group, size, found.plan, hinted) for one in judged]
         if gang.whole and all(want.together for want in wants):
             wants = list(agree(wants))
-        return [self._part(*one, others) for one in zip(parts, groups, wants, strict=True)]
+        return [self._part(*one, found, others) for one in zip(parts, judged, wants, strict=True)]
 
     def _group(self, part: Part) -> NodeGroup:
         group = self._doors.config.group(part.group)
         assert group is not None, part.group  # the intake refused nodes without a group
         return group
 
-    def _part(self, part: Part, group: NodeGroup, want: Wish, others: Others | None) -> PartPlan:
+    def _judged(self, gang: Gang, part: Part, size: int, found: Found) -> Judgement:
+        """Return what the policy leaves of a node group. Raises PlanError for what it refuses."""
+        group = self._group(part)
+        known = self._known_of(part.group, group)
+        zones = {subnet: facts.zone for subnet, facts in known.subnets.items()}
+        user, account = (gang.user, gang.account) if gang.jobs else (None, None)
+        who = Who(part.group, user, account, gang.jobs, size)
+        judged = judge(self._doors.config.policy, who, group, found.plan, found.origin, zones)
+        error = refused(judged, has_plan=found.plan is not None and not found.plan.is_guess)
+        if error is not None:
+            raise error
+        return judged
+
+    def _part(self, part: Part, judged: Judgement, want: Wish, found: Found, others: Others | None) -> PartPlan:
+        group = judged.group
         known = self._known_of(part.group, group)
         if others is not None and want.together:
             known = replace(known, subnet=others.subnet)
             # A placed gang is in one group: the one its first nodes are in, or none.
             want = replace(want, placement=want.placement if others.group else "", group_name=others.group)
         known = self._with_scores(known, group, want, len(part.nodes))
-        choice = choose(group, want, self._plan, known, len(part.nodes), now=self._doors.clock.now())
-        return PartPlan(part, group, want, choice)
+        choice = choose(group, want, found.plan, known, len(part.nodes), now=self._doors.clock.now())
+        if judged.notes:
+            choice = replace(choice, notes=(*judged.notes, *choice.notes))
+        filled = filling(self._group(part), found.plan, want, judged, choice)
+        return PartPlan(part, group, want, choice, found, judged, filled)
 
     @property
     def types(self) -> dict[str, TypeFacts]:
@@ -90,9 +112,12 @@ class Planner:
     # -- facts
 
     def _known_of(self, name: GroupName, group: NodeGroup) -> Known:
-        if name not in self._known:
-            self._known[name] = self._learn(group)
-        return self._known[name]
+        """Return what is known of a group with its launch template; a policy only takes away from the rest."""
+        spec = group.launch_template_specification
+        key = (name, Template(spec.launch_template_id, spec.launch_template_name, spec.version))
+        if key not in self._known:
+            self._known[key] = self._learn(group)
+        return self._known[key]
 
     def _learn(self, group: NodeGroup) -> Known:
         catalogue = self._doors.catalogue

@@ -20,6 +20,7 @@ from asbx.flow.giving import give_back
 from asbx.flow.memory import Memory
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.plan import Planner
+from asbx.flow.plans import JobPlans
 from asbx.flow.pricing import set_prices
 from asbx.flow.rounds import Rounds
 from asbx.flow.run import Climber, GangRun
@@ -86,21 +87,43 @@ class Resume:
             self._unknown = self._parked({binding.node for binding in bindings})
         together = plan is not None and plan.is_gang
         facts = asked.result()
-        sorted_out = intake(self._doors.config, self._request, facts, self._unknown, together=together)
+        plans = JobPlans(self._doors, self._request, facts, plan)
+        plans.look()
+        asks = self._stop(plans)
+        sorted_out = intake(self._doors.config, asks, facts, self._unknown, together=together, plans=plans.kinds())
         self._jobs_of = sorted_out.jobs_of
         self._refuse(sorted_out)
         served = self._already_served(bindings)
         before = self._doors.ledger.intents(self._request.request_id)
-        planner = Planner(self._doors, self._request, plan, facts)
+        planner = Planner(self._doors, self._request, plans, facts)
         self._admission = Admission(self._doors, self._request, self._jobs_of)
         gangs, barred = self._admission.admit(sorted_out.gangs, served, before)
         self._tell([self._lost(nodes, failure) for nodes, failure in barred])
-        self._runs = prepare(self._doors, self._request, gangs, served, before, planner)
+        plans.analyze(gangs)
+        self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner)
+        self._tell([self._lost(gang.nodes, Failure.of_error(error)) for gang, error in refused])
         give_back_unused(self._doors, before, self._runs)
         self._note_wishes()
         self._work_through(planner)
 
     # -- before the launch
+
+    def _stop(self, plans: JobPlans) -> Request:
+        """Give back the nodes of jobs whose plan stops them, and tell those; return what is left of the request."""
+        stopped = plans.stopped
+        if not stopped:
+            return self._request
+        going = tuple(job for job in self._request.jobs if job.job_id not in stopped)
+        kept = {node for job in going for node in job.nodes_alloc}
+        losses = []
+        for job in self._request.jobs:
+            nodes = [node for node in job.nodes_resume if node not in kept and job.job_id in stopped]
+            if job.job_id in stopped:
+                losses.append(replace(self._lost(nodes, stopped[job.job_id]), jobs=(job.job_id,)))
+        given = {node for one in losses for node in one.nodes}
+        self._tell(losses)
+        left = tuple(node for node in self._request.nodes if node not in given)
+        return replace(self._request, nodes=left, jobs=going)
 
     def _facts(self) -> dict[int, JobFacts]:
         """Ask Slurm who waits."""
@@ -299,7 +322,7 @@ class Resume:
 
     def _tell(self, losses: Sequence[Lost]) -> None:
         """Note nodes as not served, tell their jobs, and take those of ours DOWN and off."""
-        losses = [one for one in losses if one.nodes]
+        losses = [one for one in losses if one.nodes or one.jobs]
         for one in losses:
             self._outcome.fail(one.nodes, one.failure)
         if losses:

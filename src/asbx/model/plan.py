@@ -1,6 +1,7 @@
-"""Execution plans of the advisor: both dialects into one value. A plan is user input: bounded, checked, never trusted.
+"""Execution plans of the advisor: every dialect into one value. A plan is user input: bounded, checked, never trusted.
 
-Dialect `documented` has execution_metadata, dialect `real` (what the advisor writes) has job_metadata.
+Dialect `documented` has execution_metadata, dialect `real` (what the advisor writes) has job_metadata, dialect
+`environment` is lines of ASBA_ variables.
 null, 0, "", [] and a missing key all mean "not stated"; unknown keys are listed, not refused.
 """
 
@@ -12,13 +13,14 @@ from decimal import Decimal
 from typing import Literal
 
 from asbx.model.market import Market, Template
+from asbx.model.plan_environment import from_text
 from asbx.model.plan_json import INSTANCE_TYPE, SUBNET, ZONE, Reader, read_json
 
 Placement = Literal["cluster", "partition", "spread", ""]
-Dialect = Literal["documented", "real"]
+Dialect = Literal["documented", "real", "environment", "analyzer"]
 
-# Every key of both dialects: section -> keys.
-_KEYS = {
+# Every key of the two JSON dialects: section -> keys.
+KEYS = {
     "": "should_burst asba_version generated_at confidence_level optimization_applied recommendation_reasoning",
     "instance_specification": "instance_types instance_count purchasing_option max_spot_price subnet_ids "
     "launch_template_name launch_template_id security_group_ids iam_instance_profile user_data placement_group "
@@ -38,9 +40,20 @@ _KEYS = {
     "performance_target": "expected_runtime scaling_efficiency network_utilization cpu_efficiency_target "
     "memory_efficiency_target performance_model",
 }
-_KNOWN = frozenset(f"{section}.{key}" if section else key for section, keys in _KEYS.items() for key in keys.split())
+_KNOWN = frozenset(f"{section}.{key}" if section else key for section, keys in KEYS.items() for key in keys.split())
 # Sections whose keys are the user's own.
 _FREE = ("mpi_configuration.mpi_tuning_params", "execution_metadata.tags")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a plan comes from. privileged: an administrator gave it, so rules may grant it more than a user."""
+
+    where: str
+    privileged: bool = False
+
+
+NOWHERE = Origin("no plan")
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class ExecutionPlan:
     markets: in order of preference. max_spot_price: USD an hour and instance. max_total_cost, max_cost_per_hour: USD,
     all nodes together. node_count, job_id: what the plan believes; Slurm's word counts.
     privileged: keys stated that only a site may decide (user data and the like). unknown: keys nobody reads.
+    prefers_efa: with EFA where there is some, else without. stated: every key that says something.
     """
 
     should_burst: bool
@@ -86,11 +100,22 @@ class ExecutionPlan:
     reasons: tuple[str, ...] = ()
     privileged: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    prefers_efa: bool = False
+    stated: tuple[str, ...] = ()
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether nobody stated it: the analyzer's, which stands below what the node group says."""
+        return self.dialect == "analyzer"
 
 
 def parse_plan(text: str) -> ExecutionPlan:
-    """Read a plan. Raises PlanError (`plan-invalid`) with field and line where they can be told."""
-    reader = Reader(read_json(text), text)
+    """Read a plan: JSON, or lines of ASBA_ variables.
+
+    Raises PlanError (`plan-invalid`) with field and line where they can be told.
+    """
+    variables = from_text(text)
+    reader = Reader(read_json(text) if variables is None else variables, text)
     nodes = reader.count("instance_specification.instance_count")
     placement = _placement(reader, nodes)
     needs_efa = reader.flag("mpi_configuration.requires_efa") or reader.flag("network_configuration.enable_efa")
@@ -99,7 +124,7 @@ def parse_plan(text: str) -> ExecutionPlan:
     template_id = reader.text("instance_specification.launch_template_id")
     return ExecutionPlan(
         should_burst=_should_burst(reader),
-        dialect="real" if reader.has("job_metadata") else "documented",
+        dialect=_dialect(reader, is_environment=variables is not None),
         text=text,
         instance_types=reader.names("instance_specification.instance_types", INSTANCE_TYPE),
         node_count=nodes,
@@ -135,7 +160,14 @@ def parse_plan(text: str) -> ExecutionPlan:
         reasons=reader.names("recommendation_reasoning") or reader.names("execution_metadata.decision_factors"),
         privileged=_privileged(reader),
         unknown=reader.unknown(_KNOWN, _FREE),
+        stated=reader.stated(_KNOWN),
     )
+
+
+def _dialect(reader: Reader, *, is_environment: bool) -> Dialect:
+    if is_environment:
+        return "environment"
+    return "real" if reader.has("job_metadata") else "documented"
 
 
 def _should_burst(reader: Reader) -> bool:

@@ -185,6 +185,10 @@ class Reader:
         found = (key for key in _leaves(self._data, "") if key not in known and not key.startswith(free))
         return tuple(sorted({key[:120] for key in found})[:_MOST_UNKNOWN])
 
+    def stated(self, known: frozenset[str]) -> tuple[str, ...]:
+        """Return the known keys that say something, sorted."""
+        return tuple(sorted({key for key in _leaves(self._data, "") if key in known}))
+
     def error(self, key: str, what: str) -> PlanError:
         """Return the error for a key, with its line when the key's name occurs once."""
         name = json.dumps(key.rsplit(".", 1)[-1])

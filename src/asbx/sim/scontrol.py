@@ -167,6 +167,11 @@ class SimScheduler:
         self._run("jobs", len(job_ids))
         return tuple(job.facts() for one in job_ids if (job := self._controller.jobs.get(one)) and not job.is_over)
 
+    def script(self, job_id: int) -> str | None:
+        """Return no script: pretend jobs have none, and nobody waits for that."""
+        del job_id
+        return None
+
     def tell_job(self, job_id: int, text: str) -> None:
         """Keep what a job was told."""
         self._job("tell_job", job_id).told = text

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS
+from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS, SCRIPT_MAX_BYTES
 from asbx.errors import SlurmError
 from asbx.model.fence import Fence
 from asbx.model.hostlist import fold, unique_sorted
@@ -44,6 +44,8 @@ _NO_REQUEUE = ("disabled", "only possible for batch", "not possible", *_GONE)
 _TARGETS = {"batch": ("--batch",), "steps": (), "all": ("--full",)}
 # More tasks and components than are under way at once on a large cluster.
 _MOST_LABELS = 100_000
+# Each may have megabytes.
+_MOST_SCRIPTS = 8
 _Row = TypeVar("_Row")
 
 
@@ -57,6 +59,8 @@ class Slurm:
         # job id -> what scontrol calls just this job, of tasks and components; filled by jobs().
         self._labels: dict[int, str] = {}
         self._batch_jobs: set[int] = set()
+        # array -> script of its tasks
+        self._scripts: dict[str, str | None] = {}
 
     @property
     def processes(self) -> dict[str, int]:
@@ -294,6 +298,22 @@ class Slurm:
         with suppress_refusal(*_GONE):  # --array: else the pending tasks of an array are one row
             return self._commands.run("squeue", "--noheader", "--array", *arguments)
         return ""
+
+    def script(self, job_id: int) -> str | None:
+        """Return a job's batch script. All tasks of an array have the same one, which is asked for once."""
+        array, task, _ = self._labels.get(job_id, "").partition("_")
+        if task and array in self._scripts:
+            return self._scripts[array]
+        text = ""
+        with suppress_refusal():  # newer ones refuse it for jobs without a script, in many words
+            text = self._commands.run("scontrol", "write", "batch_script", str(job_id), "-")
+        # For a job that is gone 22.05.8 says so and exits with 0; sbatch takes no script that does not begin like this.
+        found = text if text.startswith("#!") and len(text) <= SCRIPT_MAX_BYTES else None
+        if task:
+            if len(self._scripts) >= _MOST_SCRIPTS:
+                self._scripts.clear()
+            self._scripts[array] = found
+        return found
 
     def ping(self) -> None:
         """Raise SlurmError unless slurmctld answers."""
