@@ -9,6 +9,7 @@ COURSE = Course(timedelta(minutes=6), timedelta(hours=2), timedelta(minutes=6))
 
 
 def test_boot_limit_and_idle_are_in_it_and_the_arithmetic_is_shown() -> None:
+    """The dearest hour times the longest course."""
     found = Estimate(16, Decimal("2.88"), Decimal("0.0065"), COURSE)
     assert found.per_hour == Decimal("46.184")
     assert found.usd == Decimal("101.61")  # 46.184 x 2.2 = 101.6048, rounded up
@@ -18,8 +19,10 @@ def test_boot_limit_and_idle_are_in_it_and_the_arithmetic_is_shown() -> None:
 
 
 def test_what_is_not_known_is_not_guessed() -> None:
+    """Neither a price nor a time limit is made up."""
     assert Estimate(4, None, Decimal(0), COURSE).usd is None
     assert "not known" in Estimate(4, None, Decimal(0), COURSE).arithmetic
     endless = Estimate(4, Decimal(1), Decimal(0), Course(timedelta(), None, timedelta()))
-    assert endless.usd is None and endless.per_hour == 4
+    assert endless.usd is None
+    assert endless.per_hour == 4
     assert "without a time limit" in endless.arithmetic
