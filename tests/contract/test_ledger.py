@@ -673,6 +673,13 @@ def test_earlier_jobs_are_found_by_user_and_name(ledger: Ledger) -> None:
     assert ledger.named_job_plans("nobody", "ocean", 2) == ()
 
 
+def test_a_task_is_found_by_what_slurm_calls_it(ledger: Ledger) -> None:
+    """Numbers come again after years: the last one counts."""
+    ledger.add_job_plans([samples.job_plan(7, label="7_1"), samples.job_plan(9, label="7_1", decided_at=LATER)])
+    assert ledger.labelled_job("7_1") == 9
+    assert ledger.labelled_job("7_2") is None
+
+
 def test_many_plans_are_one_write(tmp_path: Path) -> None:
     """A thousand jobs of a request: one transaction, and nothing is lost."""
     plans = [samples.job_plan(number, "r-1") for number in range(1000)]

@@ -8,7 +8,7 @@ from typing import Any
 
 from asbx.model.boot import BootFailure, BootTrouble
 from asbx.model.job import Request, RequestKind
-from asbx.model.job_plan import FilledValue, JobPlan
+from asbx.model.job_plan import FilledValue, JobPlan, PlannedRung
 from asbx.model.market import (
     FleetAnswer,
     FleetOrder,
@@ -179,6 +179,8 @@ def job_plan(job_id: int, request_id: str = "r-1", **fields: Any) -> JobPlan:
         "plan": '{"should_burst": true}',
         "why": "its script: mpi",
         "filled": filled,
+        "rungs": (PlannedRung("aws-cpu", "spot+cluster", "spot: c7i.large in us-east-2a"),),
+        "label": f"{job_id}_1",
         "name": "ocean",
         "user": "ada",
         "account": "physics",

@@ -334,6 +334,7 @@ def test_by_which_plan_each_job_went_is_kept_in_one_write(site: Site) -> None:
     assert (told["instance_types"].group, told["instance_types"].value) == ("aws-cpu", "m7i.large")
     assert told["instance_types"].source == "plan: instance_specification.instance_types"
     assert told["subnets"].source == "node group: subnet_ids"
+    assert [(one.group, one.key) for one in own.rungs] == [("aws-cpu", "on-demand")]
     assert (seen.origin, seen.plan) == ("analyzer", "")
     assert "mpirun starts the program" in seen.why
     assert (bare.origin, bare.why, bare.refusal) == (NO_PLAN, "", "")

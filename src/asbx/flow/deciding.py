@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from asbx.config.limits import PLAN_TEXT_KEPT
 from asbx.errors import PlanError
@@ -13,7 +14,7 @@ from asbx.flow.plans import Found, JobPlans
 from asbx.flow.run import GangRun
 from asbx.model.gang import Gang
 from asbx.model.job import JobAsk, JobFacts, Request
-from asbx.model.job_plan import NO_PLAN, FilledValue, JobPlan
+from asbx.model.job_plan import NO_PLAN, FilledValue, JobPlan, PlannedRung
 from asbx.model.plan import Origin
 
 # A plan that stops a job is not read to its end; its refusal names the file.
@@ -45,16 +46,16 @@ class Decisions:
     def _planned(self, runs: Sequence[GangRun]) -> Iterator[JobPlan]:
         for run in runs:
             parts = list({id(one.part): one.part for one in run.slices}.values())
-            filled = tuple(_filled(parts))
+            filled, rungs = tuple(_filled(parts)), tuple(_rungs(parts))
             for job_id in run.gang.jobs:
-                yield self._row(job_id, parts[0].found, parts, filled, partition=_partition(run.gang))
+                row = self._row(job_id, parts[0].found, parts, partition=_partition(run.gang))
+                yield replace(row, filled=filled, rungs=rungs)
 
     def _row(
         self,
         job_id: int,
         found: Found,
         parts: Sequence[PartPlan] = (),
-        filled: tuple[FilledValue, ...] = (),
         failure: Failure | None = None,
         partition: str = "",
     ) -> JobPlan:
@@ -71,14 +72,14 @@ class Decisions:
             text if len(text) <= PLAN_TEXT_KEPT else "",
             found.why,
             "" if failure is None else f"{failure.code}: {failure.reason}",
-            filled,
-            fact.name,
-            fact.user,
-            fact.account,
-            ask.partition or partition,
-            len(ask.nodes_alloc),
-            max(prices) if len(prices) == len(parts) and prices else None,
-            fact.time_limit,
+            label=fact.label,
+            name=fact.name,
+            user=fact.user,
+            account=fact.account,
+            partition=ask.partition or partition,
+            nodes=len(ask.nodes_alloc),
+            price=max(prices) if len(prices) == len(parts) and prices else None,
+            time_limit=fact.time_limit,
         )
 
 
@@ -90,3 +91,9 @@ def _filled(parts: Sequence[PartPlan]) -> Iterator[FilledValue]:
     for part in parts:
         for one in part.filled:
             yield FilledValue(str(part.part.group), one.field, one.value, one.source)
+
+
+def _rungs(parts: Sequence[PartPlan]) -> Iterator[PlannedRung]:
+    for part in parts:
+        for rung in part.choice.rungs:
+            yield PlannedRung(str(part.part.group), rung.key, str(rung))

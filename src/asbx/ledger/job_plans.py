@@ -45,6 +45,12 @@ class JobPlans(Database):
         with self.transaction(READ) as connection:
             return tuple(form.job_plan_of(row) for row in connection.execute(query).mappings())
 
+    def labelled_job(self, label: str) -> int | None:
+        """Return the job that Slurm called this last."""
+        query = select(t.job_plans.c.job_id).where(t.job_plans.c.label == label).order_by(*_NEWEST).limit(1)
+        with self.transaction(READ) as connection:
+            return connection.execute(query).scalar()
+
     def named_job_plans(self, user: str, name: str, limit: int) -> tuple[JobPlan, ...]:
         """Return how the last so many jobs of this user and name were decided, newest first, one for each job."""
         mine = and_(t.job_plans.c.user == user, t.job_plans.c.name == name)

@@ -209,6 +209,8 @@ job_plans = Table(
     Column("why", Text, nullable=False),
     Column("refusal", Text, nullable=False),
     Column("filled", Packed, nullable=False),
+    Column("rungs", Packed, nullable=False),
+    Column("label", String, nullable=False, index=True),
     Column("name", Text, nullable=False),
     Column("user", String, nullable=False),
     Column("account", String, nullable=False),

@@ -60,6 +60,7 @@ class JobFacts:
     features: the job's constraint, as sbatch took it. leader: job id of the heterogeneous job it is a component of,
     0 for none. extra: of `--extra` (23.02), comment: of `--comment`; both are the user's own words.
     time_limit: None where it is not known, or there is none.
+    label: of a task of an array (`12_3`) or a component (`12+1`), "" of other jobs.
     """
 
     job_id: int
@@ -73,6 +74,7 @@ class JobFacts:
     extra: str = ""
     leader: int = 0
     time_limit: timedelta | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)

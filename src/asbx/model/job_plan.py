@@ -20,6 +20,15 @@ class FilledValue:
 
 
 @dataclass(frozen=True)
+class PlannedRung:
+    """One choice of the launch in one node group, in the order of asking. key: what attempts call it."""
+
+    group: str
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
 class JobPlan:
     """The plan one job went by in one request; a job that waits and comes again is decided anew.
 
@@ -27,7 +36,8 @@ class JobPlan:
     analyzer's has none) or a very long one. why: what the analyzer found, "" where it did not look. refusal:
     `code: why` where the plan or a policy stopped the job, "" otherwise. nodes: how many the job has in all. price: of
     the dearest instance allowed, USD an hour, None where it is not known. time_limit: of the job, None where it is not
-    known or there is none.
+    known or there is none. label: what Slurm calls a task of an array (`12_3`) or a component of a heterogeneous job
+    (`12+1`), "" for other jobs.
     """
 
     job_id: int
@@ -38,6 +48,8 @@ class JobPlan:
     why: str = ""
     refusal: str = ""
     filled: tuple[FilledValue, ...] = ()
+    rungs: tuple[PlannedRung, ...] = ()
+    label: str = ""
     name: str = ""
     user: str = ""
     account: str = ""

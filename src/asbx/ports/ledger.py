@@ -35,6 +35,9 @@ class JobPlanRecord(Protocol):
     def job_plans(self, job_id: int) -> tuple[JobPlan, ...]:
         """Return how a job was decided, newest first."""
 
+    def labelled_job(self, label: str) -> int | None:
+        """Return the job that Slurm called this last, a task `12_3` or a component `12+1`; None for none."""
+
     def named_job_plans(self, user: str, name: str, limit: int) -> tuple[JobPlan, ...]:
         """Return how the last so many jobs of this user and name were decided, newest first, one for each job."""
 

@@ -33,6 +33,11 @@ class MemoryJobPlans:
         """Return how a job was decided, newest first."""
         return tuple(sorted(self._plans.get(job_id, {}).values(), key=_age, reverse=True))
 
+    def labelled_job(self, label: str) -> int | None:
+        """Return the job that Slurm called this last."""
+        found = [one for mine in self._plans.values() for one in mine.values() if one.label == label]
+        return max(found, key=_age).job_id if found else None
+
     def named_job_plans(self, user: str, name: str, limit: int) -> tuple[JobPlan, ...]:
         """Return how the last so many jobs of this user and name were decided, newest first."""
         newest = [

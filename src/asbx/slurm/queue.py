@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -63,7 +63,7 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
                 leader=_number(label.partition("+")[0]) if "+" in label else 0,
                 time_limit=span_of(limit),
             )
-            found.append(QueuedJob(facts, label if set(label) & {"_", "+"} else number))
+            found.append(_labelled(facts, label))
     return tuple(found)
 
 
@@ -122,8 +122,15 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
     )
     task = _value(row.get("array_task_id"))
     if leader:
-        return QueuedJob(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
-    return QueuedJob(facts, f"{array}_{task}" if array and task is not None else str(number))
+        return _labelled(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
+    return _labelled(facts, f"{array}_{task}" if array and task is not None else str(number))
+
+
+def _labelled(facts: JobFacts, label: str) -> QueuedJob:
+    """Return a job under its label; that of a range of tasks (`12_[3-9]`) that have no number yet is no job's own."""
+    named = bool(set(label) & {"_", "+"})
+    own = label if named and "[" not in label else ""
+    return QueuedJob(replace(facts, label=own), label if named else str(facts.job_id))
 
 
 def _text(row: dict[str, Any], key: str) -> str:

@@ -23,6 +23,8 @@ def upgrade() -> None:
         sa.Column("why", sa.Text, nullable=False),
         sa.Column("refusal", sa.Text, nullable=False),
         sa.Column("filled", sa.LargeBinary, nullable=False),
+        sa.Column("rungs", sa.LargeBinary, nullable=False),
+        sa.Column("label", sa.String, nullable=False),
         sa.Column("name", sa.Text, nullable=False),
         sa.Column("user", sa.String, nullable=False),
         sa.Column("account", sa.String, nullable=False),
@@ -33,4 +35,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("job_id", "request_id", name="pk_job_plans"),
     )
     op.create_index("ix_job_plans_user_name", "job_plans", ["user", "name"])
+    op.create_index("ix_job_plans_label", "job_plans", ["label"])
     op.create_index("ix_job_plans_decided_at", "job_plans", ["decided_at"])
