@@ -272,6 +272,11 @@ SCRIPT_MAX_BYTES = 4 * 1024 * 1024
 SCRIPTS_A_REQUEST = 64
 # Quotes are understood in commands up to this long: shlex takes time by the square, and a script may be one word.
 COMMAND_MAX_CHARS = 8192
+# Decisions kept of one job: a job that waits for room is planned anew each time, and only the last ones explain it.
+JOB_PLANS_KEPT = 20
+# Characters of a plan kept with each job: the advisor's have 4,000, and all tasks of an array may name one plan. Of a
+# longer one only where it came from is kept.
+PLAN_TEXT_KEPT = 16_384
 # The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.
 MOST_ARRAY_INDEXES = 4_000_001
 # Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.

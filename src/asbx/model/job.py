@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -59,6 +59,8 @@ class JobFacts:
 
     features: the job's constraint, as sbatch took it. leader: job id of the heterogeneous job it is a component of,
     0 for none. extra: of `--extra` (23.02), comment: of `--comment`; both are the user's own words.
+    time_limit: None where it is not known, or there is none.
+    label: of a task of an array (`12_3`) or a component (`12+1`), "" of other jobs.
     """
 
     job_id: int
@@ -71,6 +73,8 @@ class JobFacts:
     comment: str = ""
     extra: str = ""
     leader: int = 0
+    time_limit: timedelta | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)

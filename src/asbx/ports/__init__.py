@@ -2,7 +2,7 @@
 
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
-from asbx.ports.ledger import Ledger, Tenure
+from asbx.ports.ledger import JobPlanRecord, Ledger, Tenure
 from asbx.ports.scheduler import Controllers, Scheduler
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Cloud",
     "CloudError",
     "Controllers",
+    "JobPlanRecord",
     "Ledger",
     "Line",
     "Notices",

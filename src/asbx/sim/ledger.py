@@ -23,6 +23,7 @@ from asbx.model.job import Request
 from asbx.model.market import Instance
 from asbx.model.names import GroupName
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
+from asbx.sim.job_plans import MemoryJobPlans
 
 
 def _refuse(code: str, what: str) -> LedgerError:
@@ -40,7 +41,7 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger:
+class MemoryLedger(MemoryJobPlans):
     """The door `Ledger`. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
@@ -403,6 +404,7 @@ class MemoryLedger:
 
     def prune(self, before: datetime, most: int) -> int:
         """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
+        self._forget_plans(before)
         self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
         oldest = [at for at, _ in itertools.islice(self._events, most) if at < before]
         kept = (row for number, row in enumerate(self._events) if number >= most or row[0] >= before)

@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from asbx.errors import AsbxError, SlurmError
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts, Tenant
 
-# squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q is the priority.
-_FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%f", "%k", "%j")
+# squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q the priority,
+# %l the time limit.
+_FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%l", "%f", "%k", "%j")
 # Nobody reads more of a name, comment or constraint.
 _LONGEST_TEXT = 4096
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_SPAN = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
     for row in text.split(f"{mark}<")[1:]:
         fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
         if len(fields) == len(_FIELDS) and _is_number(fields[0]):
-            number, label, user, account, state, priority, features, comment, name = fields
+            number, label, user, account, state, priority, limit, features, comment, name = fields
             facts = JobFacts(
                 int(number),
                 user,
@@ -58,9 +61,19 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
                 features[:_LONGEST_TEXT],
                 comment[:_LONGEST_TEXT],
                 leader=_number(label.partition("+")[0]) if "+" in label else 0,
+                time_limit=span_of(limit),
             )
-            found.append(QueuedJob(facts, label if set(label) & {"_", "+"} else number))
+            found.append(_labelled(facts, label))
     return tuple(found)
+
+
+def span_of(text: str) -> timedelta | None:
+    """Read a time as squeue prints it, `[days-][hours:]minutes:seconds`; None for UNLIMITED, NOT_SET and the like."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _plain(field: str) -> str:
@@ -93,6 +106,7 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
     # A flag beside the base state says more here, as `squeue --format %T` shows it.
     state = next((word for word in words if word in ("CONFIGURING", "COMPLETING")), words[0] if words else "")
     leader, array = _value(row.get("het_job_id")) or 0, _value(row.get("array_job_id")) or 0
+    minutes = _value(row.get("time_limit"))
     facts = JobFacts(
         number,
         str(row.get("user_name") or ""),
@@ -104,11 +118,19 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
         _text(row, "comment"),
         _text(row, "extra"),
         leader,
+        None if minutes is None else timedelta(minutes=minutes),
     )
     task = _value(row.get("array_task_id"))
     if leader:
-        return QueuedJob(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
-    return QueuedJob(facts, f"{array}_{task}" if array and task is not None else str(number))
+        return _labelled(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
+    return _labelled(facts, f"{array}_{task}" if array and task is not None else str(number))
+
+
+def _labelled(facts: JobFacts, label: str) -> QueuedJob:
+    """Return a job under its label; that of a range of tasks (`12_[3-9]`) that have no number yet is no job's own."""
+    named = bool(set(label) & {"_", "+"})
+    own = label if named and "[" not in label else ""
+    return QueuedJob(replace(facts, label=own), label if named else str(facts.job_id))
 
 
 def _text(row: dict[str, Any], key: str) -> str:
