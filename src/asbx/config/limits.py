@@ -79,6 +79,12 @@ FENCE_FOR_GOOD = timedelta(days=365)
 TOPOLOGY_EVERY = timedelta(minutes=5)
 # How often EC2 is asked for the place of an instance of which it tells nothing: most types have none.
 TOPOLOGY_TRIES = 3
+# Limits ---------------------------------------------------------------------------------------------------------
+# A call whose request was closed without an answer counts as launched for so long: several reconcile passes, which find
+# by their tag what it has launched.
+UNSETTLED = timedelta(minutes=10)
+# How far back the ended instances of running jobs are looked for: longer than a job usually runs.
+LIMIT_LOOK_BACK = timedelta(days=30)
 # Telemetry ----------------------------------------------------------------------------------------------------
 # What is read from the ledger for a scrape serves others this close to it; Prometheus asks every 15 s or less often.
 SCRAPE_LIFE = timedelta(seconds=5)

@@ -19,6 +19,7 @@ from asbx.config.companions import Asba, Asbb, Ecosystem
 from asbx.config.interruptions import Interruptions
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.limits_section import Limits
 from asbx.config.policy import Analyzer, Policy
 from asbx.config.section import Section
 from asbx.config.security import Security
@@ -429,6 +430,8 @@ class Config(Section):
     """How instances are billed."""
     policy: Policy = Policy()
     """Who may launch what, and what a plan may ask for."""
+    limits: Limits = Limits()
+    """How much may be spent and run."""
     analyzer: Analyzer = Analyzer()
     """Reading job scripts at launch time."""
     asba: Asba = Asba()

@@ -95,7 +95,7 @@ def _flat(value: Intent | InstanceRow | BootFailure | Breaker) -> dict[str, Any]
     return row | {"partition": value.group.partition, "node_group": value.group.group}
 
 
-def _nested(row: RowMapping) -> dict[str, Any]:
+def _nested(row: RowMapping | dict[str, Any]) -> dict[str, Any]:
     fields = dict(row)
     fields["group"] = GroupName(fields.pop("partition"), fields.pop("node_group"))
     return fields
@@ -106,7 +106,7 @@ def intent_row(intent: Intent) -> dict[str, Any]:
     return _flat(intent)
 
 
-def intent_of(row: RowMapping) -> Intent:
+def intent_of(row: RowMapping | dict[str, Any]) -> Intent:
     """Read an intent back."""
     return Intent(**_nested(row))
 
@@ -126,7 +126,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def attempt_of(row: RowMapping) -> Attempt:
+def attempt_of(row: RowMapping | dict[str, Any]) -> Attempt:
     """Read an attempt back, order and answer equal to what was put in."""
     answer = row["answer"]
     return Attempt(

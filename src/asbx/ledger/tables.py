@@ -147,6 +147,29 @@ setbacks = Table(
     Column("next_at", Moment),
 )
 
+# Limits that jobs set themselves, and what was done about limits that were reached.
+job_limits = Table(
+    "job_limits",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("measure", String, primary_key=True),
+    Column("said_by", String, primary_key=True),
+    Column("most", Money, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+limit_marks = Table(
+    "limit_marks",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("rule", String, primary_key=True),
+    Column("measure", String, primary_key=True),
+    Column("step", String, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("due_at", Moment),
+)
+
 # Instances that never became nodes, and what follows.
 boot_failures = Table(
     "boot_failures",

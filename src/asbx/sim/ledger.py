@@ -24,6 +24,7 @@ from asbx.model.market import Instance
 from asbx.model.names import GroupName
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 from asbx.sim.job_plans import MemoryJobPlans
+from asbx.sim.limits import MemoryLimits
 
 
 def _refuse(code: str, what: str) -> LedgerError:
@@ -41,7 +42,7 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger(MemoryJobPlans):
+class MemoryLedger(MemoryJobPlans, MemoryLimits):
     """The door `Ledger`. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
@@ -124,6 +125,8 @@ class MemoryLedger(MemoryJobPlans):
         if intent is not None:
             self.add_intent(intent)
         kept = self._calls(attempt).setdefault(attempt.number, attempt)
+        if kept.answered_at is None:
+            self._unanswered[attempt.intent_id, attempt.number] = None
         if kept.order != attempt.order:
             raise _refuse("ledger-differs", f"attempt {attempt.number} of {attempt.intent_id}")
 
@@ -133,6 +136,7 @@ class MemoryLedger(MemoryJobPlans):
         if any(row.intent_id not in self._intents for row in instances):
             raise _refuse("ledger-no-intent", f"an instance of {attempt.intent_id}")
         kept = calls.get(attempt.number, attempt)
+        self._unanswered.pop((attempt.intent_id, attempt.number), None)
         calls[attempt.number] = replace(
             kept, answered_at=attempt.answered_at, answer=attempt.answer, error=attempt.error
         )
@@ -405,6 +409,7 @@ class MemoryLedger(MemoryJobPlans):
     def prune(self, before: datetime, most: int) -> int:
         """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
         self._forget_plans(before)
+        self._forget_limits(before)
         self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
         oldest = [at for at, _ in itertools.islice(self._events, most) if at < before]
         kept = (row for number, row in enumerate(self._events) if number >= most or row[0] >= before)
@@ -419,7 +424,8 @@ class MemoryLedger(MemoryJobPlans):
         """Forget a request with its calls; an intent that has launched something is part of the bill."""
         del self._requests[request_id], self._outcomes[request_id], self._finished[request_id]
         for intent_id in self._intents_of.get(request_id, ()):
-            self._attempts.pop(intent_id, None)
+            for number in self._attempts.pop(intent_id, {}):
+                self._unanswered.pop((intent_id, number), None)
             if intent_id not in self._instances_of:
                 del self._intents[intent_id]
         mine = [one for one in self._intents_of.pop(request_id, ()) if one in self._intents]
