@@ -48,7 +48,8 @@ def explain(
     settings, now = site.load(config).config, RealClock().now()
     why = refusal(settings, target)
     if why is not None:
-        raise UsageError("usage", f"{target} is no node of ours", why, "`asbx nodes` lists those that have an instance")
+        hint = "`asbx nodes` lists those that have an instance; a job is named by 12, 12_3 or 12+1"
+        raise UsageError("usage", f"{target} is no node of ours", why, hint)
     view = _view(settings, target)
     with reading.ledger_of(config) as ledger:
         facts = explained(ledger, settings, target, view, now)

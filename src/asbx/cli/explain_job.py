@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asbx.cli import reading, shortages, site
-from asbx.cli.past import Past
+from asbx.cli.past import Past, past_facts
 from asbx.daemon.clock import RealClock
 from asbx.decide.estimate import course
 from asbx.decide.explain_job import Call, Known, Try, closed, identity, tries, whereabouts
@@ -143,7 +143,7 @@ def facts(target: str, known: Known, asked: Asked, past: Expectation | None, cos
         },
         "instances": [_instance(row, known) for row in known.instances],
         "cost": _cost(cost),
-        "history": _history(past),
+        "history": past_facts(past),
     }
 
 
@@ -258,17 +258,3 @@ def _cost(cost: Money) -> dict[str, Any]:
 
 def _range(ends: Sequence[Any]) -> list[str | None]:
     return [reading.usd_text(end) for end in ends]
-
-
-def _history(past: Expectation | None) -> dict[str, Any] | None:
-    if past is None:
-        return None
-    return {
-        "used": past.is_used,
-        "runs": past.runs,
-        "at_limit": past.at_limit,
-        "shortest_seconds": _seconds(past.shortest),
-        "longest_seconds": _seconds(past.longest),
-        "usd": _range(past.usd) if past.usd else None,
-        "text": past.text,
-    }

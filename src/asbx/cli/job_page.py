@@ -77,7 +77,8 @@ def _plan(plan: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
 def _place(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     place, instances = facts["place"], facts["instances"]
     if place is None:
-        yield "nodes", "it has no instance, and has had none"
+        ran = facts["job"]["nodes"]
+        yield "nodes", f"none was launched for it; it has {ran}, launched for others" if ran else "it has had none"
         return
     live = [one for one in instances if not one["ended_at"]]
     names = fold(unique_sorted([one["node"] for one in live or instances if one["node"]]))
