@@ -3,7 +3,7 @@
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
 from asbx.ports.ledger import JobPlanRecord, Ledger, Tenure
-from asbx.ports.scheduler import Controllers, Scheduler
+from asbx.ports.scheduler import Controllers, JobArchive, Scheduler
 
 __all__ = [
     "Catalogue",
@@ -11,6 +11,7 @@ __all__ = [
     "Cloud",
     "CloudError",
     "Controllers",
+    "JobArchive",
     "JobPlanRecord",
     "Ledger",
     "Line",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -21,6 +21,8 @@ from asbx.model.job import JobFacts, Tenant
 # squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q the priority,
 # %l the time limit.
 _FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%l", "%f", "%k", "%j")
+# What Slurm says of jobs that have left the queue (seen on 22.05.8); of a list it serves the others all the same.
+GONE = ("Invalid job id", "Job has already finished")
 # Nobody reads more of a name, comment or constraint.
 _LONGEST_TEXT = 4096
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -41,29 +43,41 @@ class QueuedJob:
 
 def job_format(mark: str) -> str:
     """Return the argument of --format. mark: a random word of letters and digits, new for each call."""
-    return f"{mark}<" + f"{mark}|".join(_FIELDS)
+    return format_of(_FIELDS, mark)
+
+
+def format_of(fields: Sequence[str], mark: str) -> str:
+    """Return what prints these fields so that `rows_of` tells them apart."""
+    return f"{mark}<" + f"{mark}|".join(fields)
+
+
+def rows_of(text: str, mark: str, count: int) -> Iterator[list[str]]:
+    """Read what squeue printed in format_of(..., mark); rows of another shape are left out."""
+    for row in text.split(f"{mark}<")[1:]:
+        fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
+        if len(fields) == count and _is_number(fields[0]):
+            yield fields
 
 
 def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
     """Read what squeue printed in job_format(mark); rows of another shape are left out."""
     found = []
-    for row in text.split(f"{mark}<")[1:]:
-        fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
-        if len(fields) == len(_FIELDS) and _is_number(fields[0]):
-            number, label, user, account, state, priority, limit, features, comment, name = fields
-            facts = JobFacts(
-                int(number),
-                user,
-                account,
-                name[:_LONGEST_TEXT],
-                state,
-                int(priority) if _is_number(priority) else None,
-                features[:_LONGEST_TEXT],
-                comment[:_LONGEST_TEXT],
-                leader=_number(label.partition("+")[0]) if "+" in label else 0,
-                time_limit=span_of(limit),
-            )
-            found.append(_labelled(facts, label))
+    for number, label, user, account, state, priority, limit, features, comment, name in rows_of(
+        text, mark, len(_FIELDS)
+    ):
+        facts = JobFacts(
+            int(number),
+            user,
+            account,
+            name[:_LONGEST_TEXT],
+            state,
+            int(priority) if _is_number(priority) else None,
+            features[:_LONGEST_TEXT],
+            comment[:_LONGEST_TEXT],
+            leader=_number(label.partition("+")[0]) if "+" in label else 0,
+            time_limit=span_of(limit),
+        )
+        found.append(_labelled(facts, label))
     return tuple(found)
 
 
