@@ -713,7 +713,7 @@ def test_what_is_in_use_is_what_lives_and_what_is_not_answered(ledger: Ledger) -
 
 
 def test_a_call_is_kept_only_where_it_is_chosen(ledger: Ledger) -> None:
-    """Whoever chooses sees what is in use; nothing is written where nothing is chosen, and a repeat is no other call."""
+    """Whoever chooses sees what is in use; nothing is written where nothing is chosen."""
     ledger.add_request(samples.request())
     intent, call = samples.intent(), samples.attempt()
     assert ledger.claim_attempt(intent, NOON, lambda _: None) is None

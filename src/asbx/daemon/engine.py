@@ -31,6 +31,7 @@ from asbx.flow.late import still_wanted
 from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
+from asbx.flow.overruns import Overruns
 from asbx.flow.pricing import Pricing
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
@@ -80,6 +81,7 @@ class Engine:
         self._boots = Boots(doors)
         self._health = Health(doors)
         self._retention = Retention(doors)
+        self._overruns = Overruns(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -270,7 +272,7 @@ class Engine:
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
-        parts = (self.interruptions, *ours, self._pricing)
+        parts = (self.interruptions, *ours, self._pricing, self._overruns)
         with self._pulse.work(_PASSES):
             for part in (self._sweep_once, *(one.run for one in parts)):
                 self._in_pass(part)

@@ -47,7 +47,7 @@ class Room:
         """Return what of a call there seems to be room for. Nothing is taken. Raises LedgerError."""
         if not run.at_once:
             return Fit(order)
-        use = self._in_use()
+        use = self.in_use()
         return self._fit(run, order, later, use, self._prices(order, later, use))
 
     def take(
@@ -57,7 +57,7 @@ class Room:
         if not run.at_once:
             self.doors.ledger.add_attempt(attempt, intent)
             return attempt, ""
-        prices = self._prices(attempt.order, later, self._in_use())  # asked for before others must wait for us
+        prices = self._prices(attempt.order, later, self.in_use())  # asked for before others must wait for us
         why: list[str] = []
 
         def choose(use: Use) -> Attempt | None:
@@ -72,7 +72,8 @@ class Room:
     def _since(self) -> datetime:
         return self.doors.clock.now() - UNSETTLED
 
-    def _in_use(self) -> Use:
+    def in_use(self) -> Use:
+        """Return what is in use now. Raises LedgerError."""
         return self.doors.ledger.in_use(self._since)
 
     def reached(self, ceilings: Sequence[Ceiling], use: Use, prices: Prices) -> list[Reach]:

@@ -70,7 +70,8 @@ class GangRun:
 
     attempts mirrors the ledger. silent: calls in a row that got no answer. written: intents the ledger has. gone:
     instances given back. shut: pools that turned out to be impossible. unwritten: full answers that are written while
-    EC2 is asked for addresses. was_short: the last call met an empty pool. at_once: limits its calls must leave room for.
+    EC2 is asked for addresses. was_short: the last call met an empty pool. at_once: limits each call must
+    leave room for.
     """
 
     gang: Gang
@@ -165,7 +166,7 @@ class GangRun:
         return next((shut for shut in self.shut.values() if shut.code == LIMIT_REACHED), None)
 
     def later(self, leg: int) -> list[tuple[int, tuple[Rung, ...]]]:
-        """Return what it asks for after a call for a leg: how many, and from which rungs. Nothing where parts may do."""
+        """Return what it asks for after a call for a leg, how many and from which rungs; () where a part may do."""
         if not self.whole:
             return []
         held = stand(self.aim, self.attempts, self.left)
