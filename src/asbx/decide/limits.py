@@ -53,7 +53,7 @@ class Ceiling:
 
     def __str__(self) -> str:
         """Return it as a refusal says it."""
-        return f"{self.measure} {self.most:f} of {self.said_by}"
+        return f"{self.measure} {plain(self.most)} of {self.said_by}"
 
     @property
     def label(self) -> str:
@@ -63,6 +63,11 @@ class Ceiling:
     def adds(self, owner: Owner) -> bool:
         """Whether instances of an owner count against it."""
         return self.rule is not None and covers(self.rule, owner) and _of(self.rule, owner) == self.owner
+
+
+def plain(amount: Decimal) -> str:
+    """Return an amount as people write it: no exponent, no zeros at its end."""
+    return f"{amount.normalize():f}"
 
 
 def covers(rule: LimitRule, owner: Owner) -> bool:

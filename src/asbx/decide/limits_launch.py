@@ -167,7 +167,7 @@ class _Capper:
         choice = self._pieces[number].choice
         if not money:
             return choice
-        dropped: list[Dropped] = []
+        zones: dict[tuple[str, str, str], list[str]] = {}  # what is dropped, its code and why -> where
         rungs: list[Rung] = []
         for rung in choice.rungs:
             pools = []
@@ -176,11 +176,15 @@ class _Capper:
                 if why is None:
                     pools.append(pool)
                 else:
-                    code, text = why
-                    what = f"{pool.instance_type} ({rung.market}) in {pool.zone or pool.subnet_id}"
-                    dropped.append(Dropped(what, text, code, is_hopeless=code == "limit-refused"))
+                    zones.setdefault((f"{pool.instance_type} ({rung.market})", *why), []).append(
+                        pool.zone or pool.subnet_id
+                    )
             if pools:
                 rungs.append(replace(rung, pools=tuple(pools)))
+        dropped = [
+            Dropped(f"{what} in {', '.join(dict.fromkeys(where))}", text, code, is_hopeless=code == "limit-refused")
+            for (what, code, text), where in zones.items()
+        ]
         self._dropped += dropped
         return replace(choice, rungs=tuple(rungs), dropped=(*choice.dropped, *dropped))
 

@@ -25,7 +25,7 @@ WHILE_RUNNING = (Measure.TOTAL, Measure.HOURS, Measure.ALERT, Measure.AUTO_TERMI
 class Running:
     """A job that has nodes now. run: how often it was requeued. used: how long it has run. spent: so far, USD.
 
-    shares: nodes that others have, too. usd_per_hour: of the nodes it has for itself. limit: its time limit.
+    is_leaving: it has ended, and is not off its nodes yet. shares: nodes that others have, too. usd_per_hour: of the nodes it has for itself. limit: its time limit.
     """
 
     job_id: int
@@ -39,6 +39,7 @@ class Running:
     can_requeue: bool = True
     limit: timedelta | None = None
     ceilings: tuple[Ceiling, ...] = ()
+    is_leaving: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,8 @@ def _next(one: _Pass, job: Running, ceiling: Ceiling, why: str, action: Exceeded
     one.reached.add(key)
     mark = one.marks.get(key)
     later = one.now + ceiling.grace
+    if job.is_leaving and (mark is None or mark.step is not Step.STOPPED):
+        return
     if mark is None:
         step = Step.SAID if action == "warn" else Step.WARNED
         yield Due(job, ceiling, step, why, action, None if step is Step.SAID else later)

@@ -91,9 +91,10 @@ class Overruns:
             if node not in guests
         ]
         jobs = [
-            self._one(tenant, facts.get(tenant.job_id), on, shared, spent, mine[tenant.job_id])
+            self._one(tenant, facts[tenant.job_id], on, shared, spent, mine[tenant.job_id])
             for tenant in tenants
-            if tenant.state != "CONFIGURING"
+            # Of one that has left the queue meanwhile it is not known whose it was: no rule may be held against it.
+            if tenant.state != "CONFIGURING" and tenant.job_id in facts
         ]
         return jobs, idle
 
@@ -107,7 +108,7 @@ class Overruns:
     def _one(
         self,
         tenant: Tenant,
-        fact: JobFacts | None,
+        fact: JobFacts,
         on: Mapping[str, InstanceRow],
         shared: frozenset[str],
         spent: Mapping[int, Decimal],
@@ -115,8 +116,7 @@ class Overruns:
     ) -> Running:
         settings = self.doors.config.limits
         nodes = tuple(node for node in tenant.nodes if node in on)
-        user, account = (fact.user, fact.account) if fact else ("", "")
-        owners = tuple(dict.fromkeys(Owner(user, account, on[node].group.partition) for node in nodes))
+        owners = tuple(dict.fromkeys(Owner(fact.user, fact.account, on[node].group.partition) for node in nodes))
         ceilings = [*about.of_rules(settings, owners, WHILE_RUNNING), *(about.kept(settings, row) for row in own)]
         usd = sum((self._price(on[node]) for node in nodes if node not in shared), Decimal(0))
         return Running(
@@ -129,12 +129,13 @@ class Overruns:
             usd,
             shared.intersection(nodes),
             tenant.can_requeue,
-            fact.time_limit if fact else None,
+            fact.time_limit,
             tuple(ceilings),
+            tenant.is_leaving,
         )
 
     def _price(self, row: InstanceRow) -> Decimal:
-        now = self.doors.prices.known(row.instance_type, row.zone, row.market) if row.market is Market.SPOT else None
+        now = self.doors.prices.hourly(row.instance_type, row.zone, row.market) if row.market is Market.SPOT else None
         price = row.price if now is None else now
         return (price or Decimal(0)) + self.doors.config.limits.volumes_usd_per_hour
 
@@ -184,10 +185,13 @@ class Overruns:
 
     @staticmethod
     def _words(due: Due) -> str:
+        past = _PAST[due.action]
+        if due.action == "requeue" and due.ceiling.measure not in AT_ONCE:  # it would reach its own limit again
+            past += " and held"
         ends = {
             Step.SAID: "it runs on",
-            Step.WARNED: f"it will be {_PAST[due.action]} at {due.due_at:%H:%M:%S} UTC" if due.due_at else "",
-            Step.STOPPED: f"it was {_PAST[due.action]}",
+            Step.WARNED: f"it will be {past} at {due.due_at:%H:%M:%S} UTC" if due.due_at else "",
+            Step.STOPPED: f"it was {past}",
             Step.ENDED: "its nodes were taken",
         }
         return f"asbx:limit {due.why}; {ends[due.step]}"
@@ -219,4 +223,4 @@ class Overruns:
             self.doors.ledger.drop_limit_marks([mark.key])
 
 
-_PAST = {"warn": "told", "requeue": "requeued and held", "cancel": "cancelled"}
+_PAST = {"warn": "told", "requeue": "requeued", "cancel": "cancelled"}
