@@ -24,6 +24,7 @@ def limited(config: Row) -> None:
             {"name": "nodes", "accounts": ["nodes"], "max_nodes": 1},
             {"name": "hours", "accounts": ["hours"], "max_hours": 1},
             {"name": "house", "accounts": ["house"], "max_nodes_at_once": 1},
+            {"name": "big", "partitions": ["hpc"], "max_nodes": 4},
             {"name": "alert", "accounts": ["alert"], "cost_alert": 0.00001},
             {"name": "stop", "accounts": ["stop"], "auto_terminate_hours": 0.0005},
             {"name": "again", "accounts": ["again"], "auto_terminate_hours": 0.0005, "when_exceeded": "requeue"},
@@ -69,26 +70,21 @@ def test_what_a_user_sees_of_each_limit(lab: Cluster) -> None:
         (own, "max_total_cost 0.001 of the job's hint asbx:max-cost: 1 node(s) x "),
     ):
         fields = told(lab, job, words, "PENDING")
-        print("\n", fields["AdminComment"])
         assert "asbx:limit-refused" in fields["AdminComment"]
         until("held", lambda job=job: lab.job(job), 20, lambda one: one["Priority"] == "0")  # type: ignore[misc]
         assert lab.of_job(job) == []
     capped = sent(lab, "capped", "aws-cpu-003")
-    first = sent(lab, "house", "aws-cpu-006", script="sleep 8")
+    first = sent(lab, "house", "aws-cpu-006", script="sleep 60")
     alert = sent(lab, "alert", "aws-cpu-000")
     stop = sent(lab, "stop", "aws-cpu-001")
     again = sent(lab, "again", "aws-cpu-002")
     until("the first of the house is launched", lambda: lab.of_job(first), 20)
     second = sent(lab, "house", "aws-cpu-007", script="sleep 1")
     fields = told(lab, second, "max_nodes_at_once 1 of limit 'house': 1 of 1 node(s) in use", "PENDING")
-    print("\n", fields["AdminComment"])
     assert fields["Priority"] != "0"
     fields = told(lab, alert, "cost_alert 0.00001 of limit 'alert': it has cost", "RUNNING")
-    print("\n", fields["AdminComment"])
     fields = told(lab, stop, "of limit 'stop': it has run for", "CANCELLED")
-    print("\n", fields["AdminComment"])
     fields = told(lab, again, "it was requeued and held", "PENDING")
-    print("\n", fields["AdminComment"])
     until("held", lambda: lab.job(again), 20, lambda one: one["Priority"] == "0")
     kinds = [row["kind"] for row in lab.events("--job", str(stop))]
     assert kinds.index("limit-warned") < kinds.index("limit-stopped")
@@ -97,7 +93,8 @@ def test_what_a_user_sees_of_each_limit(lab: Cluster) -> None:
     (ladder,) = [row for row in lab.events("--job", str(capped)) if row["kind"] == "ladder-planned"]
     assert "(on-demand)" in ladder["text"]
     assert "max_cost_per_hour 0.05 of limit 'capped': 1 node(s) x 0.085 USD/h = 0.085 USD/h" in ladder["text"]
-    lab.slurm("scancel", str(alert), str(capped))
+    lab.slurm("scancel", str(alert), str(capped), str(first))
+    lab.slurm("scontrol", "update", "nodename=aws-cpu-006", "state=power_down")
     until("the house had room for the second", lambda: lab.of_job(second), 40)
 
 
@@ -105,11 +102,17 @@ def test_whoever_calls_by_hand_sees_the_exit_status_and_the_room(lab: Cluster) -
     """`--wait` and `--dry-run` end with 6 and the arithmetic; `asbx limits` shows use and headroom."""
     plan = lab.out / "plan.json"
     plan.write_text(json.dumps({"should_burst": True, "cost_constraints": {"max_cost_per_hour": 0.01}}))
-    command = ["asbx", "resume", "aws-cpu-003", f"--execution-plan={plan}"]
+    command = ["asbx", "resume", "aws-cpu-005", f"--execution-plan={plan}"]
     real = run([*command, "--wait"], lab.environ)
     assert (real.status, "limit-refused" in real.err) == (6, True), real
-    dry = run([*command, "--dry-run", "--json"], lab.environ)
-    assert dry.status == 6, dry
+    plan.write_text(json.dumps({"should_burst": True, "instance_specification": {"instance_count": 5}}))
+    many = ["asbx", "resume", "hpc-efa-[000-004]", f"--execution-plan={plan}"]
+    for words in (["--dry-run"], ["--wait"]):
+        said = run([*many, *words], lab.environ)
+        assert said.status == 6, said
+        assert "max_nodes 4 of limit 'big': the job has 5 node(s)" in said.err
+    config = lab.environ["ASBX_CONFIG"]
+    valid = run(["asbx", "validate", "execution-plan", str(plan), "--config", config], lab.environ)
+    assert valid.status in (0, 6), valid
     rows = {row["rule"]: row for row in lab.asbx("limits")["limits"]}
     assert rows["house"]["limit"] == "max_nodes_at_once"
-    print("\n", run(["asbx", "limits"], lab.environ).out)

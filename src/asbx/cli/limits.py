@@ -10,17 +10,17 @@ import typer
 from asbx.cli import reading, site
 from asbx.config.limits import UNSETTLED
 from asbx.daemon.clock import RealClock
-from asbx.decide import limits as about
-from asbx.decide.limits import AT_ONCE, Owner
-from asbx.decide.limits_room import Reach, loads, reaches
-from asbx.model.limit import Measure, Use
+from asbx.decide.limits import AT_ONCE, plain
+from asbx.decide.limits_room import of_rule
+from asbx.model.limit import Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from asbx.config.limits_section import LimitRule, Limits
+    from asbx.decide.limits_room import Reach
     from asbx.ledger.store import SqlLedger
-    from asbx.model.limit import LimitMark
+    from asbx.model.limit import LimitMark, Use
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -64,21 +64,9 @@ def _rows(settings: Limits, rule: LimitRule, use: Use) -> Iterator[dict[str, Any
     for measure in Measure:
         if getattr(rule, measure.value) is not None and measure not in AT_ONCE:
             yield _row(rule, measure, "each job", Decimal(getattr(rule, measure.value)), None)
-    for reach in _reaches(settings, rule, use):
+    for reach in of_rule(settings, rule, use, {}):
         whose = "all" if rule.each == "all" else f"{rule.each} {getattr(reach.ceiling.owner, rule.each) or '-'}"
         yield _row(rule, reach.ceiling.measure, whose, reach.ceiling.most, reach)
-
-
-def _reaches(settings: Limits, rule: LimitRule, use: Use) -> Sequence[Reach]:
-    owners = {about.owner_of(row) for row in use.live}
-    owners |= {Owner(intent.user, intent.account, intent.group.partition) for intent, _ in use.asked}
-    only = settings.model_copy(update={"rules": (rule,)})
-    mine = sorted((one for one in owners if about.covers(rule, one)), key=lambda one: (one.user, one.account))
-    ceilings = about.of_rules(only, mine, AT_ONCE)
-    if not ceilings and rule.each == "all":
-        # Nobody it is about has anything: an owner it is about, whoever that is.
-        ceilings = about.of_rules(only, [Owner("", "", "")], AT_ONCE)
-    return reaches(ceilings, loads(use, {}, settings.volumes_usd_per_hour))
 
 
 def _row(rule: LimitRule, measure: Measure, whose: str, most: Decimal, reach: Reach | None) -> dict[str, Any]:
@@ -86,10 +74,10 @@ def _row(rule: LimitRule, measure: Measure, whose: str, most: Decimal, reach: Re
         "rule": rule.name,
         "limit": measure.value,
         "of": whose,
-        "most": f"{most:f}",
+        "most": plain(most),
         "unit": measure.unit,
-        "used": None if reach is None else f"{reach.used:f}",
-        "headroom": None if reach is None else f"{reach.headroom:f}",
+        "used": None if reach is None else plain(reach.used),
+        "headroom": None if reach is None else plain(reach.headroom),
         "unpriced": 0 if reach is None else reach.unpriced,
         "users": list(rule.users),
         "accounts": list(rule.accounts),

@@ -52,13 +52,13 @@ def trial(
     want = wish(config, judged.group, who.size, plan, hints)
     choice = choose(judged.group, want, plan, bundled_facts(judged.group), count, now=now)
     filled = filling(group, plan, want, judged, choice)
-    owner = Owner(who.user or "", who.account or "", who.group.partition)
+    owner = Owner(who.user or "", who.account or "", who.group.partition, has_job=who.user is not None)
     ceilings = [*about.of_rules(config.limits, [owner]), *about.own(config.limits, plan, hints)]
     if not ceilings:
         return Trial(want, choice, judged, filled)
     # Nobody is asked for prices here: what is not known of them is told, and refuses nothing.
     frame = Frame(course(config, lasts(plan)), config.limits.volumes_usd_per_hour, has_job=bool(who.jobs))
-    capped = cap([Piece(choice, count)], prices(choice), frame, ceilings, "warn")
+    capped = cap([Piece(choice, who.size)], prices(choice), frame, ceilings, "warn")
     choice = replace(capped.choices[0], notes=(*choice.notes, *capped.notes))
     return Trial(want, choice, judged, filled, capped.estimate.arithmetic)
 

@@ -11,10 +11,11 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from asbx.aws.answers import VERDICTS
-from asbx.config.limits import HEALTH_LIFE, SCRAPE_LIFE
+from asbx.config.limits import HEALTH_LIFE, SCRAPE_LIFE, UNSETTLED
 from asbx.daemon import health
 from asbx.daemon.http import Page
 from asbx.daemon.pulse import Pulse, patience
+from asbx.decide.limits_room import Reach, of_rule
 from asbx.decide.standing import Standing, by_word
 from asbx.errors import AsbxError, LedgerError
 from asbx.flow.doors import Doors
@@ -67,6 +68,7 @@ class Instruments:
         self._nodes: dict[tuple[str, str, str], int] = {}
         self._nodes_at: datetime | None = None
         self._standing = _Kept[tuple[Standing, ...]](SCRAPE_LIFE)
+        self._limits = _Kept[tuple[Reach, ...]](SCRAPE_LIFE)
         self._checks = _Kept[tuple[health.Check, ...]](HEALTH_LIFE)
         self._page: Page | None = None
         self.metrics.read_by(Gauges(self._read))
@@ -192,7 +194,23 @@ class Instruments:
         now = self._raw.clock.now()
         good = {check.name: check.good for check in self._checked()}
         kept = self._standing.get(self._stand)
-        return Reading(kept[0] if kept else None, self._nodes, self._nodes_at, self._spool(now), good, self._lost())
+        standing_now = kept[0] if kept else None
+        limits = self._limits.get(self._reached)
+        return Reading(standing_now, self._nodes, self._nodes_at, self._spool(now), good, self._lost(), limits)
+
+    def _reached(self) -> tuple[Reach, ...]:
+        """Return how far the limits of what may run at once are used, () while the ledger cannot be read."""
+        settings = self._raw.config.limits
+        if not settings.rules:
+            return ()
+        try:
+            use = self._raw.ledger.in_use(self._raw.clock.now() - UNSETTLED)
+        except LedgerError:
+            return ()
+        kinds = {(row.instance_type, row.zone, row.market) for row in use.live}
+        told = {kind: self._raw.prices.known(*kind) for kind in kinds}
+        prices = {kind: price for kind, price in told.items() if price is not None}
+        return tuple(one for rule in settings.rules for one in of_rule(settings, rule, use, prices))
 
     def _stand(self) -> tuple[Standing, ...]:
         """Return how things stand, () while the ledger cannot be read: its check says why."""

@@ -29,11 +29,12 @@ _SECTION = "cost_constraints"
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose instances they are; "" where that is not known, or they are nobody's."""
+    """Whose instances they are; "" where that is not known. has_job: launched for one, and not by hand."""
 
     user: str
     account: str
     partition: str
+    has_job: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ def plain(amount: Decimal) -> str:
 
 
 def covers(rule: LimitRule, owner: Owner) -> bool:
-    """Whether a rule is about an owner; one that is not known is among all of them."""
+    """Whether a rule is about an owner; one that is not known is among all of them, nodes of no job are nobody's."""
+    if not owner.has_job and (rule.users or rule.accounts):
+        return False
     named = (
         (rule.users, owner.user),
         (rule.accounts, owner.account),
@@ -113,7 +116,11 @@ def _of(rule: LimitRule, owner: Owner) -> Owner:
     """Return what of an owner a rule adds up by."""
     if rule.each == "all":
         return Owner("", "", "")
-    return Owner(*(getattr(owner, key) if key == rule.each else "" for key in ("user", "account", "partition")))
+    return Owner(
+        owner.user if rule.each == "user" else "",
+        owner.account if rule.each == "account" else "",
+        owner.partition if rule.each == "partition" else "",
+    )
 
 
 def own(limits: Limits, plan: ExecutionPlan | None, hints: JobHints) -> list[Ceiling]:
@@ -160,4 +167,4 @@ def price_of(prices: Prices, instance_type: str, zone: str, market: Market) -> D
 
 def owner_of(row: InUse) -> Owner:
     """Return whose these are."""
-    return Owner(row.user, row.account, row.partition)
+    return Owner(row.user, row.account, row.partition, row.has_job)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_FLOOR, Decimal
 
-from asbx.decide.limits import Ceiling, Owner, Prices, owner_of, price_of
+from asbx.config.limits_section import LimitRule, Limits
+from asbx.decide.limits import AT_ONCE, Ceiling, Owner, Prices, covers, of_rules, owner_of, price_of
 from asbx.model.limit import Measure, Use
 from asbx.model.market import FleetOrder, Market, Pool
 
@@ -67,7 +68,7 @@ def _asked(use: Use, prices: Prices, volumes: Decimal) -> Iterator[Load]:
         order = attempt.order
         found = [price_of(prices, pool.instance_type, pool.zone, order.market) for pool in order.pools]
         known = [price for price in found if price is not None]
-        owner = Owner(intent.user, intent.account, intent.group.partition)
+        owner = Owner(intent.user, intent.account, intent.group.partition, bool(intent.jobs))
         usd = order.count * (max(known) + volumes) if known else _ZERO
         yield Load(owner, order.count, usd, 0 if known else order.count)
 
@@ -82,6 +83,17 @@ def _reach(one: Ceiling, mine: Sequence[Load]) -> Reach:
     if one.measure is Measure.NODES_AT_ONCE:
         return Reach(one, Decimal(sum(load.nodes for load in mine)))
     return Reach(one, sum((load.usd for load in mine), _ZERO), unpriced)
+
+
+def of_rule(settings: Limits, rule: LimitRule, use: Use, prices: Prices) -> list[Reach]:
+    """Return how far the `_at_once` limits of a rule are used, by each whose instances are added up."""
+    owners = {owner_of(row) for row in use.live}
+    owners |= {Owner(intent.user, intent.account, intent.group.partition, bool(intent.jobs)) for intent, _ in use.asked}
+    mine = sorted((o for o in owners if covers(rule, o)), key=lambda o: (o.user, o.account, o.partition))
+    only = settings.model_copy(update={"rules": (rule,)})
+    # Where nobody has anything the limit is there all the same: an owner nobody knows is among those it is about.
+    ceilings = of_rules(only, mine or [Owner("", "", "")], AT_ONCE)
+    return reaches(ceilings, loads(use, prices, settings.volumes_usd_per_hour))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ WHILE_RUNNING = (Measure.TOTAL, Measure.HOURS, Measure.ALERT, Measure.AUTO_TERMI
 class Running:
     """A job that has nodes now. run: how often it was requeued. used: how long it has run. spent: so far, USD.
 
-    is_leaving: it has ended, and is not off its nodes yet. shares: nodes that others have, too. usd_per_hour: of the nodes it has for itself. limit: its time limit.
+    usd_per_hour: of the nodes it has for itself. shares: those that others have, too. limit: its time limit.
+    is_leaving: it has ended, and is not off its nodes yet.
     """
 
     job_id: int

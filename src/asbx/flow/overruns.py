@@ -59,7 +59,9 @@ class Overruns:
         settings, room = self.doors.config.limits, Room(self.doors)
         use = room.in_use()
         owners = {about.owner_of(row) for row in use.live}
-        owners |= {Owner(intent.user, intent.account, intent.group.partition) for intent, _ in use.asked}
+        owners |= {
+            Owner(intent.user, intent.account, intent.group.partition, bool(intent.jobs)) for intent, _ in use.asked
+        }
         in_order = sorted(owners, key=lambda one: (one.user, one.account, one.partition))
         ceilings = about.of_rules(settings, in_order, AT_ONCE)
         hourly = any(one.measure is Measure.HOURLY_AT_ONCE for one in ceilings)
@@ -86,7 +88,7 @@ class Overruns:
             mine[row.job_id].append(row)
         shared = frozenset(node for node, count in guests.items() if count > 1)
         idle = [
-            Load(Owner(row.user, row.account, row.group.partition), 1, self._price(row))
+            Load(Owner(row.user, row.account, row.group.partition, bool(row.jobs)), 1, self._price(row))
             for node, row in on.items()
             if node not in guests
         ]
@@ -217,7 +219,11 @@ class Overruns:
                 self.doors.scheduler.hold(mark.job_id)
                 words = f"held by {mark.rule}: change what it asks, then scontrol release {mark.job_id}"
                 text = f"job {mark.job_id} {words}"
-                self.doors.say(Event(EventKind.LIMIT_STOPPED, text, job_id=mark.job_id, level="warning"))
+                data: dict[str, object] = {"limit": mark.measure.value, "step": Step.HELD.value}
+                data["rule"] = next(
+                    (r.name for r in self.doors.config.limits.rules if repr(r.name) in mark.rule), "job"
+                )
+                self.doors.say(Event(EventKind.LIMIT_STOPPED, text, job_id=mark.job_id, data=data, level="warning"))
             elif states.get(mark.job_id) is not None:
                 continue
             self.doors.ledger.drop_limit_marks([mark.key])

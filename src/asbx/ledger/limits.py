@@ -30,6 +30,7 @@ _ALIKE = (
     t.instances.c.zone,
     t.instances.c.market,
     t.instances.c.price,
+    (t.instances.c.jobs != ()).label("has_job"),
 )
 
 
@@ -127,6 +128,7 @@ def _in_use(connection: Connection, since: datetime) -> Use:
             row["zone"],
             Market(row["market"]),
             row["price"],
+            bool(row["has_job"]),
             row["count"],
         )
         for row in rows

@@ -35,7 +35,10 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class InUse:
-    """Instances that live and are alike. price: USD an hour as it was at the launch, None where it is not known."""
+    """Instances that live and are alike. price: USD an hour as it was at the launch, None where it is not known.
+
+    has_job: they were launched for a job.
+    """
 
     user: str
     account: str
@@ -44,13 +47,23 @@ class InUse:
     zone: str
     market: Market
     price: Decimal | None
+    has_job: bool
     count: int
 
     @property
-    def order(self) -> tuple[str, str, str, str, str, str, Decimal]:
+    def order(self) -> tuple[str, str, str, str, str, str, Decimal, bool]:
         """Return what they are sorted by."""
         price = Decimal(-1) if self.price is None else self.price
-        return self.user, self.account, self.partition, self.instance_type, self.zone, self.market.value, price
+        return (
+            self.user,
+            self.account,
+            self.partition,
+            self.instance_type,
+            self.zone,
+            self.market.value,
+            price,
+            self.has_job,
+        )
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class MemoryLimits:
                     *(row.user, row.account, row.group.partition, row.instance_type, row.zone),
                     row.market,
                     row.price,
+                    bool(row.jobs),
                 )
                 for row in rows
             )
