@@ -35,7 +35,7 @@ def limited(config: Row) -> None:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Cluster]:
     """Keep a lab up with machines that boot in no time."""
-    with cluster("--nodes", "8", "--boot", "0.5") as one:
+    with cluster("--nodes", "12", "--boot", "0.5") as one:
         one.configure(limited)
         yield one
 
@@ -62,6 +62,12 @@ def test_what_a_user_sees_of_each_limit(lab: Cluster) -> None:
     nodes = sent(lab, "nodes", "aws-cpu-[002-003]")
     hours = sent(lab, "hours", "aws-cpu-004", "--time=2:00:00")
     own = sent(lab, "none", "aws-cpu-005", "--comment=asbx:max-cost=0.001")
+    capped = sent(lab, "capped", "aws-cpu-006")
+    first = sent(lab, "house", "aws-cpu-007")
+    second = sent(lab, "house", "aws-cpu-008", script="sleep 1")
+    alert = sent(lab, "alert", "aws-cpu-009")
+    stop = sent(lab, "stop", "aws-cpu-010")
+    again = sent(lab, "again", "aws-cpu-011")
     for job, words in (
         (total, "max_total_cost 0.5 of limit 'total': 1 node(s) x "),
         (hourly, "max_cost_per_hour 0.01 of limit 'hourly': 1 node(s) x "),
@@ -73,13 +79,6 @@ def test_what_a_user_sees_of_each_limit(lab: Cluster) -> None:
         assert "asbx:limit-refused" in fields["AdminComment"]
         until("held", lambda job=job: lab.job(job), 20, lambda one: one["Priority"] == "0")  # type: ignore[misc]
         assert lab.of_job(job) == []
-    capped = sent(lab, "capped", "aws-cpu-003")
-    first = sent(lab, "house", "aws-cpu-006", script="sleep 60")
-    alert = sent(lab, "alert", "aws-cpu-000")
-    stop = sent(lab, "stop", "aws-cpu-001")
-    again = sent(lab, "again", "aws-cpu-002")
-    until("the first of the house is launched", lambda: lab.of_job(first), 20)
-    second = sent(lab, "house", "aws-cpu-007", script="sleep 1")
     fields = told(lab, second, "max_nodes_at_once 1 of limit 'house': 1 of 1 node(s) in use", "PENDING")
     assert fields["Priority"] != "0"
     fields = told(lab, alert, "cost_alert 0.00001 of limit 'alert': it has cost", "RUNNING")
@@ -94,7 +93,7 @@ def test_what_a_user_sees_of_each_limit(lab: Cluster) -> None:
     assert "(on-demand)" in ladder["text"]
     assert "max_cost_per_hour 0.05 of limit 'capped': 1 node(s) x 0.085 USD/h = 0.085 USD/h" in ladder["text"]
     lab.slurm("scancel", str(alert), str(capped), str(first))
-    lab.slurm("scontrol", "update", "nodename=aws-cpu-006", "state=power_down")
+    lab.slurm("scontrol", "update", "nodename=aws-cpu-007", "state=power_down")
     until("the house had room for the second", lambda: lab.of_job(second), 40)
 
 

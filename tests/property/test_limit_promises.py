@@ -80,7 +80,7 @@ def test_no_order_of_launches_and_ends_passes_a_ceiling(
 
 @pytest.mark.parametrize("workers", [8])
 def test_calls_of_the_same_moment_do_not_pass_a_ceiling_together(tmp_path: Path, workers: int) -> None:
-    """Forty calls for two instances each, from eight threads over two ledgers of one file, room for fifteen: seven go."""
+    """Forty calls for two instances, eight threads, two ledgers of one file, room for fifteen: seven go."""
     url = f"sqlite:///{tmp_path}/ledger.db"
     ledgers = [open_ledger(url), open_ledger(url)]
     ledgers[0].add_request(samples.request())
