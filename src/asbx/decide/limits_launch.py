@@ -112,12 +112,14 @@ class _Capper:
     # -- what needs no price
 
     def _refuse_counts(self) -> None:
-        limit = hours_of(self._frame.course.limit)
+        limit, why = hours_of(self._frame.course.limit), []
         for one in self._ceilings:
             if one.measure in (Measure.NODES, Measure.NODES_AT_ONCE) and self._nodes > one.most:
-                raise _refused([f"{one}: the job has {self._nodes} node(s)"])
+                why.append(f"{one}: the job has {self._nodes} node(s)")
             if one.measure is Measure.HOURS and limit is not None and limit > one.most and self._frame.has_job:
-                raise _refused([f"{one}: its time limit is {limit:.6g} h"])
+                why.append(f"{one}: its time limit is {limit:.6g} h")
+        if why:
+            raise _refused(why)
 
     def _can_tell(self, one: Ceiling) -> bool:
         """Whether a limit of the whole cost can be reckoned at all; without a time limit by the site's word."""
