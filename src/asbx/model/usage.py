@@ -35,7 +35,7 @@ class JobRun:
 
 @dataclass(frozen=True)
 class Volume:
-    """An EBS volume of an instance. gib: size. kind: gp3, io2 .. iops, throughput_mibs: as provisioned, 0 = not told."""
+    """An EBS volume of an instance. gib: size. kind: gp3, io2 .. iops, throughput_mibs: as made, 0: not told."""
 
     instance_id: str
     volume_id: str
