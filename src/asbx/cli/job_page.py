@@ -22,7 +22,7 @@ def show(facts: dict[str, Any]) -> None:
 
 def rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Return the page as words and texts."""
-    yield "job", _job(facts["job"])
+    yield "job", _job(facts["job"], answers=facts["slurm"]["answers"])
     yield from _siblings(facts["job"]["siblings"])
     if not facts["slurm"]["answers"]:
         yield "slurm", f"does not answer: {facts['slurm']['why']}; what follows is the ledger's"
@@ -40,9 +40,10 @@ def rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield "history", f"those runs cost {' to '.join(facts['history']['usd'])} USD each"
 
 
-def _job(job: dict[str, Any]) -> str:
+def _job(job: dict[str, Any], *, answers: bool) -> str:
     number = f"{job['label']}" + (f" (job {job['id']})" if job["label"] != str(job["id"]) else "")
-    state = f"{job['state']} ({job['reason']})" if job["reason"] else job["state"] or "not in Slurm's queue"
+    unseen = "not known to Slurm any more" if answers else "its state is not known"
+    state = f"{job['state']} ({job['reason']})" if job["reason"] else job["state"] or unseen
     nodes = f"{job['node_count']} node(s)" if job["node_count"] else ""
     where = f"partition {job['partition']}" if job["partition"] else ""
     who = ", ".join(f"{word} {job[word]}" for word in ("user", "account") if job[word])
