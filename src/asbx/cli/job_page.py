@@ -29,7 +29,7 @@ def rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "now", facts["now"]["text"]
     if facts["next_try"]:
         yield "next try", _time(facts["next_try"])
-    yield from _plan(facts["plan"])
+    yield from _plan(facts["plan"], was_refused=facts["setback"] is not None)
     yield from _place(facts)
     yield from _tries(facts["tries"])
     yield from _closed(facts["closed"])
@@ -59,9 +59,10 @@ def _siblings(siblings: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     yield "beside it", f"{some}{more}; `asbx explain` takes these names too"
 
 
-def _plan(plan: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _plan(plan: dict[str, Any] | None, *, was_refused: bool) -> Iterator[tuple[str, str]]:
     if plan is None:
-        yield "plan", "none is kept: ASBX was not asked for it, or it is too long ago"
+        asked = "its launch was refused before one was made" if was_refused else "ASBX was not asked for it"
+        yield "plan", f"none is kept: {asked}, or it is too long ago"
         return
     yield "plan", f"{plan['origin']}; decided {_time(plan['decided_at'])}"
     if plan["why"]:
