@@ -129,6 +129,11 @@ def test_a_terminal_of_80_columns_shows_whole_ids_and_times() -> None:
     assert " ".join(" ".join(lines).split()) == f"history {text} {text} empty"
 
 
+def test_a_name_commands_no_terminal() -> None:
+    """Escapes, line breaks and what turns the writing round are a user's words, and come out as nothing."""
+    assert list(page.lines([("job", "7 a\x1b[2J\nb\u202ec: PENDING")], 80)) == ["job        7 a?[2J b?c: PENDING"]
+
+
 def accounting(settings: Path) -> None:
     """Let sacct know runs of any name."""
     program = settings.parent / "sacct"

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.fakes.ledger import FakeLedger
 from tests.fakes.site import Site, config
 
 from asbx.config.policy import Policy, Rule
 from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.outcome import Outcome
+from asbx.flow.resume import Resume
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts
-from asbx.model.job_plan import NO_PLAN
+from asbx.model.job_plan import NO_PLAN, JobPlan
 from asbx.model.market import Market
 
 MPI = "#!/bin/bash\n#SBATCH -n 8\nmodule load openmpi\nmpirun ./ocean\n"
@@ -363,6 +367,40 @@ def test_a_refusal_is_kept(site: Site) -> None:
     assert stopped.origin == "plans folder"
     assert refused.refusal.startswith("plan-refused: ")
     assert refused.origin == "plan file 8.json of an administrator"
+
+
+def test_a_plan_of_the_request_that_stops_it_is_kept(site: Site) -> None:
+    """For every job of it."""
+    job(site, 7, "aws-cpu-000")
+    ask = replace(site.ask("aws-cpu-000", (7, "aws-cpu-000")), plan_text=NO_BURST)
+    Resume(site.doors, ask).run()
+    (kept,) = site.ledger.job_plans(7)
+    assert (kept.origin, kept.plan) == ("--execution-plan", NO_BURST)
+    assert kept.refusal.startswith("plan-no-burst: the execution plan says")
+
+
+class CountingLedger(FakeLedger):
+    """Counts how often plans are written."""
+
+    writes = 0
+
+    def add_job_plans(self, plans: Sequence[JobPlan]) -> None:
+        """Keep them."""
+        self.writes += 1
+        super().add_job_plans(plans)
+
+
+def test_many_jobs_are_one_write() -> None:
+    """Fifty gangs and fifty single nodes of one request."""
+    ledger = CountingLedger()
+    site = Site(config(strategy="best-effort"), ledger=ledger)
+    gangs = [(n, f"aws-cpu-[{2 * n:03d}-{2 * n + 1:03d}]") for n in range(50)]
+    loose = [(100 + n, f"aws-cpu-{100 + n:03d}") for n in range(50)]
+    for number, nodes in gangs + loose:
+        job(site, number, nodes)
+    site.resume("aws-cpu-[000-149]", *gangs, *loose)
+    assert ledger.writes == 1
+    assert all(len(ledger.job_plans(number)) == 1 for number, _ in gangs + loose)
 
 
 def test_a_request_repeated_after_a_crash_is_one_decision(site: Site) -> None:

@@ -141,7 +141,8 @@ def _console(found: Console | None) -> dict[str, Any] | None:
 # -- for people
 
 
-def _rows(facts: dict[str, Any], lines: int) -> Iterator[tuple[str, str]]:
+def rows(facts: dict[str, Any], lines: int) -> Iterator[tuple[str, str]]:
+    """Return the page of a node, without the console itself."""
     slurm, instance, group = facts["slurm"], facts["instance"], facts["group"]
     yield "node", f"{facts['node']}: {_state(slurm)}"
     yield "instance", _instance(instance)
@@ -157,7 +158,7 @@ def _rows(facts: dict[str, Any], lines: int) -> Iterator[tuple[str, str]]:
 
 
 def _tell(facts: dict[str, Any], lines: int) -> None:
-    page.show(_rows(facts, lines))
+    page.show(rows(facts, lines))
     for one in _tail(facts["console"], lines):
         typer.echo(f"  | {one}")
 

@@ -22,28 +22,28 @@ def show(facts: dict[str, Any]) -> None:
 
 def rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Return the page as words and texts."""
-    yield "job", _job(facts["job"])
+    yield "job", _job(facts["job"], answers=facts["slurm"]["answers"])
     yield from _siblings(facts["job"]["siblings"])
     if not facts["slurm"]["answers"]:
         yield "slurm", f"does not answer: {facts['slurm']['why']}; what follows is the ledger's"
     yield "now", facts["now"]["text"]
     if facts["next_try"]:
         yield "next try", _time(facts["next_try"])
-    yield from _plan(facts["plan"])
+    yield from _plan(facts["plan"], was_refused=facts["setback"] is not None)
     yield from _place(facts)
     yield from _tries(facts["tries"])
-    for one in facts["closed"]:
-        yield "closed", _closed(one)
-    yield from _cost(facts["cost"])
+    yield from _closed(facts["closed"])
+    yield from _cost(facts["cost"], is_over=facts["now"]["word"] == "over")
     if facts["history"] is not None:
         yield "history", facts["history"]["text"]
         if facts["history"]["usd"]:
             yield "history", f"those runs cost {' to '.join(facts['history']['usd'])} USD each"
 
 
-def _job(job: dict[str, Any]) -> str:
+def _job(job: dict[str, Any], *, answers: bool) -> str:
     number = f"{job['label']}" + (f" (job {job['id']})" if job["label"] != str(job["id"]) else "")
-    state = f"{job['state']} ({job['reason']})" if job["reason"] else job["state"] or "not in Slurm's queue"
+    unseen = "not known to Slurm any more" if answers else "its state is not known"
+    state = f"{job['state']} ({job['reason']})" if job["reason"] else job["state"] or unseen
     nodes = f"{job['node_count']} node(s)" if job["node_count"] else ""
     where = f"partition {job['partition']}" if job["partition"] else ""
     who = ", ".join(f"{word} {job[word]}" for word in ("user", "account") if job[word])
@@ -59,9 +59,10 @@ def _siblings(siblings: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     yield "beside it", f"{some}{more}; `asbx explain` takes these names too"
 
 
-def _plan(plan: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+def _plan(plan: dict[str, Any] | None, *, was_refused: bool) -> Iterator[tuple[str, str]]:
     if plan is None:
-        yield "plan", "none is kept: ASBX was not asked for it, or it is too long ago"
+        asked = "its launch was refused before one was made" if was_refused else "ASBX was not asked for it"
+        yield "plan", f"none is kept: {asked}, or it is too long ago"
         return
     yield "plan", f"{plan['origin']}; decided {_time(plan['decided_at'])}"
     if plan["why"]:
@@ -75,10 +76,10 @@ def _plan(plan: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
 
 
 def _place(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    place, instances = facts["place"], facts["instances"]
+    place = facts["place"]
+    instances = sorted(facts["instances"], key=lambda one: (not one["ended_at"], one["node"] or ""))
     if place is None:
-        ran = facts["job"]["nodes"]
-        yield "nodes", f"none was launched for it; it has {ran}, launched for others" if ran else "it has had none"
+        yield "nodes", _no_instance(facts["job"]["nodes"], facts["now"]["word"])
         return
     live = [one for one in instances if not one["ended_at"]]
     names = fold(unique_sorted([one["node"] for one in live or instances if one["node"]]))
@@ -98,6 +99,14 @@ def _place(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "nodes", f"  {_instance(one)}"
     if len(instances) > _MOST_INSTANCES:
         yield "nodes", f"  and {len(instances) - _MOST_INSTANCES} earlier ones (--json)"
+
+
+def _no_instance(nodes: str | None, word: str) -> str:
+    if not nodes:
+        return "it has no instance, and has had none"
+    if word in ("running", "over"):
+        return f"none was launched for it: it has {nodes}, which were launched for others"
+    return f"none is launched yet; Slurm has given it {nodes}"
 
 
 def _instance(one: dict[str, Any]) -> str:
@@ -135,12 +144,22 @@ def _call(call: dict[str, Any]) -> str:
         return text + "no answer yet"
     if call["error"]:
         return text + f"refused as a whole: {call['error']}"
-    return text + f"launched {call['launched']}" + "".join(f"; {_refusal(one)}" for one in call["refusals"])
+    pools: dict[str, list[str]] = {}
+    for one in call["refusals"]:
+        pools.setdefault(one["code"], []).append(one["pool"] or "")
+    return text + f"launched {call['launched']}" + "".join(f"; {code}{_of(names)}" for code, names in pools.items())
 
 
-def _refusal(one: dict[str, Any]) -> str:
-    times = f" {one['count']} times" if one["count"] > 1 else ""
-    return f"{one['code']}{times}" + (f" of {one['pool']}" if one["pool"] else "")
+def _of(pools: list[str]) -> str:
+    """Return pools in few words: `c7i.large in us-east-2a` and the like, each type once."""
+    zones: dict[str, list[str]] = {}
+    for one in pools:
+        kind, _, zone = one.partition(" in ")
+        zones.setdefault(kind, []).append(zone)
+    told = [
+        f"{kind} ({', '.join(z for z in some if z)})" if any(some) else kind for kind, some in zones.items() if kind
+    ]
+    return f" of {', '.join(told)}" if told else ""
 
 
 def _outcome(one: dict[str, Any]) -> str:
@@ -152,13 +171,20 @@ def _outcome(one: dict[str, Any]) -> str:
     return f"{len(calls)} call(s), {one['launched']} instance(s) launched{said}"
 
 
-def _closed(one: dict[str, Any]) -> str:
-    what = " ".join(part for part in (one["market"], one["instance_type"] or one["family"], one["zone"]) if part)
-    until = f"not asked before {_time(one['closed_until'])}" if one["state"] == "closed" else "another launch tries it"
-    return f"{what or one['subnet'] or one['kind']}: {one['code']}, {one['failures']} time(s) in a row; {until}"
+def _closed(closed: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Say of pools that are closed alike once what holds for all of them."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    for one in closed:
+        until = f"not asked before {_time(one['closed_until'])}"
+        outlook = until if one["state"] == "closed" else "a launch tries them now"
+        what = " ".join(part for part in (one["market"], one["instance_type"] or one["family"]) if part)
+        place = f" in {one['zone']}" if one["zone"] else ""
+        alike.setdefault((outlook, one["code"]), []).append(f"{what or one['subnet'] or one['kind']}{place}")
+    for (outlook, code), names in alike.items():
+        yield "closed", f"{outlook}, for {code}{_of(names)}"
 
 
-def _cost(cost: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _cost(cost: dict[str, Any], *, is_over: bool) -> Iterator[tuple[str, str]]:
     most = f"at most {cost['at_most_usd']} USD: " if cost["at_most_usd"] else "no sum can be told: "
     yield "cost", f"expected {most}{cost['at_most']}"
     if cost["likely_usd"] and all(cost["likely_usd"]):
@@ -167,7 +193,8 @@ def _cost(cost: dict[str, Any]) -> Iterator[tuple[str, str]]:
     wasted = (
         f", and {_usd(cost['wasted_usd'])} USD on launches that came to nothing" if _some(cost["wasted_usd"]) else ""
     )
-    yield "cost", f"{'so far' if cost['running'] else 'in the end'} {_usd(cost['so_far_usd'])} USD{wasted}{unpriced}"
+    when = "in the end" if is_over and not cost["running"] else "so far"
+    yield "cost", f"{when} {_usd(cost['so_far_usd'])} USD{wasted}{unpriced}"
 
 
 def _some(amount: str) -> bool:

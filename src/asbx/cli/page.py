@@ -30,13 +30,18 @@ def lines(rows: Iterable[tuple[str, str]], most: int) -> Iterator[str]:
         shown = "" if word == before else word
         before = word
         yield from textwrap.wrap(
-            " ".join(text.split()),
+            _plain(text),
             most,
             initial_indent=f"{shown:<{WORD}}" + " " * inner,
             subsequent_indent=indent,
             break_on_hyphens=False,
             break_long_words=False,
         ) or [shown]
+
+
+def _plain(text: str) -> str:
+    """Return a text in one line without what would command a terminal: job names are their users' own words."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
 
 
 def show(rows: Iterable[tuple[str, str]]) -> None:

@@ -62,9 +62,8 @@ def node_count(known: Known) -> int:
 def price_of(known: Known) -> Decimal | None:
     """Return the price of its dearest node, USD an hour: of those it has or had, else of those it may get."""
     paid = [row.price for row in known.instances if row.price is not None]
-    if paid:
-        return max(paid)
-    return next((one.price for one in known.decisions if one.price is not None), None)
+    price = max(paid) if paid else next((one.price for one in known.decisions if one.price is not None), None)
+    return None if price is None else price.normalize()  # AWS writes it with ten digits
 
 
 def limit_of(known: Known) -> timedelta | None:

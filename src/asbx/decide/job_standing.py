@@ -70,7 +70,11 @@ def _rising(known: Known, before: str = "") -> Standing:
         return Standing("launching", text)
     if up < len(bound):
         return Standing("booting", f"{before}it is booting: {up} of {len(bound)} node(s) have registered")
-    return Standing("booting" if not before else "running", f"{before}all {len(bound)} node(s) have registered")
+    if before:
+        return Standing("running", f"{before}it is up: all {len(bound)} node(s) have registered")
+    return Standing(
+        "booting", f"it is booting: all {len(bound)} node(s) have registered, Slurm starts it at its next look"
+    )
 
 
 def _launch(known: Known) -> Iterator[str]:

@@ -33,6 +33,11 @@ class Decisions:
         """Write them. Raises LedgerError."""
         self._doors.ledger.add_job_plans([*self._stopped(), *self._refused(refused), *self._planned(runs)])
 
+    def keep_refused(self, failure: Failure) -> None:
+        """Write that the plan of the request itself stops all of its jobs. Raises LedgerError."""
+        found = self._plans.of(())
+        self._doors.ledger.add_job_plans([self._row(job_id, found, failure=failure) for job_id in self._asks])
+
     def _stopped(self) -> Iterator[JobPlan]:
         for job_id, failure in self._plans.stopped.items():
             yield self._row(job_id, _FOLDER, failure=failure)

@@ -81,7 +81,10 @@ class Resume:
         plan = parse_plan(self._request.plan_text) if self._request.plan_text else None
         if plan is not None and not plan.should_burst:
             why = "the execution plan says should_burst=false; nothing was launched"
-            self._tell([self._lost(self._request.nodes, Failure("plan-no-burst", why, ExitCode.PLAN, hopeless=True))])
+            failure = Failure("plan-no-burst", why, ExitCode.PLAN, hopeless=True)
+            whole = JobPlans(self._doors, self._request, {}, plan)
+            Decisions(self._doors, self._request, {}, whole).keep_refused(failure)
+            self._tell([self._lost(self._request.nodes, failure)])
             return
         with self._doors.workers.pool(1, "ask") as beside:  # both only ask Slurm, and each is a process to wait for
             asked = beside.submit(self._facts)
