@@ -72,7 +72,7 @@ def test_what_a_limit_refuses_ends_with_six(site: Path, tmp_path: Path, capsys: 
     assert main(["resume", nodes, "--config", str(site), "--execution-plan", str(five), "--dry-run"]) == 6
     assert "max_nodes 2 of limit 'small': the job has 5 node(s)" in capsys.readouterr().err
     assert main(["validate", "execution-plan", str(five), "--config", str(site)]) == 6
-    assert "limit 'small'" in capsys.readouterr().out
+    assert "limit 'small'" in capsys.readouterr().err
 
 
 def test_what_cannot_be_reckoned_is_told(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
