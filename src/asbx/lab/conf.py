@@ -63,7 +63,7 @@ def lab_settings(layout: Layout, record: Record) -> dict[str, str]:
             "AccountingStoragePort": str(slot.slurmdbd_port),
             "AccountingStoragePass": str(layout.munge_socket),
             "AccountingStoreFlags": "job_comment",
-            "JobAcctGatherType": "jobacct_gather/none",
+            "JobAcctGatherType": "jobacct_gather/linux",
         }
     return settings
 

@@ -1,0 +1,173 @@
+"""Gather what is known of a job that is over: from Slurm's accounting, the ledger, and the plan it went by."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from asbx.config.schema import Config
+from asbx.decide.cost import Bill, bill
+from asbx.decide.intake import refusal
+from asbx.decide.learn.evidence import Evidence, Site
+from asbx.errors import AsbxError, LedgerError, PlanError, SlurmError, UsageError
+from asbx.flow.doors import Plans
+from asbx.model.account import JobAccount
+from asbx.model.hostlist import expand
+from asbx.model.job_instance import JobInstance
+from asbx.model.plan import ExecutionPlan, parse_plan
+from asbx.ports import Accounting, Clock, Launches, Scheduler
+
+_NO_ACCOUNTING = "this cluster keeps no accounting"
+_UNACCOUNTED = "Slurm's accounting does not know the job, or does not show it to this user"
+# States of the queue in which a job has its end before it (squeue(1)).
+_UNDER_WAY = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "REQUEUED", "RESIZING", "SIGNALING")
+
+
+@dataclass(frozen=True)
+class PastDoors:
+    """launches: None where the ledger cannot be opened, no_ledger is why. on_demand: known prices, USD an hour."""
+
+    config: Config
+    accounting: Accounting
+    scheduler: Scheduler
+    launches: Launches | None
+    clock: Clock
+    version: str
+    slurm: str = ""
+    plans: Plans | None = None
+    no_ledger: LedgerError | None = None
+    on_demand: Mapping[str, Decimal] | None = None
+
+
+def gather(doors: PastDoors, job: str) -> Evidence:
+    """Return all that is known of a job.
+
+    Raises UsageError: `job-unknown`, or `job-not-over` for one that has not ended; SlurmError, LedgerError.
+    """
+    account, absent = _account(doors, job)
+    if account is not None and not account.is_over:
+        raise _not_over(job, account.state)
+    number = account.job_id if account else _number(job)
+    launches = None if doors.launches is None else doors.launches.job_launches(number)
+    if account is None:
+        if not launches:
+            raise _unknown(job, absent, doors.no_ledger)
+        _refuse_under_way(doors, number, job)
+    found = None if launches is None else _bill(doors, launches, number)
+    plan, data = _plan(doors, number, launches or ())
+    used = tuple(one for one in launches or () if one.row.bound_at)
+    return Evidence(
+        job=job,
+        number=number,
+        site=_site(doors, used),
+        now=doors.clock.now(),
+        account=account,
+        no_account=absent,
+        launches=launches,
+        bill=found,
+        no_ledger="the ledger cannot be read by this user" if doors.no_ledger else "",
+        plan=plan,
+        plan_data=data,
+        on_demand=doors.on_demand or {},
+        burst_nodes=_ours(doors.config, account, used),
+    )
+
+
+def _account(doors: PastDoors, job: str) -> tuple[JobAccount | None, str]:
+    """Return what accounting says, and why it says nothing."""
+    try:
+        found = doors.accounting.account(job)
+    except SlurmError as error:
+        if error.code not in ("slurm-no-accounting", "slurm-conf", "slurm-missing"):
+            raise
+        return None, _NO_ACCOUNTING if error.code == "slurm-no-accounting" else "Slurm's commands cannot be run here"
+    return found, "" if found else _UNACCOUNTED
+
+
+def _bill(doors: PastDoors, launches: tuple[JobInstance, ...], number: int) -> Bill:
+    """Return the bill of one job, by the rules every bill goes by."""
+    least = doors.config.cost.minimum_seconds
+    return bill([one.row for one in launches], doors.clock.now(), job_id=number, minimum_s=least)
+
+
+def _refuse_under_way(doors: PastDoors, number: int, job: str) -> None:
+    """Where there is no accounting the queue tells what is not over; without an answer nobody does."""
+    try:
+        states = [fact.state for fact in doors.scheduler.jobs([number])]
+    except SlurmError:
+        return
+    if states and states[0] in _UNDER_WAY:
+        raise _not_over(job, states[0])
+
+
+def _plan(
+    doors: PastDoors, number: int, launches: tuple[JobInstance, ...]
+) -> tuple[ExecutionPlan | None, Mapping[str, Any] | None]:
+    """Return the plan it went by: that of the request, or its file in the plans folder as it is now."""
+    text = next((one.plan_text for one in launches if one.plan_text), None)
+    if text is None and doors.plans is not None:
+        file = doors.plans.read(str(number))
+        text = file.text if file and not file.trouble else None
+    if not text:
+        return None, None
+    try:
+        plan = parse_plan(text)
+        data = json.loads(text) if text.lstrip().startswith("{") else None
+    except (PlanError, ValueError, RecursionError):
+        return None, None  # a plan nobody could read was not gone by
+    return plan, data
+
+
+def _site(doors: PastDoors, used: tuple[JobInstance, ...]) -> Site:
+    settings: dict[str, str] = {}
+    for name in sorted({one.row.group for one in used}, key=str):
+        group = doors.config.group(name)
+        if group is not None:
+            told: dict[str, str] = {"strategy": group.strategy, "purchasing_option": group.purchasing_option}
+            told |= {"placement": group.placement, "efa": group.efa or doors.config.mpi.efa_default}
+            settings |= {f"{name}.{key}": value for key, value in told.items()}
+    config = doors.config
+    return Site(config.aws.region, doors.version, doors.slurm, settings, bool(config.interruptions.queue))
+
+
+def _ours(config: Config, account: JobAccount | None, used: tuple[JobInstance, ...]) -> tuple[str, ...]:
+    """Return the job's nodes that burst: by the names Slurm gave it, else those launched for it."""
+    if account is None or not account.node_list:
+        return tuple(sorted({one.row.node for one in used}))
+    try:
+        nodes = expand(account.node_list)
+    except AsbxError:  # a node list in words we do not know
+        return ()
+    return tuple(node for node in nodes if refusal(config, node) is None)
+
+
+def _number(job: str) -> int:
+    """Return a job's own number. Raises UsageError where only accounting knows it."""
+    if job.isascii() and job.isdigit():
+        return int(job)
+    raise UsageError(
+        "job-unknown",
+        f"job {job} is not known",
+        "without Slurm's accounting nobody knows the numbers of tasks and components",
+        "name it by its own number, SLURM_JOB_ID",
+    )
+
+
+def _unknown(job: str, absent: str, no_ledger: LedgerError | None) -> AsbxError:
+    if no_ledger is not None:
+        return no_ledger
+    return UsageError(
+        "job-unknown",
+        f"job {job} is not known",
+        f"{absent}; the ledger has launched nothing for it",
+        "check the number; `sacct -X` and `asbx cost` list jobs",
+    )
+
+
+def _not_over(job: str, state: str) -> UsageError:
+    return UsageError(
+        "job-not-over", f"job {job} is not over", f"it is {state}", "half a job teaches nothing: ask when it has ended"
+    )
