@@ -27,17 +27,17 @@ def due(config: site.ConfigOption = None, as_json: site.JsonOption = False) -> N
     learning = settings.learning
     wish = Wish(settings, learning.output_dir, learning.anonymize, learning.admin_comment)
     with past_doors(settings) as doors:
+        before = doors.clock.now() - learning.retention
+        removed = Outbox(learning.output_dir).clean(PATTERNS, before)
+        removed += Outbox(settings.paths.spool).clean((COST_PATTERN,), before)
         outcome = export_due(
             doors,
             Due(settings.paths.due),
             lambda evidence: wish.write(doors, evidence, learning.formats),
             settle=learning.settle,
         )
-        before = doors.clock.now() - learning.retention
-    removed = Outbox(learning.output_dir).clean(PATTERNS, before)
-    removed += Outbox(settings.paths.spool).clean((COST_PATTERN,), before)
     if as_json:
-        site.show({"exported": list(outcome.exported), "failed": outcome.failed, "removed": removed})
+        site.show({"exported": outcome.exported, "failed": outcome.failed, "removed": removed})
         return
     typer.echo(f"{len(outcome.exported)} job(s) exported, {removed} old file(s) removed")
     for job, why in outcome.failed.items():

@@ -297,6 +297,6 @@ SPOOL_ASIDE = timedelta(days=30)
 # The advisor states 1.2 times its own estimate as the limit of cost (seen in every plan it wrote).
 ADVISOR_MARGIN = Decimal("1.2")
 # How often jobs that are over are looked at again until their instances are gone, too: idle nodes last minutes.
-SETTLE_EVERY = timedelta(seconds=15)
+SETTLE_EVERY = timedelta(seconds=5)
 # What a companion may print before it is cut off: --help of real ones has a few KB.
 COMPANION_MAX_BYTES = 64 * 1024

@@ -64,6 +64,8 @@ def lab_settings(layout: Layout, record: Record) -> dict[str, str]:
             "AccountingStoragePass": str(layout.munge_socket),
             "AccountingStoreFlags": "job_comment",
             "JobAcctGatherType": "jobacct_gather/linux",
+            # A lab's jobs are over before the first sample of the usual 30 s.
+            "JobAcctGatherFrequency": "task=1",
         }
     return settings
 

@@ -51,6 +51,12 @@ class JobLaunches(Database):
             told = {str(one) for batch in batches(ids) for one in connection.scalars(_warned(batch))}
         return tuple(_launched(row, told) for row in found)
 
+    def live_jobs(self) -> frozenset[int]:
+        """Return the jobs whose instances have not ended."""
+        query = select(t.instances.c.jobs).where(t.instances.c.ended_at.is_(None))
+        with self.transaction(READ) as connection:
+            return frozenset(job for jobs in connection.scalars(query) for job in jobs)
+
 
 def _warned(ids: Sequence[str]) -> Select[Any]:
     e = t.events.c

@@ -26,3 +26,6 @@ class Launches(Protocol):
 
     def job_launches(self, job_id: int) -> tuple[JobInstance, ...]:
         """Return every instance that was launched for a job, first launched first. Raises LedgerError."""
+
+    def live_jobs(self) -> frozenset[int]:
+        """Return the jobs whose instances still cost money. Raises LedgerError."""

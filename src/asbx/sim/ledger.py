@@ -394,6 +394,10 @@ class MemoryLedger:
         mine = sorted((row for row in self._instances.values() if job_id in row.jobs), key=_launch_order)
         return tuple(self._launched(row) for row in mine)
 
+    def live_jobs(self) -> frozenset[int]:
+        """Return the jobs whose instances have not ended."""
+        return frozenset(job for one in self._alive for job in self._instances[one].jobs)
+
     def _launched(self, row: InstanceRow) -> JobInstance:
         intent = self._intents[row.intent_id]
         request = self._requests.get(intent.request_id)

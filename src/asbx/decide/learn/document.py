@@ -24,7 +24,7 @@ _HOUR = timedelta(hours=1)
 def document(evidence: Evidence) -> dict[str, Any]:
     """Return it, ready for JSON."""
     notes = Notes()
-    parts = {
+    parts: dict[str, Any] = {
         "job_metadata": _job(evidence, notes),
         "prediction_validation": _validation(evidence, notes),
         "aws_performance_metrics": _metrics(evidence, notes),
@@ -122,6 +122,7 @@ def _metrics(evidence: Evidence, notes: Notes) -> dict[str, Any]:
         "Slurm gathered no memory of the job's steps (JobAcctGatherType), or did not allot memory",
     )
     notes.why(f"{section}.provisioning_time", "not every node of the job is known to have registered")
+    notes.say(f"{section}.memory_utilization", "the peak as Slurm sampled it, every JobAcctGatherFrequency seconds")
     interrupted = sum(one.was_reclaimed for one in evidence.launches) if evidence.launches is not None else None
     if not evidence.site.hears_interruptions:
         notes.say(f"{section}.spot_interruptions", "no interruption queue is configured: told by how instances ended")
@@ -148,12 +149,11 @@ def _mpi(evidence: Evidence, notes: Notes) -> dict[str, Any] | None:
     found: dict[str, Any] = dict.fromkeys(
         (*names, "communication_pattern", "message_size_distribution", "synchronization_frequency"),
     )
-    for name in found:
-        notes.why(f"{section}.{name}", inside)
     found["network_bottlenecks"] = None
-    notes.why(f"{section}.network_bottlenecks", inside)
     notes.why(f"{section}.scaling_efficiency", "only runs of the same job on other numbers of nodes could tell")
     notes.why(f"{section}.load_balance", "Slurm gathered no CPU time of single tasks, or the steps were too short")
+    for name in found:
+        notes.why(f"{section}.{name}", inside)
     found["load_balance"] = fraction(measures.load_balance(evidence.account))
     return found
 
