@@ -21,7 +21,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SLURM_CONF")
 
 @dataclass(frozen=True)
 class Said:
-    """What a program printed. status: None where it was ended: why says whether it took too long or printed too much."""
+    """What a program printed. status: None where it was ended; why says whether it took or printed too much."""
 
     text: str
     status: int | None

@@ -57,7 +57,8 @@ def gather(doors: PastDoors, job: str) -> Evidence:
             raise _unknown(job, absent, doors.no_ledger)
         _refuse_under_way(doors, number, job)
     found = None if launches is None else _bill(doors, launches, number)
-    plan, data = _plan(doors, number, launches or ())
+    user = account.user if account else next((one.row.user for one in launches or ()), "")
+    plan, data = _plan(doors, number, user, launches or ())
     used = tuple(one for one in launches or () if one.row.bound_at)
     return Evidence(
         job=job,
@@ -104,13 +105,14 @@ def _refuse_under_way(doors: PastDoors, number: int, job: str) -> None:
 
 
 def _plan(
-    doors: PastDoors, number: int, launches: tuple[JobInstance, ...]
+    doors: PastDoors, number: int, user: str, launches: tuple[JobInstance, ...]
 ) -> tuple[ExecutionPlan | None, Mapping[str, Any] | None]:
     """Return the plan it went by: that of the request, or its file in the plans folder as it is now."""
     text = next((one.plan_text for one in launches if one.plan_text), None)
     if text is None and doors.plans is not None:
         file = doors.plans.read(str(number))
-        text = file.text if file and not file.trouble else None
+        is_theirs = file is not None and (file.privileged or (user != "" and file.owner == user))
+        text = file.text if file and is_theirs and not file.trouble else None
     if not text:
         return None, None
     try:

@@ -31,8 +31,15 @@ _NAMES = frozenset(
         *("user_data", "placement_group_name", "budget_account", "mpi_tuning_params"),
     }
 )
-_TYPE_OR_ZONE = re.compile(r"[a-z0-9-]{1,20}\.[a-z0-9-]{1,20}|[a-z]{2}(?:-[a-z]+)+-\d[a-z]?")
-_WORDS = frozenset(
+_TYPE = re.compile(
+    r"[a-z]{1,5}-?[0-9][a-z0-9-]{0,12}\.(?:nano|micro|small|medium|(?:[0-9]{1,3}x)?large|metal(?:-[0-9]{1,3}xl)?)"
+)
+_ZONE = re.compile(
+    r"[a-z]{2}(?:-gov|-iso[a-z]?)?-(?:north|south|east|west|central|northeast|southeast|northwest|southwest)-[0-9][a-z]"
+)
+_FORMS = {"instance_types": _TYPE, "availability_zones": _ZONE}
+# What the advisor's plans say in words.
+WORDS = frozenset(
     {
         *("spot", "on-demand", "mixed", "cluster", "partition", "spread", "ultra-low", "low", "standard", "medium"),
         *("high", "very_high", "openmpi", "intelmpi", "mpich", "OpenMPI", "NCCL", "linear", "nearest_neighbor"),
@@ -101,7 +108,7 @@ def _plan(plan: dict[str, Any]) -> dict[str, Any]:
         part = part.get(inner) if inner and isinstance(part, dict) else part
         if not isinstance(part, dict):
             continue
-        kept = {key: _harmless(part[key]) for key in KEYS[section].split() if key in part and key not in _NAMES}
+        kept = {key: _harmless(key, part[key]) for key in KEYS[section].split() if key in part and key not in _NAMES}
         if inner:
             found[outer][inner] = kept
         else:
@@ -109,9 +116,10 @@ def _plan(plan: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _harmless(value: Any) -> Any:
+def _harmless(key: str, value: Any) -> Any:
     if isinstance(value, list):
-        return [one for one in map(_harmless, value) if one]
+        return [one for one in (_harmless(key, part) for part in value) if one]
     if isinstance(value, str):
-        return value if value in _WORDS or _TYPE_OR_ZONE.fullmatch(value) else ""
+        form = _FORMS.get(key)
+        return value if (form.fullmatch(value) if form else value in WORDS) else ""
     return value if isinstance(value, bool | int | float) else None

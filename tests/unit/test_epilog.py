@@ -1,0 +1,90 @@
+"""The epilog script: quick, quiet, always 0, and one worker however many jobs end."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+EPILOG = Path(__file__).parents[2] / "contrib" / "epilog-asbx.sh"
+# Stands in for asbx: works off the notes as they are when it looks, as export-due does.
+WORKER = """#!/bin/sh
+echo began >>{0}/log
+[ "$1" = export-due ] || exit 9
+sleep 0.3
+rm -f {0}/spool/learning/[0-9]*
+echo ended >>{0}/log
+"""
+
+
+def end_job(folder: Path, job: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the epilog as slurmctld does: with the job's variables and little else."""
+    environ = {
+        "SLURM_JOB_ID": job,
+        "ASBX_PROGRAM": str(folder / "asbx"),
+        "ASBX_SPOOL": str(folder / "spool"),
+        "ASBX_EPILOG_LOG": str(folder / "epilog.log"),
+    }
+    return subprocess.run(
+        ["/bin/sh", str(EPILOG)], env=environ | more, capture_output=True, text=True, check=False, timeout=10
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Make a folder with the stand-in."""
+    program = tmp_path / "asbx"
+    program.write_text(WORKER.format(tmp_path), encoding="utf-8")
+    program.chmod(0o755)
+    return tmp_path
+
+
+def lines(folder: Path) -> list[str]:
+    """Return what the stand-in has written."""
+    path = folder / "log"
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for(folder: Path, seconds: float = 10) -> None:
+    """Wait until no note is left and no worker works."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        said = lines(folder)
+        if not list((folder / "spool" / "learning").glob("[0-9]*")) and said.count("began") == said.count("ended") > 0:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not done: {lines(folder)}")
+
+
+def test_many_jobs_one_worker(folder: Path) -> None:
+    """Thirty jobs that end together: no note is lost, no two workers overlap, and few are started."""
+    for job in range(1, 31):
+        assert end_job(folder, str(job)).returncode == 0
+    wait_for(folder)
+    said = lines(folder)
+    assert said == ["began", "ended"] * (len(said) // 2)
+    assert len(said) // 2 < 10
+
+
+def test_it_waits_for_nobody(folder: Path) -> None:
+    """It is over while the worker still works, which holds none of its pipes."""
+    assert end_job(folder, "1").stdout == ""
+    assert "ended" not in lines(folder)
+    wait_for(folder)
+
+
+@pytest.mark.parametrize("job", ["", "x", "1;reboot", "../1", "1 2"])
+def test_no_job_no_work(folder: Path, job: str) -> None:
+    """Without a job's number nothing happens, and that is no failure."""
+    assert end_job(folder, job).returncode == 0
+    assert not (folder / "spool").exists()
+
+
+def test_it_never_fails(folder: Path) -> None:
+    """No program, a spool or a log that cannot be written: slurmctld is told 0."""
+    assert end_job(folder, "1", ASBX_PROGRAM="/nowhere/asbx").returncode == 0
+    assert end_job(folder, "1", ASBX_SPOOL="/proc/nowhere").returncode == 0
+    assert end_job(folder, "2", ASBX_EPILOG_LOG="/proc/nowhere/log").returncode == 0
+    wait_for(folder)
