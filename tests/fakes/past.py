@@ -81,7 +81,6 @@ def launches(
     jobs: tuple[int, ...] = (12,),
     ended_at: datetime | None = NOON + timedelta(hours=2),
     price: Decimal | None = Decimal("0.0306"),
-    plan_text: str | None = None,
 ) -> tuple[JobInstance, ...]:
     """Return spot instances that were asked for at noon and registered a minute and more later."""
     return tuple(
@@ -96,7 +95,6 @@ def launches(
             ),
             NOON,
             NOON + timedelta(seconds=70 + number),
-            plan_text=plan_text,
         )
         for number in range(count)
     )
@@ -104,7 +102,7 @@ def launches(
 
 def evidence(plan_text: str | None = None, **changes: Any) -> Evidence:
     """Return all that is known of that job."""
-    made = changes.pop("launches", launches(plan_text=plan_text))
+    made = changes.pop("launches", launches())
     now = NOON + timedelta(hours=3)
     found = Evidence(
         job="12",

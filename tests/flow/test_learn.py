@@ -12,8 +12,7 @@ import pytest
 from tests.fakes import samples
 from tests.fakes.clock import FakeClock
 from tests.fakes.ledger import FakeLedger
-from tests.fakes.past import FakeAccounting, account
-from tests.fakes.plans import FakePlans
+from tests.fakes.past import RAN, FakeAccounting, account
 from tests.fakes.samples import NOON
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import config
@@ -28,10 +27,10 @@ PLANS = Path(__file__).parent.parent / "recorded" / "plans"
 NO_ACCOUNTING = SlurmError("slurm-no-accounting", "this cluster keeps no accounting")
 
 
-def launched(*, ended: bool = True, plan_text: str | None = None) -> FakeLedger:
+def launched(*, ended: bool = True) -> FakeLedger:
     """Return a ledger with two instances for job 12."""
     ledger = FakeLedger()
-    ledger.add_request(replace(samples.request(), plan_text=plan_text))
+    ledger.add_request(samples.request())
     ledger.add_intent(samples.intent())
     rows = [samples.instance_row(name) for name in ("i-1", "i-2")]
     ledger.answer_attempt(samples.attempt(), rows)
@@ -71,19 +70,25 @@ def test_everything_of_a_job() -> None:
     assert found.site.settings["aws-cpu.strategy"] == "gang"
 
 
-def test_the_plan_of_the_request_goes_first() -> None:
-    """The plan that came with the request, else its owner's file in the plans folder, else none."""
-    asked = (PLANS / "wrf.json").read_text()
-    left = (PLANS / "single.json").read_text()
-    plans = FakePlans()
-    plans.leave("12", left, "ada")
-    found = gather(doors(launched(plan_text=asked), plans=plans), "12")
-    assert found.plan_data == json.loads(asked)
-    assert gather(doors(plans=plans), "12").plan_data == json.loads(left)
-    assert gather(doors(), "12").plan is None
-    for text, owner in (("{", "ada"), (left, "mallory")):
-        plans.leave("12", text, owner)
-        assert gather(doors(plans=plans), "12").plan is None
+def test_the_plan_the_job_went_by() -> None:
+    """The newest one kept that stopped no launch; the analyzer's has no text, so nothing was foretold."""
+    ledger = launched()
+    text = (PLANS / "wrf.json").read_text()
+    ledger.add_job_plans([samples.job_plan(12, "r-1", plan=text, origin="--execution-plan", label="12")])
+    ledger.add_job_plans([samples.job_plan(12, "r-2", plan="{", refusal="plan-invalid: no", decided_at=NOON + RAN)])
+    found = gather(doors(ledger), "12")
+    assert found.plan_data == json.loads(text)
+    assert found.plan is not None
+    ledger.add_job_plans([samples.job_plan(12, "r-3", plan="", origin="analyzer", decided_at=NOON + 2 * RAN)])
+    assert gather(doors(ledger), "12").plan is None
+
+
+def test_the_ledger_knows_a_task_by_its_label() -> None:
+    """Without accounting a task of an array is found by what Slurm called it when it was launched."""
+    ledger = launched()
+    ledger.add_job_plans([samples.job_plan(12, label="11_3")])
+    found = gather(doors(ledger, accounting=FakeAccounting(trouble=NO_ACCOUNTING)), "11_3")
+    assert (found.number, found.label) == (12, "11_3")
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "PENDING", "SUSPENDED"])

@@ -112,8 +112,6 @@ class Wish:
 def past_doors(settings: Config) -> Iterator[PastDoors]:
     """Open what is asked about a job. A ledger that cannot be read leaves only what it alone knows unsaid."""
     from asbx.daemon.clock import RealClock
-    from asbx.daemon.guard import owners
-    from asbx.daemon.plan_folder import PlanFolder
     from asbx.flow.learn import PastDoors
     from asbx.ledger.store import open_ledger
     from asbx.slurm.process import SlurmCommands
@@ -136,7 +134,6 @@ def past_doors(settings: Config) -> Iterator[PastDoors]:
             clock=RealClock(),
             version=__version__,
             slurm=_version(slurm),
-            plans=PlanFolder(settings.paths.plans, owners(settings)),
             no_ledger=trouble,
         )
     finally:

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "analyze": ("asbx.cli.analyze", "Say what a job script asks of EC2, as text, JSON or execution plan."),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
-    "explain": ("asbx.cli.explain", "Explain a node: its history, why it did not come, what comes next."),
+    "explain": ("asbx.cli.explain", "Explain a job or a node: why this plan, what EC2 said, what comes next."),
     "boots": ("asbx.cli.boots", "Show node groups whose instances do not become nodes, and let them try again."),
     "nodes": ("asbx.cli.nodes", "Show the nodes that have an instance."),
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),

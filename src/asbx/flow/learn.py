@@ -13,7 +13,6 @@ from asbx.decide.cost import Bill, bill
 from asbx.decide.intake import refusal
 from asbx.decide.learn.evidence import Evidence, Site
 from asbx.errors import AsbxError, LedgerError, PlanError, SlurmError, UsageError
-from asbx.flow.doors import Plans
 from asbx.model.account import JobAccount
 from asbx.model.hostlist import expand
 from asbx.model.job_instance import JobInstance
@@ -37,7 +36,6 @@ class PastDoors:
     clock: Clock
     version: str
     slurm: str = ""
-    plans: Plans | None = None
     no_ledger: LedgerError | None = None
     on_demand: Mapping[str, Decimal] | None = None
 
@@ -50,15 +48,14 @@ def gather(doors: PastDoors, job: str) -> Evidence:
     account, absent = _account(doors, job)
     if account is not None and not account.is_over:
         raise _not_over(job, account.state)
-    number = account.job_id if account else _number(job)
+    number = account.job_id if account else _number(doors, job)
     launches = None if doors.launches is None else doors.launches.job_launches(number)
     if account is None:
         if not launches:
             raise _unknown(job, absent, doors.no_ledger)
         _refuse_under_way(doors, number, job)
     found = None if launches is None else _bill(doors, launches, number)
-    user = account.user if account else next((one.row.user for one in launches or ()), "")
-    plan, data = _plan(doors, number, user, launches or ())
+    plan, data = _plan(doors, number)
     used = tuple(one for one in launches or () if one.row.bound_at)
     return Evidence(
         job=job,
@@ -104,15 +101,10 @@ def _refuse_under_way(doors: PastDoors, number: int, job: str) -> None:
         raise _not_over(job, states[0])
 
 
-def _plan(
-    doors: PastDoors, number: int, user: str, launches: tuple[JobInstance, ...]
-) -> tuple[ExecutionPlan | None, Mapping[str, Any] | None]:
-    """Return the plan it went by: that of the request, or its file in the plans folder as it is now."""
-    text = next((one.plan_text for one in launches if one.plan_text), None)
-    if text is None and doors.plans is not None:
-        file = doors.plans.read(str(number))
-        is_theirs = file is not None and (file.privileged or (user != "" and file.owner == user))
-        text = file.text if file and is_theirs and not file.trouble else None
+def _plan(doors: PastDoors, number: int) -> tuple[ExecutionPlan | None, Mapping[str, Any] | None]:
+    """Return the plan its last launch went by; None where there was none, or it was the analyzer's."""
+    kept = doors.launches.job_plans(number) if doors.launches else ()
+    text = next((one.plan for one in kept if not one.refusal), "")
     if not text:
         return None, None
     try:
@@ -146,14 +138,17 @@ def _ours(config: Config, account: JobAccount | None, used: tuple[JobInstance, .
     return tuple(node for node in nodes if refusal(config, node) is None)
 
 
-def _number(job: str) -> int:
-    """Return a job's own number. Raises UsageError where only accounting knows it."""
+def _number(doors: PastDoors, job: str) -> int:
+    """Return a job's own number, of a label as the ledger has it. Raises UsageError where only accounting knows it."""
     if job.isascii() and job.isdigit():
         return int(job)
+    known = doors.launches.labelled_job(job) if doors.launches else None
+    if known is not None:
+        return known
     raise UsageError(
         "job-unknown",
         f"job {job} is not known",
-        "without Slurm's accounting nobody knows the numbers of tasks and components",
+        "neither Slurm's accounting nor the ledger knows a job by this name",
         "name it by its own number, SLURM_JOB_ID",
     )
 

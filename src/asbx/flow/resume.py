@@ -13,6 +13,7 @@ from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
 from asbx.flow.admission import Admission
 from asbx.flow.arrivals import Arrival, Arrivals, come_up
+from asbx.flow.deciding import Decisions
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
 from asbx.flow.gangs import give_back_unused, prepare
@@ -101,6 +102,7 @@ class Resume:
         self._tell([self._lost(nodes, failure) for nodes, failure in barred])
         plans.analyze(gangs)
         self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner)
+        Decisions(self._doors, self._request, facts, plans).keep(self._runs, refused)
         self._tell([self._lost(gang.nodes, Failure.of_error(error)) for gang, error in refused])
         give_back_unused(self._doors, before, self._runs)
         self._note_wishes()

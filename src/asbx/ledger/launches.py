@@ -17,7 +17,7 @@ from asbx.model.event import EventKind
 from asbx.model.job_instance import JobInstance
 from asbx.model.notice import NoticeKind
 
-_OURS = ("asked_at", "registered_at", "plan_text")
+_OURS = ("asked_at", "registered_at")
 
 
 class JobLaunches(Database):
@@ -36,7 +36,6 @@ class JobLaunches(Database):
                 t.instances,
                 func.coalesce(t.requests.c.received_at, t.intents.c.created_at).label("asked_at"),
                 first.c.registered_at,
-                t.requests.c.plan_text,
             )
             .join(t.intents, t.intents.c.intent_id == i.intent_id)
             .outerjoin(t.requests, t.requests.c.request_id == t.intents.c.request_id)
@@ -70,5 +69,4 @@ def _launched(row: Mapping[str, Any], warned: AbstractSet[str]) -> JobInstance:
         row["asked_at"],
         row["registered_at"],
         was_reclaimed=instance.instance_id in warned or instance.end_reason == ENDS[NoticeKind.SPOT_INTERRUPTION],
-        plan_text=row["plan_text"],
     )

@@ -12,14 +12,13 @@ from asbx.model.record import InstanceRow
 class JobInstance:
     """asked_at: when Slurm's request arrived. registered_at: when its slurmd answered first, None: never.
 
-    was_reclaimed: EC2 took it back (a spot interruption). plan_text: of the request, where it brought a plan.
+    was_reclaimed: EC2 took it back (a spot interruption).
     """
 
     row: InstanceRow
     asked_at: datetime
     registered_at: datetime | None = None
     was_reclaimed: bool = False
-    plan_text: str | None = None
 
     @property
     def took(self) -> timedelta | None:

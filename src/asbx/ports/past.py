@@ -6,6 +6,7 @@ from typing import Protocol
 
 from asbx.model.account import JobAccount
 from asbx.model.job_instance import JobInstance
+from asbx.ports.ledger import JobPlanRecord
 
 
 class Accounting(Protocol):
@@ -21,8 +22,8 @@ class Accounting(Protocol):
         """Put a text in the place of the AdminComment of a job that is over. Raises SlurmError."""
 
 
-class Launches(Protocol):
-    """The part of the ledger that knows whom an instance was for."""
+class Launches(JobPlanRecord, Protocol):
+    """The part of the ledger that knows whom an instance was for, and by which plan it was launched."""
 
     def job_launches(self, job_id: int) -> tuple[JobInstance, ...]:
         """Return every instance that was launched for a job, first launched first. Raises LedgerError."""

@@ -26,6 +26,7 @@ from asbx.model.market import Instance
 from asbx.model.names import GroupName
 from asbx.model.notice import NoticeKind
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
+from asbx.sim.job_plans import MemoryJobPlans
 
 
 def _refuse(code: str, what: str) -> LedgerError:
@@ -43,7 +44,7 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger:
+class MemoryLedger(MemoryJobPlans):
     """The door `Ledger`. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
@@ -409,7 +410,6 @@ class MemoryLedger:
             request.received_at if request else intent.created_at,
             min(seen, default=None),
             was_reclaimed=row.instance_id in warned or row.end_reason == ENDS[NoticeKind.SPOT_INTERRUPTION],
-            plan_text=request.plan_text if request else None,
         )
 
     # -- events
@@ -429,6 +429,7 @@ class MemoryLedger:
 
     def prune(self, before: datetime, most: int) -> int:
         """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
+        self._forget_plans(before)
         self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
         oldest = [at for at, _ in itertools.islice(self._events, most) if at < before]
         kept = (row for number, row in enumerate(self._events) if number >= most or row[0] >= before)
