@@ -22,12 +22,14 @@ mkdir -p "$due" 2>/dev/null
 true >"$due/$SLURM_JOB_ID" || exit 0
 true 2>/dev/null >>"$log" || log=/dev/null
 
+# Slurm kills what the script leaves in its process group, so the script ends no sooner than the worker has a session of
+# its own: the substitution lasts until the worker has let go of the pipe.
 # Whoever finds that another waits already leaves the job to it: it will look after it has begun, so after our note.
-setsid sh -c '
-  exec 8>"$1/.waits" 9>"$1/.works" || exit
+begun=$(setsid sh -c '
+  exec </dev/null >>"$4" 2>&1 8>"$1/.waits" 9>"$1/.works" || exit
   flock -n 8 || exit
   flock 9
   flock -u 8
   exec timeout "$2" nice "$3" export-due
-' asbx-epilog "$due" "$limit" "$asbx" </dev/null >>"$log" 2>&1 &
+' asbx-epilog "$due" "$limit" "$asbx" "$log" &)
 exit 0

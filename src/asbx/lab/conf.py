@@ -66,6 +66,7 @@ def lab_settings(layout: Layout, record: Record) -> dict[str, str]:
             "JobAcctGatherType": "jobacct_gather/linux",
             # A lab's jobs are over before the first sample of the usual 30 s.
             "JobAcctGatherFrequency": "task=1",
+            "EpilogSlurmctld": str(layout.bin / "epilog"),
         }
     return settings
 
