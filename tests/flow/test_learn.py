@@ -79,7 +79,10 @@ def test_the_plan_the_job_went_by() -> None:
     found = gather(doors(ledger), "12")
     assert found.plan_data == json.loads(text)
     assert found.plan is not None
-    ledger.add_job_plans([samples.job_plan(12, "r-3", plan="", origin="analyzer", decided_at=NOON + 2 * RAN)])
+    huge = '{"should_burst": true, "confidence_level": 1e999}'
+    ledger.add_job_plans([samples.job_plan(12, "r-3", plan=huge, decided_at=NOON + RAN)])
+    assert gather(doors(ledger), "12").plan_data == {"should_burst": True, "confidence_level": None}
+    ledger.add_job_plans([samples.job_plan(12, "r-4", plan="", origin="analyzer", decided_at=NOON + 2 * RAN)])
     assert gather(doors(ledger), "12").plan is None
 
 

@@ -112,7 +112,7 @@ def test_without_accounting_only_the_ledger_speaks() -> None:
 
 def test_without_the_ledger_only_accounting_speaks() -> None:
     """An ordinary user who may not read the ledger gets no cost, and no zero in its place."""
-    blind = evidence(launches=(), bill=None, no_ledger="the ledger cannot be read by this user")
+    blind = evidence(launches=(), bill=None, no_ledger="the ledger cannot be read here")
     made = checked(document(replace(blind, launches=None)))
     assert made["cost_analysis"]["total_cost_usd"] is None
     assert made["aws_performance_metrics"]["spot_interruptions"] is None

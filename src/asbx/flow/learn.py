@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from asbx.config.schema import Config
@@ -66,7 +67,7 @@ def gather(doors: PastDoors, job: str) -> Evidence:
         no_account=absent,
         launches=launches,
         bill=found,
-        no_ledger="the ledger cannot be read by this user" if doors.no_ledger else "",
+        no_ledger="the ledger cannot be read here" if doors.no_ledger else "",
         plan=plan,
         plan_data=data,
         on_demand=doors.on_demand or {},
@@ -109,10 +110,16 @@ def _plan(doors: PastDoors, number: int) -> tuple[ExecutionPlan | None, Mapping[
         return None, None
     try:
         plan = parse_plan(text)
-        data = json.loads(text) if text.lstrip().startswith("{") else None
+        data = json.loads(text, parse_float=_finite) if text.lstrip().startswith("{") else None
     except (PlanError, ValueError, RecursionError):
         return None, None  # a plan nobody could read was not gone by
     return plan, data
+
+
+def _finite(text: str) -> float | None:
+    """Return a number; 1e999 is none that JSON could say again."""
+    number = float(text)
+    return number if isfinite(number) else None
 
 
 def _site(doors: PastDoors, used: tuple[JobInstance, ...]) -> Site:
