@@ -113,7 +113,7 @@ def evidence(plan_text: str | None = None, **changes: Any) -> Evidence:
         launches=made,
         bill=bill([one.row for one in made], now, job_id=12),
         plan=parse_plan(plan_text) if plan_text else None,
-        on_demand={"c7i.large": Decimal("0.0850")},
+        on_demand={one.row.instance_id: Decimal("0.0850") for one in made},
         burst_nodes=("aws-cpu-000", "aws-cpu-001"),
     )
     return replace(found, **changes)

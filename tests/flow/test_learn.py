@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from asbx.errors import AsbxError, LedgerError, SlurmError, UsageError
 from asbx.flow.due import export_due
 from asbx.flow.learn import PastDoors, gather
 from asbx.model.job import JobFacts
+from asbx.model.market import Market
 
 PLANS = Path(__file__).parent.parent / "recorded" / "plans"
 NO_ACCOUNTING = SlurmError("slurm-no-accounting", "this cluster keeps no accounting")
@@ -84,6 +86,35 @@ def test_the_plan_the_job_went_by() -> None:
     assert gather(doors(ledger), "12").plan_data == {"should_burst": True, "confidence_level": None}
     ledger.add_job_plans([samples.job_plan(12, "r-4", plan="", origin="analyzer", decided_at=NOON + 2 * RAN)])
     assert gather(doors(ledger), "12").plan is None
+
+
+def test_prices_on_demand_are_those_of_the_launch() -> None:
+    """Asked for each spot instance, as of its launch; on-demand instances saved nothing."""
+    asked: list[tuple[str, datetime]] = []
+
+    def price(name: str, at: datetime) -> Decimal:
+        asked.append((name, at))
+        return Decimal("0.0850")
+
+    found = gather(doors(spot_launched(), on_demand=price), "12")
+    assert found.on_demand == {"i-1": Decimal("0.0850")}
+    assert asked == [("c7i.large", NOON)]
+    assert found.savings is not None
+    assert found.savings > 0
+    assert gather(doors(spot_launched()), "12").savings is None
+
+
+def spot_launched() -> FakeLedger:
+    """Return a ledger with a spot and an on-demand instance for job 12."""
+    ledger = FakeLedger()
+    ledger.add_request(samples.request())
+    ledger.add_intent(samples.intent())
+    spot = replace(samples.instance_row("i-1", price=Decimal("0.03")), market=Market.SPOT)
+    ledger.answer_attempt(samples.attempt(), [spot, samples.instance_row("i-2")])
+    nodes = samples.node_names(2)
+    ledger.bind([(node, samples.instance(name)) for node, name in zip(nodes, ("i-1", "i-2"), strict=True)], NOON)
+    ledger.end_instances(["i-1", "i-2"], "its node was powered down", NOON + timedelta(hours=2))
+    return ledger
 
 
 def test_the_ledger_knows_a_task_by_its_label() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from math import isfinite
 from typing import Any
@@ -17,6 +18,7 @@ from asbx.errors import AsbxError, LedgerError, PlanError, SlurmError, UsageErro
 from asbx.model.account import JobAccount
 from asbx.model.hostlist import expand
 from asbx.model.job_instance import JobInstance
+from asbx.model.market import Market
 from asbx.model.plan import ExecutionPlan, parse_plan
 from asbx.ports import Accounting, Clock, Launches, Scheduler
 
@@ -26,9 +28,15 @@ _UNACCOUNTED = "Slurm's accounting does not know the job, or does not show it to
 _UNDER_WAY = ("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "REQUEUED", "RESIZING", "SIGNALING")
 
 
+OnDemand = Callable[[str, datetime], Decimal | None]
+
+
 @dataclass(frozen=True)
 class PastDoors:
-    """launches: None where the ledger cannot be opened, no_ledger is why. on_demand: known prices, USD an hour."""
+    """launches: None where the ledger cannot be opened, no_ledger is why.
+
+    on_demand: USD an hour of an instance type on demand at a moment, None where that is not known.
+    """
 
     config: Config
     accounting: Accounting
@@ -38,7 +46,7 @@ class PastDoors:
     version: str
     slurm: str = ""
     no_ledger: LedgerError | None = None
-    on_demand: Mapping[str, Decimal] | None = None
+    on_demand: OnDemand = lambda _, __: None
 
 
 def gather(doors: PastDoors, job: str) -> Evidence:
@@ -70,7 +78,7 @@ def gather(doors: PastDoors, job: str) -> Evidence:
         no_ledger="the ledger cannot be read here" if doors.no_ledger else "",
         plan=plan,
         plan_data=data,
-        on_demand=doors.on_demand or {},
+        on_demand=_on_demand(doors, used),
         burst_nodes=_ours(doors.config, account, used),
     )
 
@@ -120,6 +128,13 @@ def _finite(text: str) -> float | None:
     """Return a number; 1e999 is none that JSON could say again."""
     number = float(text)
     return number if isfinite(number) else None
+
+
+def _on_demand(doors: PastDoors, used: tuple[JobInstance, ...]) -> dict[str, Decimal]:
+    """Return what each spot instance would have cost an hour on demand, as of its launch, where that is known."""
+    spot = [one.row for one in used if one.row.market is Market.SPOT]
+    found = {row.instance_id: doors.on_demand(row.instance_type, row.launched_at) for row in spot}
+    return {name: price for name, price in found.items() if price is not None}
 
 
 def _site(doors: PastDoors, used: tuple[JobInstance, ...]) -> Site:

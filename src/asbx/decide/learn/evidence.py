@@ -33,7 +33,8 @@ class Evidence:
     """job: as it was asked for. number: the job id that is its own.
 
     account: None where accounting does not know it, no_account says why. launches, bill: None where the ledger cannot
-    be read, no_ledger says why. plan_data: the plan's JSON. on_demand: type -> USD an hour, where it is known.
+    be read, no_ledger says why. plan_data: the plan's JSON. on_demand: spot instance -> USD an
+    hour that it would have cost on demand, where that is known.
     burst_nodes: those of its nodes that are ours.
     """
 
@@ -122,7 +123,7 @@ class Evidence:
         for one in self.bill.instances:
             if one.market is not Market.SPOT or one.usd is None or not any(s.job_id == self.number for s in one.shares):
                 continue
-            full = self.on_demand.get(one.instance_type)
+            full = self.on_demand.get(one.instance_id)
             if full is None or not one.price:
                 return None
             saved.append((one.usd * full / one.price - one.usd).quantize(Decimal("1E-9")))
