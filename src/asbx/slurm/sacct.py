@@ -11,6 +11,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from asbx.errors import SlurmError
 from asbx.model.account import JobAccount, StepUse
@@ -25,9 +26,13 @@ FIELDS = (
 # 3, 3_2, 4+1
 JOB = re.compile(r"[0-9]{1,10}(?:[_+][0-9]{1,10})?")
 _LONGEST_TEXT = 4096
-_SIZE = re.compile(r"([0-9.]+)([KMGTPE]?)([cn]?)")
+_NUMBER = re.compile(r"[0-9]{1,10}")
+# Slurm's times have 32 bits.
+_LONGEST = 2**32
+_SECOND, _MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([KMGTPE]?)([cn]?)")
 _UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4, "P": 5, "E": 6}
-_SPAN = re.compile(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+(?:\.\d+)?)")
+_SPAN = re.compile(r"(?:(?:([0-9]{1,6})-)?([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,6}(?:\.[0-9]{1,9})?)")
 # Counters of AcctGatherInterconnectType, in bytes (slurm.conf(5), AccountingStorageTRES).
 _FABRIC = ("ic/ofed", "ic/sysfs")
 _DISABLED = "accounting storage is disabled"
@@ -75,7 +80,7 @@ def parse_account(text: str, mark: str, job: str) -> JobAccount | None:
     rows = list(_rows(text, mark))
     jobs = [row for row in rows if "." not in row["JobIDRaw"]]
     mine = next((row for row in jobs if job in (row["JobIDRaw"], row["JobID"])), None)
-    if mine is None or not mine["JobIDRaw"].isdigit():
+    if mine is None or not _NUMBER.fullmatch(mine["JobIDRaw"]):
         return None
     steps = tuple(_step(row) for row in rows if row["JobIDRaw"].startswith(f"{mine['JobIDRaw']}."))
     siblings = tuple(row["JobID"] for row in jobs if row is not mine)
@@ -99,7 +104,6 @@ def _rows(text: str, mark: str) -> Iterator[_Row]:
 def _account(row: _Row, steps: tuple[StepUse, ...], siblings: tuple[str, ...]) -> JobAccount:
     code, _, signal = row["ExitCode"].partition(":")
     nodes, cpus, tres = _count(row["NNodes"]) or 0, _count(row["AllocCPUS"]) or 0, _tres(row["AllocTRES"])
-    minutes = _count(row["TimelimitRaw"])
     was_measured = any(step.peak_memory or step.cpu_time for step in steps)
     return JobAccount(
         job_id=int(row["JobIDRaw"]),
@@ -114,8 +118,8 @@ def _account(row: _Row, steps: tuple[StepUse, ...], siblings: tuple[str, ...]) -
         submitted_at=_moment(row["Submit"]),
         started_at=_moment(row["Start"]),
         ended_at=_moment(row["End"]),
-        elapsed=timedelta(seconds=_count(row["ElapsedRaw"]) or 0),
-        limit=None if minutes is None else timedelta(minutes=minutes),
+        elapsed=_length(row["ElapsedRaw"], _SECOND) or timedelta(),
+        limit=_length(row["TimelimitRaw"], _MINUTE),
         nodes=nodes,
         node_list="" if row["NodeList"] == "None assigned" else row["NodeList"],
         cpus=cpus,
@@ -140,7 +144,7 @@ def _step(row: _Row) -> StepUse:
         peak = largest if tasks == 1 else None
     return StepUse(
         name=row["JobIDRaw"].partition(".")[2],
-        elapsed=timedelta(seconds=_count(row["ElapsedRaw"]) or 0),
+        elapsed=_length(row["ElapsedRaw"], _SECOND) or timedelta(),
         tasks=tasks,
         cpu_time=_span(row["TotalCPU"]) or None,
         cpu_tasks=(average, busiest) if average and busiest else None,
@@ -158,15 +162,18 @@ def _count(text: str) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
 
 
+def _length(text: str, unit: timedelta) -> timedelta | None:
+    """Return so many units; more than Slurm's own times hold is none."""
+    number = _count(text)
+    return number * unit if number is not None and number < _LONGEST else None
+
+
 def _size(text: str, nodes: int, cpus: int) -> int | None:
     """Return bytes; until 21.08 requested memory ended in n (for each node) or c (for each CPU). None: not stated."""
     found = _SIZE.fullmatch(text)
     if found is None:
         return None
-    try:
-        size = int(float(found[1]) * 1024 ** _UNITS[found[2]])
-    except ValueError:
-        return None
+    size = int(Decimal(found[1]) * 1024 ** _UNITS[found[2]])
     return size * {"n": nodes, "c": cpus, "": 1}[found[3]] or None
 
 
