@@ -31,7 +31,7 @@ Available Commands:
 Flags:
   -h, --help   help for asba
 """
-PATIENCE = timedelta(seconds=1)
+PATIENCE = timedelta(seconds=0.3)
 
 
 def program(folder: Path, name: str, body: str) -> Path:
