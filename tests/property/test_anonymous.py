@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.fakes.past import account, evidence, launches
 
+from asbx.aws.bundled import bundled
 from asbx.decide.learn.anonymous import WORDS, Pseudonyms, anonymized
 from asbx.decide.learn.document import document
 from asbx.decide.learn.evidence import Evidence
@@ -92,3 +93,11 @@ def test_what_teaches_is_kept() -> None:
     assert kept["instance_specification"] == {"instance_types": ["hpc7a.96xlarge"], "instance_count": 4}
     assert kept["mpi_configuration"] == {"is_mpi_job": True, "communication_pattern": "all_reduce"}
     assert bare["job_metadata"]["user_id"].startswith("user-")
+
+
+def test_every_instance_type_is_kept() -> None:
+    """Of the types EC2 has, none is taken for somebody's name."""
+    types = sorted(bundled())
+    plan = {"should_burst": True, "instance_specification": {"instance_types": types}}
+    kept = anonymized(document(evidence(plan_data=plan)), KEY)["job_metadata"]["original_asba_prediction"]
+    assert kept["instance_specification"]["instance_types"] == types

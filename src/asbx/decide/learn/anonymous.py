@@ -32,7 +32,7 @@ _NAMES = frozenset(
     }
 )
 _TYPE = re.compile(
-    r"[a-z]{1,5}-?[0-9][a-z0-9-]{0,12}\.(?:nano|micro|small|medium|(?:[0-9]{1,3}x)?large|metal(?:-[0-9]{1,3}xl)?)"
+    r"(?:[a-z]{1,5}-?|mac-m)[0-9][a-z0-9-]{0,12}\.(?:nano|micro|small|medium|(?:[0-9]{0,3}x)?large|metal(?:-[0-9]{1,3}xl)?)"
 )
 _ZONE = re.compile(
     r"[a-z]{2}(?:-gov|-iso[a-z]?)?-(?:north|south|east|west|central|northeast|southeast|northwest|southwest)-[0-9][a-z]"
