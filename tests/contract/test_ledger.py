@@ -17,7 +17,7 @@ from tests.fakes.samples import NOON
 
 from asbx.config.limits import JOB_PLANS_KEPT
 from asbx.errors import LedgerError
-from asbx.ledger.store import open_ledger
+from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.boot import Breaker, Console
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk
@@ -627,6 +627,34 @@ def test_a_node_has_a_history(launched: Ledger) -> None:
     assert (first.instance_type, first.end_reason) == ("c7i.large", "its node was powered down")
     assert (second.instance_id, second.instance_type, second.launched_at) == ("i-9", "", None)
     assert launched.services("aws-cpu-000", 1) == (second,)
+
+
+def test_what_was_launched_for_a_job(ledger: Ledger) -> None:
+    """Its instances with when they were asked for and came, and those EC2 took back; no others'."""
+    assert isinstance(ledger, FakeLedger | SqlLedger)
+    ledger.add_request(samples.request(received_at=NOON - timedelta(seconds=5)))
+    ledger.add_intent(samples.intent())
+    ledger.add_intent(samples.intent("int-2", request_id="r-gone"))
+    mine = [samples.instance_row(name, jobs=(12, 112)) for name in ("i-1", "i-2")]
+    later = samples.instance_row("i-3", intent_id="int-2", jobs=(12,), launched_at=LATER)
+    other = samples.instance_row("i-4", jobs=(112,))
+    ledger.answer_attempt(samples.attempt(), [*mine, later, other])
+    nodes = samples.node_names(2)
+    ledger.bind([(nodes[0], samples.instance("i-1")), (nodes[1], samples.instance("i-2"))], NOON)
+    ledger.register([nodes[0]], NOON + timedelta(seconds=30))
+    ledger.end_instances(["i-2"], "spot reclaimed", LATER)
+    ledger.release([nodes[1]], LATER)
+    ledger.add_event(Event(EventKind.SPOT_INTERRUPTED, "goes", instance_id="i-3"), LATER)
+    found = {one.row.instance_id: one for one in ledger.job_launches(12)}
+    assert list(found) == ["i-1", "i-2", "i-3"]
+    assert found["i-1"].took == timedelta(seconds=35)
+    assert found["i-2"].took is None
+    assert found["i-3"].asked_at == samples.intent().created_at
+    assert {name for name, one in found.items() if one.was_reclaimed} == {"i-2", "i-3"}
+    assert ledger.job_launches(1) == ()
+    assert ledger.live_jobs() == {12, 112}
+    ledger.end_instances(["i-1", "i-3"], "over", LATER)
+    assert ledger.live_jobs() == {112}
 
 
 # -- the plans jobs went by

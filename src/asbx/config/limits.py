@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 # EC2 ----------------------------------------------------------------------------------------------------------
 # RunInstances' and CreateFleet's resource bucket holds 1,000 instances, and MinTargetCapacity ends there.
@@ -310,3 +311,10 @@ REPEATS_DOUBLE = 6
 SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
+# Learning -----------------------------------------------------------------------------------------------------
+# The advisor states 1.2 times its own estimate as the limit of cost (seen in every plan it wrote).
+ADVISOR_MARGIN = Decimal("1.2")
+# How often jobs that are over are looked at again until their instances are gone, too: idle nodes last minutes.
+SETTLE_EVERY = timedelta(seconds=5)
+# What a companion may print before it is cut off: --help of real ones has a few KB.
+COMPANION_MAX_BYTES = 64 * 1024

@@ -1,51 +1,72 @@
-"""Intents and calls as rows: written by whoever holds the transaction."""
+"""Whom instances were for: what was launched for a job, when it was asked for, when its nodes came."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import Select, Text, and_, func, select, type_coerce
 
-from asbx.errors import LedgerError
+from asbx.decide.interrupt import ENDS
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
-from asbx.ledger.engine import insert_new
+from asbx.ledger.database import Database
+from asbx.ledger.engine import READ, batches
+from asbx.model.event import EventKind
+from asbx.model.job_instance import JobInstance
+from asbx.model.notice import NoticeKind
 
-if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement, Connection
-
-    from asbx.model.record import Attempt, Intent
-
-
-def keep_attempt(connection: Connection, attempt: Attempt, intent: Intent | None) -> None:
-    """Keep a call, with its intent where that is given. Raises LedgerError (`ledger-differs`)."""
-    if intent is not None:
-        keep_intent(connection, intent)
-    insert_new(connection, t.attempts, [form.attempt_row(attempt)])
-    kept = form.attempt_of(connection.execute(select(t.attempts).where(this(attempt))).mappings().one())
-    if kept.order != attempt.order:
-        raise _differs(f"attempt {attempt.number} of {attempt.intent_id}")
+_OURS = ("asked_at", "registered_at")
 
 
-def keep_intent(connection: Connection, intent: Intent) -> None:
-    """Keep an intent. Raises LedgerError (`ledger-differs`) when its id stands for another launch."""
-    insert_new(connection, t.intents, [form.intent_row(intent)])
-    found = connection.execute(select(t.intents).where(t.intents.c.intent_id == intent.intent_id))
-    kept = form.intent_of(found.mappings().one())
-    if replace(kept, created_at=intent.created_at, considered=intent.considered) != intent:
-        raise _differs(f"intent {intent.intent_id}")
+class JobLaunches(Database):
+    """The part of the ledger behind the door `Launches`."""
+
+    def job_launches(self, job_id: int) -> tuple[JobInstance, ...]:
+        """Return every instance that was launched for a job, first launched first."""
+        first = (
+            select(t.bindings.c.instance_id, func.min(t.bindings.c.registered_at).label("registered_at"))
+            .group_by(t.bindings.c.instance_id)
+            .subquery()
+        )
+        i = t.instances.c
+        query = (
+            select(
+                t.instances,
+                func.coalesce(t.requests.c.received_at, t.intents.c.created_at).label("asked_at"),
+                first.c.registered_at,
+            )
+            .join(t.intents, t.intents.c.intent_id == i.intent_id)
+            .outerjoin(t.requests, t.requests.c.request_id == t.intents.c.request_id)
+            .outerjoin(first, first.c.instance_id == i.instance_id)
+            # The list is text here; it holds the number, and perhaps others that do.
+            .where(type_coerce(i.jobs, Text).contains(str(job_id)))
+            .order_by(i.launched_at, i.instance_id)
+        )
+        with self.transaction(READ) as connection:
+            found = [dict(row) for row in connection.execute(query).mappings() if job_id in row["jobs"]]
+            ids = [row["instance_id"] for row in found]
+            told = {str(one) for batch in batches(ids) for one in connection.scalars(_warned(batch))}
+        return tuple(_launched(row, told) for row in found)
+
+    def live_jobs(self) -> frozenset[int]:
+        """Return the jobs whose instances have not ended."""
+        query = select(t.instances.c.jobs).where(t.instances.c.ended_at.is_(None))
+        with self.transaction(READ) as connection:
+            return frozenset(job for jobs in connection.scalars(query) for job in jobs)
 
 
-def this(attempt: Attempt) -> ColumnElement[bool]:
-    """Return what is true of the row of a call."""
-    return and_(t.attempts.c.intent_id == attempt.intent_id, t.attempts.c.number == attempt.number)
+def _warned(ids: Sequence[str]) -> Select[Any]:
+    e = t.events.c
+    return select(e.instance_id).where(and_(e.kind == EventKind.SPOT_INTERRUPTED.value, e.instance_id.in_(ids)))
 
 
-def _differs(which: str) -> LedgerError:
-    return LedgerError(
-        "ledger-differs",
-        f"{which} is already recorded with other contents",
-        "an id stands for one launch only",
-        "this is a defect: please report it with the log",
+def _launched(row: Mapping[str, Any], warned: AbstractSet[str]) -> JobInstance:
+    instance = form.instance_of_fields({name: value for name, value in row.items() if name not in _OURS})
+    return JobInstance(
+        instance,
+        row["asked_at"],
+        row["registered_at"],
+        was_reclaimed=instance.instance_id in warned or instance.end_reason == ENDS[NoticeKind.SPOT_INTERRUPTION],
     )

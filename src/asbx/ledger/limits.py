@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, func, or_, select
 
-from asbx.ledger import launches
+from asbx.ledger import calls
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.database import Database
@@ -50,7 +50,7 @@ class LimitBooks(Database):
             lock_key(connection, "limits")
             attempt = choose(_in_use(connection, since))
             if attempt is not None:
-                launches.keep_attempt(connection, attempt, intent)
+                calls.keep_attempt(connection, attempt, intent)
             return attempt
 
     def set_job_limits(self, job_ids: Iterable[int], limits: Sequence[JobLimit]) -> None:
@@ -118,7 +118,7 @@ def _in_use(connection: Connection, since: datetime) -> Use:
         .order_by(t.attempts.c.intent_id, t.attempts.c.number)
     )
     rows = connection.execute(live).mappings().all()
-    calls = connection.execute(asked).mappings().all()
+    waiting = connection.execute(asked).mappings().all()
     found = [
         InUse(
             row["user"],
@@ -140,7 +140,7 @@ def _in_use(connection: Connection, since: datetime) -> Use:
                 form.intent_of({column.name: row[column.name] for column in t.intents.c}),
                 form.attempt_of({column.name: row[f"attempt_{column.name}"] for column in t.attempts.c}),
             )
-            for row in calls
+            for row in waiting
         ),
     )
 

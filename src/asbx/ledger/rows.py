@@ -149,7 +149,12 @@ def instance_row(instance: InstanceRow) -> dict[str, Any]:
 
 def instance_of(row: RowMapping) -> InstanceRow:
     """Read an instance back."""
-    return InstanceRow(**_nested(row) | {"market": Market(row["market"])})
+    return instance_of_fields(dict(row))
+
+
+def instance_of_fields(fields: dict[str, Any]) -> InstanceRow:
+    """Read an instance back from just its own columns."""
+    return InstanceRow(**_nested(fields) | {"market": Market(fields["market"])})
 
 
 def binding_of(row: RowMapping) -> Binding:

@@ -8,7 +8,7 @@ from sqlalchemy import and_, bindparam, func, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asbx.errors import LedgerError
-from asbx.ledger import history, launches, pairs
+from asbx.ledger import calls, history, pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.boots import BootMemory
@@ -16,6 +16,7 @@ from asbx.ledger.control import Controls
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.job_plans import JobPlans
+from asbx.ledger.launches import JobLaunches
 from asbx.ledger.limits import LimitBooks
 from asbx.ledger.memory import Memory
 from asbx.ledger.retention import Retention
@@ -58,7 +59,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, LimitBooks):
+class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
@@ -97,7 +98,7 @@ class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, LimitBooks):
         What was considered is no part of the launch: the first account of it stays.
         """
         with self.transaction(WRITE) as connection:
-            launches.keep_intent(connection, intent)
+            calls.keep_intent(connection, intent)
 
     def intents(self, request_id: str) -> tuple[Intent, ...]:
         """Return the intents of a request, oldest first."""
@@ -123,7 +124,7 @@ class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, LimitBooks):
         Raises LedgerError: `ledger-differs` when this number stands for another order, `ledger-no-intent`.
         """
         with self.transaction(WRITE) as connection:
-            launches.keep_attempt(connection, attempt, intent)
+            calls.keep_attempt(connection, attempt, intent)
 
     def answer_attempt(self, attempt: Attempt, instances: Sequence[InstanceRow]) -> None:
         """Keep what EC2 said and the instances it launched, in one transaction.
@@ -134,7 +135,7 @@ class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, LimitBooks):
         answer = {name: row[name] for name in ("answered_at", "answer", "error")}
         with self.transaction(WRITE) as connection:
             insert_new(connection, t.attempts, [row])
-            connection.execute(update(t.attempts).where(launches.this(attempt)).values(**answer))
+            connection.execute(update(t.attempts).where(calls.this(attempt)).values(**answer))
             insert_new(connection, t.instances, [form.instance_row(instance) for instance in instances])
 
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]:

@@ -3,9 +3,11 @@
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
 from asbx.ports.ledger import JobPlanRecord, Ledger, Tenure
+from asbx.ports.past import Accounting, Launches
 from asbx.ports.scheduler import Controllers, JobArchive, Scheduler
 
 __all__ = [
+    "Accounting",
     "Catalogue",
     "Clock",
     "Cloud",
@@ -13,6 +15,7 @@ __all__ = [
     "Controllers",
     "JobArchive",
     "JobPlanRecord",
+    "Launches",
     "Ledger",
     "Line",
     "Notices",
