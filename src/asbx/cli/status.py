@@ -67,7 +67,7 @@ def status(
 
 
 def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
-    now = standing(doors.ledger, doors.clock.now())
+    now = standing(doors.ledger, doors.clock.now(), doors.price_sources.book if doors.price_sources else None)
     views = _views(doors.scheduler.nodes)
     return {
         "at": reading.time_text(now.at),
@@ -82,6 +82,10 @@ def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
         "oldest_request_seconds": _seconds(now.at, [request.received_at for request in now.requests]),
         "cost_per_hour": str(now.cost_per_hour),
         "unpriced": now.unpriced,
+        "prices": [
+            {"market": market, "source": source, "oldest_age_seconds": int(age.total_seconds())}
+            for (market, source), age in sorted(now.price_ages.items())
+        ],
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from asbx.model.market import Market
 from asbx.model.price import PriceChange, PriceSource
+from asbx.model.record import InstanceRow
 
 Offering = tuple[str, str, Market]
 
@@ -40,6 +41,22 @@ def merged(kept: Iterable[PriceChange], told: Iterable[PriceChange]) -> tuple[Pr
         else:
             history.append(change)
     return tuple(history)
+
+
+def in_force(changes: Iterable[PriceChange]) -> tuple[PriceChange, ...]:
+    """Return the last change of each offering."""
+    newest: dict[Offering, PriceChange] = {}
+    for change in changes:
+        other = newest.get(offering(change))
+        if other is None or change.since >= other.since:
+            newest[offering(change)] = change
+    return tuple(newest.values())
+
+
+def price_of(row: InstanceRow, newest: Mapping[Offering, PriceChange]) -> PriceChange | None:
+    """Return the price of an instance among those in force."""
+    zone = "" if row.market is Market.ON_DEMAND else row.zone
+    return newest.get((row.instance_type, zone, row.market))
 
 
 def _is_bundled(change: PriceChange) -> bool:
