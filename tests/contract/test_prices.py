@@ -253,7 +253,7 @@ def file(tmp_path: Path, emulator: Emulator, aws: Aws) -> str:
         group("cpu", 10, purchasing_option="mixed"),
         group("hpc", 10, launch_template_overrides=[{"instance_type": "hpc7a.96xlarge"}]),
     ]
-    paths = {name: str(tmp_path / name) for name in ("spool", "runtime", "plans")} | {"state": str(tmp_path)}
+    paths = {name: str(tmp_path / name) for name in ("spool", "runtime")} | {"state": str(tmp_path)}
     keys = {"access_key_id": "test", "secret_access_key": "test"}
     reached = {"region": "us-east-2", "endpoint_url": emulator.url, "authentication_method": "access_keys"}
     told = {
@@ -276,6 +276,7 @@ def test_prices_are_shown(emulator: Emulator, file: str, tmp_path: Path, capsys:
     assert (status, "No price is known yet" in out) == (0, True)
     status, out, err = run(capsys, "prices", "-c", file, "--refresh", "--save", str(tmp_path / "table.json"))
     assert (status, err) == (0, "")
+    Path("/tmp/prices-out.txt").write_text(out)
     rows = out.splitlines()
     assert rows[0].split() == ["TYPE", "ZONE", "ON-DEMAND", "SPOT", "SAVES", "AGE", "SOURCE"]
     assert [row.split()[:2] for row in rows[1:4]] == [

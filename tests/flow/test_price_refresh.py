@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ class Market1:
 
     def start(self) -> None:
         """Start the program anew: what it knew is forgotten but for the ledger."""
-        table = (lambda: read_table(self.table, "us-east-2")) if self.table else tuple
+        table = partial(read_table, self.table, "us-east-2") if self.table else tuple
         self.prices = Ec2Prices(self.told, self.site.clock)
         self.doors: Doors = replace(
             self.site.doors, prices=self.prices, price_sources=PriceSources(self.site.ledger, self.told, table)

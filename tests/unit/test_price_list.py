@@ -40,7 +40,8 @@ class Service:
 
 def door(monkeypatch: pytest.MonkeyPatch, region: str, *answer: str) -> tuple[Ec2PriceList, Service, list[str]]:
     """Return a door for a region, what it speaks to, and the regions it went to."""
-    service, homes = Service(list(answer)), []
+    service = Service(list(answer))
+    homes: list[str] = []
 
     def client(settings: Aws, name: str, *, region: str = "") -> Service:
         assert (settings.region, name) == (where, "pricing")
