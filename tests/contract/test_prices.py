@@ -276,7 +276,6 @@ def test_prices_are_shown(emulator: Emulator, file: str, tmp_path: Path, capsys:
     assert (status, "No price is known yet" in out) == (0, True)
     status, out, err = run(capsys, "prices", "-c", file, "--refresh", "--save", str(tmp_path / "table.json"))
     assert (status, err) == (0, "")
-    Path("/tmp/prices-out.txt").write_text(out)
     rows = out.splitlines()
     assert rows[0].split() == ["TYPE", "ZONE", "ON-DEMAND", "SPOT", "SAVES", "AGE", "SOURCE"]
     assert [row.split()[:2] for row in rows[1:4]] == [
@@ -304,6 +303,11 @@ def test_prices_are_shown(emulator: Emulator, file: str, tmp_path: Path, capsys:
     denied["prices"] = {"file": str(tmp_path / "table.json")}
     denied["slurm"]["partitions"][0]["node_groups"] = denied["slurm"]["partitions"][0]["node_groups"][1:]
     Path(other / "burst.yaml").write_text(json.dumps(denied))
+    status, out, err = run(capsys, "validate", "config", str(other / "burst.yaml"))
+    assert (status, "price(s)" in out) == (0, True), err
     status, out, err = run(capsys, "prices", "-c", str(other / "burst.yaml"), "--refresh")
     assert (status, "AccessDeniedException" in err) == (0, True)
     assert ("bundled" in out, "dated" in out, "7.2000" in out) == (True, True, True)
+    (tmp_path / "table.json").write_text("{}")
+    status, _, err = run(capsys, "validate", "config", str(other / "burst.yaml"))
+    assert (status, "price-file" in err) == (3, True)

@@ -165,6 +165,8 @@ SPOT_HISTORY_OVERLAP = timedelta(hours=1)
 PRICES_AGAIN = timedelta(minutes=5)
 # How often prices that nobody needs any more are forgotten: there are a few a day of each pool.
 FORGET_PRICES_EVERY = timedelta(days=1)
+# How far back a daemon that starts looks for them: what a longer pause has left stays, some bytes a price.
+FORGET_PRICES_REACH = timedelta(days=30)
 # A price file of every type in every zone of a region has about ten thousand lines, a hundred bytes each.
 PRICE_FILE_MAX_BYTES = 4 * 1024 * 1024
 # Launches of one request in flight at once: CreateFleet's request bucket is small and shared by the account.
