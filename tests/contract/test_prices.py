@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.contract.emulator import Emulator, start
+from tests.contract.emulator import Emulator, start, until
 from tests.fakes import samples
 from tests.fakes.catalogue import FakeCatalogue
 from tests.fakes.site import Site, config, group
@@ -139,6 +139,7 @@ def test_a_spot_price_that_changes_during_a_life_is_two_prices(emulator: Emulato
     groups = [group("cpu", 10, purchasing_option="spot")]
     refresh = PriceRefresh(doors_of(site_of(aws, groups), ledger))
     refresh.run()
+    until(lambda: datetime.now(UTC) > began + timedelta(seconds=1.1))  # EC2 tells whole seconds
     emulator.lab("POST", "prices", {**key, "usd": "0.0355"})
     refresh.run(whatever_the_age=True)
     found = ledger.price_changes(began, datetime.now(UTC), instance_types=["c5.large"], markets=[Market.SPOT])
