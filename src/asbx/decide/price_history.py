@@ -25,8 +25,8 @@ def merged(kept: Iterable[PriceChange], told: Iterable[PriceChange]) -> tuple[Pr
     """Return the history of ONE offering after being told of more, oldest first.
 
     AWS stands above the bundled table, whose prices are dropped from the first of AWS's on. Of two prices from the same
-    moment the one learned later stands, and of those the first: EC2 tells the newest first. A price that repeats the one before it from the same source is no change, but
-    says that the other has been learned again.
+    moment the one learned later stands, and of those the first: EC2 tells the newest first. A price that repeats the
+    one before it from the same source is no change, but says that the other has been learned again.
     """
     by_time: dict[tuple[object, bool], PriceChange] = {}
     for change in (*kept, *told):
