@@ -94,6 +94,13 @@ def _config_facts(loaded: LoadedConfig) -> Iterator[str]:
             f"{len(group.subnet_ids)} subnet(s), template {spec.launch_template_id or spec.launch_template_name}"
         )
 
+    if settings.prices.file is not None:
+        from asbx.aws.price_file import read_table
+
+        table = read_table(settings.prices.file, settings.aws.region)
+        dated = f"{min(one.since for one in table):%Y-%m-%d}, " if table else ""
+        yield f"prices where AWS tells none: {settings.prices.file}, {dated}{len(table)} price(s)"
+
 
 def _plan_facts(plan: ExecutionPlan) -> Iterator[str]:
     if not plan.should_burst:

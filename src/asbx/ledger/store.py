@@ -19,6 +19,7 @@ from asbx.ledger.job_plans import JobPlans
 from asbx.ledger.launches import JobLaunches
 from asbx.ledger.limits import LimitBooks
 from asbx.ledger.memory import Memory
+from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
 from asbx.model.event import EVERYTHING, Wanted
@@ -59,7 +60,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks):
+class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests

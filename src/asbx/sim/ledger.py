@@ -12,12 +12,11 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from threading import Lock
 
 from asbx.decide.interrupt import ENDS
-from asbx.errors import LedgerError
 from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.event import Event, EventKind, Wanted
 from asbx.model.job import Request
@@ -28,16 +27,9 @@ from asbx.model.notice import NoticeKind
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 from asbx.sim.job_plans import MemoryJobPlans
 from asbx.sim.limits import MemoryLimits
-
-
-def _refuse(code: str, what: str) -> LedgerError:
-    return LedgerError(code, what, "", "")
-
-
-def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise _refuse("ledger-value", "a time without a zone cannot be recorded")
-    return moment.astimezone(UTC)
+from asbx.sim.moments import aware as _aware
+from asbx.sim.moments import refuse as _refuse
+from asbx.sim.price_book import MemoryPriceBook
 
 
 def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
@@ -45,8 +37,8 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger(MemoryJobPlans, MemoryLimits):
-    """The door `Ledger`. events_kept: how many events are remembered, the last ones; None: all."""
+class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook):
+    """The doors `Ledger` and `PriceBook`. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
     _requests: dict[str, Request] = field(default_factory=dict)
