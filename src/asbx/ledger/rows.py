@@ -12,6 +12,7 @@ from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk, Request, RequestKind
 from asbx.model.market import FleetAnswer, FleetOrder, Market
 from asbx.model.names import GroupName
+from asbx.model.price import PriceChange, PriceSource
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def request_of(row: RowMapping) -> Request:
     )
 
 
-_Value = Intent | InstanceRow | Shortage | Resource | Setback | Event | BootFailure | Breaker | Console
+_Value = Intent | InstanceRow | Shortage | Resource | Setback | Event | BootFailure | Breaker | Console | PriceChange
 
 
 def _plain(value: _Value) -> dict[str, Any]:
@@ -205,6 +206,16 @@ def service_of(row: RowMapping) -> Service:
     """Read one; of an instance that is not recorded little is known."""
     texts = {name: row[name] or "" for name in ("instance_type", "zone", "market", "end_reason")}
     return Service(**dict(row) | texts)
+
+
+def price_change_row(change: PriceChange) -> dict[str, Any]:
+    """Return the row of a price."""
+    return _plain(change) | {"market": change.market.value, "source": change.source.value}
+
+
+def price_change_of(row: RowMapping) -> PriceChange:
+    """Read one back."""
+    return PriceChange(**dict(row) | {"market": Market(row["market"]), "source": PriceSource(row["source"])})
 
 
 def event_row(event: Event) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from asbx.ledger.control import Controls
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.memory import Memory
+from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
 from asbx.model.event import EVERYTHING, Wanted
@@ -57,7 +58,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, Controls, Retention):
+class SqlLedger(Memory, BootMemory, PriceHistory, Controls, Retention):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests

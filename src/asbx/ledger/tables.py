@@ -186,6 +186,20 @@ breakers = Table(
     Column("probe_by", String, nullable=False),
     Column("cleared_at", Moment),
 )
+
+# A row is in force until the next one of the same type, zone and market. zone: "" for the whole region.
+prices = Table(
+    "prices",
+    metadata,
+    Column("instance_type", String, primary_key=True),
+    Column("zone", String, primary_key=True),
+    Column("market", String, primary_key=True),
+    Column("since", Moment, primary_key=True),
+    Column("usd", Money, nullable=False),
+    Column("source", String, nullable=False),
+    Column("learned_at", Moment, nullable=False),
+)
+
 # One row: which controller of a pair works. See control.py.
 control = Table(
     "control",

@@ -3,6 +3,7 @@
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
 from asbx.ports.ledger import Ledger, Tenure
+from asbx.ports.prices import PriceBook
 from asbx.ports.scheduler import Controllers, Scheduler
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Ledger",
     "Line",
     "Notices",
+    "PriceBook",
     "Prices",
     "Recorder",
     "Scheduler",

@@ -12,27 +12,19 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from threading import Lock
 
-from asbx.errors import LedgerError
 from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.event import Event, Wanted
 from asbx.model.job import Request
 from asbx.model.market import Instance
 from asbx.model.names import GroupName
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
-
-
-def _refuse(code: str, what: str) -> LedgerError:
-    return LedgerError(code, what, "", "")
-
-
-def _aware(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise _refuse("ledger-value", "a time without a zone cannot be recorded")
-    return moment.astimezone(UTC)
+from asbx.sim.moments import aware as _aware
+from asbx.sim.moments import refuse as _refuse
+from asbx.sim.price_book import MemoryPriceBook
 
 
 def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
@@ -40,8 +32,8 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger:
-    """The door `Ledger`. events_kept: how many events are remembered, the last ones; None: all."""
+class MemoryLedger(MemoryPriceBook):
+    """The doors `Ledger` and `PriceBook`. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
     _requests: dict[str, Request] = field(default_factory=dict)
