@@ -292,3 +292,9 @@ REPEATS_DOUBLE = 6
 SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
+
+# -- money
+# EC2's own times, and the last word of Slurm on a job, come some passes after an instance's end (flow/dating, usage).
+SETTLE_AFTER = timedelta(minutes=10)
+# Instances settled in one pass: some 50 ms of work; a ledger that is behind catches up pass by pass.
+SETTLE_MOST = 1000

@@ -13,6 +13,7 @@ from asbx.ledger import history, pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.boots import BootMemory
+from asbx.ledger.charges import Charges
 from asbx.ledger.control import Controls
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
@@ -58,7 +59,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, PriceHistory, Controls, Retention):
+class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Controls, Retention):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests

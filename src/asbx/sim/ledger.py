@@ -22,6 +22,7 @@ from asbx.model.job import Request
 from asbx.model.market import Instance
 from asbx.model.names import GroupName
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
+from asbx.sim.charge_book import MemoryChargeBook
 from asbx.sim.moments import aware as _aware
 from asbx.sim.moments import refuse as _refuse
 from asbx.sim.price_book import MemoryPriceBook
@@ -32,8 +33,8 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger(MemoryPriceBook):
-    """The doors `Ledger` and `PriceBook`. events_kept: how many events are remembered, the last ones; None: all."""
+class MemoryLedger(MemoryPriceBook, MemoryChargeBook):
+    """The doors to the record. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
     _requests: dict[str, Request] = field(default_factory=dict)

@@ -1,0 +1,35 @@
+"""The record of charges: what closed instances have cost whom, day by day."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
+from typing import Protocol
+
+from asbx.decide.meter.sums import Dimension, Settlement, Sum
+from asbx.model.record import InstanceRow
+
+
+class ChargeBook(Protocol):
+    """What the ledger keeps of cost. Every method raises LedgerError when the database cannot serve.
+
+    An instance is settled once it is over; settling it again, because something was learned since, replaces what was.
+    """
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """Keep the charges of instances, in the place of those kept of them before; all of it or nothing."""
+
+    def unsettled(self, ended_before: datetime, most: int) -> tuple[InstanceRow, ...]:
+        """Return instances that were over then and are not settled as they ended; the oldest so many."""
+
+    def unsettled_all(self, launched_before: datetime) -> tuple[InstanceRow, ...]:
+        """Return every instance that is not settled, those that live too, launched before a moment."""
+
+    def reopen(self, instance_ids: Collection[str]) -> None:
+        """Let instances be settled anew; what is kept of them stays until then."""
+
+    def charge_sums(self, first: date | None, last: date, by: Sequence[Dimension]) -> tuple[Sum, ...]:
+        """Add up the charges of days, both ends included, by kind and dimensions. first: None: from the beginning."""
+
+    def charges_unpriced(self, first: date | None, last: date) -> tuple[str, ...]:
+        """Return settled instances of these days whose price is not known."""
