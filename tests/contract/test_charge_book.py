@@ -21,6 +21,7 @@ from asbx.decide.meter.spans import Kind, Life
 from asbx.decide.meter.sums import Dimension, Sum, joined, settlement, sums
 from asbx.decide.meter.tariff import Rules
 from asbx.flow.accounting import Accounting
+from asbx.flow.cost_report import Days, report
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.record import InstanceRow
 
@@ -91,6 +92,7 @@ def test_settling_again_replaces(book: Book) -> None:
     )
     book.reopen(["i-1", "i-9"])
     assert names(book.unsettled(NOON + 9 * HOUR, 9)) == ["i-1"]
+    assert book.charge_sums(None, date(2026, 3, 9), ()) == ()
 
 
 def test_sums_are_those_of_the_charges(book: Book) -> None:
@@ -108,6 +110,21 @@ def test_sums_are_those_of_the_charges(book: Book) -> None:
     assert sorted(joined(book.charge_sums(DAY, DAY, ()), book.charge_sums(date(2026, 3, 2), date(2026, 3, 9), ()))) == (
         sorted(book.charge_sums(None, date(2026, 3, 9), ()))
     )
+
+
+def test_a_report_counts_each_instance_once(book: Book) -> None:
+    """Settled, settled with a wrong end, over, or alive: as the meter has it, digit for digit."""
+    rows = [launch(book, f"i-{number}") for number in range(4)]
+    settle(book, end(book, rows[0]))
+    settle(book, replace(Life(rows[1]), row=replace(rows[1], ended_at=NOON + 5 * HOUR)))
+    end(book, rows[1], 2 * HOUR)
+    end(book, rows[2], 3 * HOUR)
+    now = NOON + 40 * HOUR
+    found = report(book, lambda rows: [Life(row) for row in rows], Days(None, date(2026, 3, 9)), (), now, Rules())
+    assert found.nanos == (1 + 2 + 3 + 40) * 36 * 10**8
+    assert found.open == 3
+    day = report(book, lambda rows: [Life(row) for row in rows], Days(DAY, DAY), (Dimension.INSTANCE,), now, Rules())
+    assert day.nanos == (1 + 2 + 3 + 12) * 36 * 10**8
 
 
 def test_what_has_no_price_is_told(book: Book) -> None:

@@ -14,7 +14,7 @@ from asbx.ledger.database import Database
 from asbx.ledger.engine import READ, WRITE, batches, put
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import date, datetime
     from typing import Any
 
@@ -66,12 +66,26 @@ class Charges(Database):
         with self.transaction(WRITE) as connection:
             for batch in batches(instance_ids):
                 connection.execute(delete(t.settlements).where(_s.instance_id.in_(batch)))
+                connection.execute(delete(t.charges).where(_c.instance_id.in_(batch)))
 
-    def charge_sums(self, first: date | None, last: date, by: Sequence[Dimension]) -> tuple[Sum, ...]:
+    def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of these are settled; see the door."""
+        with self.transaction(READ) as connection:
+            return frozenset(
+                name
+                for batch in batches(instance_ids)
+                for name in connection.execute(select(_s.instance_id).where(_s.instance_id.in_(batch))).scalars()
+            )
+
+    def charge_sums(
+        self, first: date | None, last: date, by: Sequence[Dimension], without: Collection[str] = ()
+    ) -> tuple[Sum, ...]:
         """Add up days by kind and dimensions; see the door."""
         columns = [_c[FIELDS[one]] for one in by]
         amounts = [func.sum(_c[name]) for name in ("seconds", "compute", "volumes")]
         query = select(_c.kind, *columns, *amounts).where(_within(first, last)).group_by(_c.kind, *columns)
+        for batch in batches(without):
+            query = query.where(_c.instance_id.not_in(batch))
         with self.transaction(READ) as connection:
             found = connection.execute(query).all()
         size = 1 + len(columns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
@@ -26,10 +26,18 @@ class ChargeBook(Protocol):
         """Return every instance that is not settled, those that live too, launched before a moment."""
 
     def reopen(self, instance_ids: Collection[str]) -> None:
-        """Let instances be settled anew; what is kept of them stays until then."""
+        """Forget that instances were settled, and their charges: they are settled anew."""
 
-    def charge_sums(self, first: date | None, last: date, by: Sequence[Dimension]) -> tuple[Sum, ...]:
-        """Add up the charges of days, both ends included, by kind and dimensions. first: None: from the beginning."""
+    def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of these instances are settled, with whatever end."""
+
+    def charge_sums(
+        self, first: date | None, last: date, by: Sequence[Dimension], without: Collection[str] = ()
+    ) -> tuple[Sum, ...]:
+        """Add up the charges of days, both ends included, by kind and dimensions.
+
+        first: None: from the beginning. without: instances left out.
+        """
 
     def charges_unpriced(self, first: date | None, last: date) -> tuple[str, ...]:
         """Return settled instances of these days whose price is not known."""
