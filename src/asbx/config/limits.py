@@ -298,3 +298,5 @@ SPOOL_ASIDE = timedelta(days=30)
 SETTLE_AFTER = timedelta(minutes=10)
 # Instances settled in one pass: some 50 ms of work; a ledger that is behind catches up pass by pass.
 SETTLE_MOST = 1000
+# Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
+REPORT_FRESH_ROWS = 400

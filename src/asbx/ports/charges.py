@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
-from asbx.decide.meter.sums import Dimension, Settlement, Sum
+from asbx.decide.meter.sums import Dimension, Settlement, Slice, Sum
 from asbx.model.record import InstanceRow
 
 
@@ -31,13 +31,11 @@ class ChargeBook(Protocol):
     def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these instances are settled, with whatever end."""
 
-    def charge_sums(
-        self, first: date | None, last: date, by: Sequence[Dimension], without: Collection[str] = ()
-    ) -> tuple[Sum, ...]:
-        """Add up the charges of days, both ends included, by kind and dimensions.
+    def charge_sums(self, slice_: Slice, by: Sequence[Dimension]) -> tuple[Sum, ...]:
+        """Add up charges by kind and dimensions."""
 
-        first: None: from the beginning. without: instances left out.
-        """
+    def dearest(self, slice_: Slice, by: Dimension, most: int) -> tuple[str, ...]:
+        """Return the values of a dimension that the most was spent under, the dearest first; nobody's left out."""
 
     def charges_unpriced(self, first: date | None, last: date) -> tuple[str, ...]:
         """Return settled instances of these days whose price is not known."""

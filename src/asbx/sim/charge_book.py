@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
-from asbx.decide.meter.sums import Dimension, Settlement, Sum, sums
+from asbx.decide.meter.charges import Charge
+from asbx.decide.meter.sums import FIELDS, Dimension, Settlement, Slice, Sum, sums
 from asbx.model.record import InstanceRow
 
 
@@ -48,12 +50,23 @@ class MemoryChargeBook:
         """Return which of these are settled."""
         return frozenset(self._settled.keys() & set(instance_ids))
 
-    def charge_sums(
-        self, first: date | None, last: date, by: Sequence[Dimension], without: Collection[str] = ()
-    ) -> tuple[Sum, ...]:
-        """Add up the charges of days by kind and dimensions."""
-        every = (charge for one in self._settled.values() if one.instance_id not in without for charge in one.charges)
-        return sums((one for one in every if (first is None or one.day >= first) and one.day <= last), by)
+    def charge_sums(self, slice_: Slice, by: Sequence[Dimension]) -> tuple[Sum, ...]:
+        """Add up charges by kind and dimensions."""
+        return sums((one for one in self._charges() if slice_.holds(one)), by)
+
+    def dearest(self, slice_: Slice, by: Dimension, most: int) -> tuple[str, ...]:
+        """Return the values of a dimension that the most was spent under, the dearest first."""
+        spent: Counter[str] = Counter()
+        for one in self.charge_sums(slice_, (by,)):
+            spent[one.key[0]] += one.nanos
+        spent.pop("", None)
+        values = {
+            value: getattr(one, FIELDS[by]) for one in self._charges() for value in [str(getattr(one, FIELDS[by]))]
+        }
+        return tuple(sorted(spent, key=lambda value: (-spent[value], values[value])))[:most]
+
+    def _charges(self) -> Iterator[Charge]:
+        return (charge for one in self._settled.values() for charge in one.charges)
 
     def charges_unpriced(self, first: date | None, last: date) -> tuple[str, ...]:
         """Return settled instances of these days without a price."""
