@@ -333,3 +333,11 @@ ADVISOR_MARGIN = Decimal("1.2")
 SETTLE_EVERY = timedelta(seconds=5)
 # What a companion may print before it is cut off: --help of real ones has a few KB.
 COMPANION_MAX_BYTES = 64 * 1024
+
+# -- money
+# EC2's own times, and the last word of Slurm on a job, come some passes after an instance's end (flow/dating, usage).
+SETTLE_AFTER = timedelta(minutes=10)
+# Instances settled in one pass: some 50 ms of work; a ledger that is behind catches up pass by pass.
+SETTLE_MOST = 1000
+# Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
+REPORT_FRESH_ROWS = 400

@@ -12,6 +12,7 @@ from asbx.ledger import calls, history, pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.boots import BootMemory
+from asbx.ledger.charges import Charges
 from asbx.ledger.control import Controls
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
@@ -60,7 +61,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory):
+class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests

@@ -276,3 +276,40 @@ events = Table(
     Column("instance_id", String, nullable=False),
     Column("data", Facts, nullable=False),
 )
+
+# What closed instances have cost whom. Amounts are billionths of a USD: whole numbers add up exactly in any database.
+# job_id: 0 where no job bears it.
+settlements = Table(
+    "settlements",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("ended_at", Moment, nullable=False),
+    Column("seconds", _BIG, nullable=False),
+    Column("nanos", _BIG, nullable=False),
+    Column("has_price", Boolean, nullable=False),
+)
+Index(
+    "unpriced",
+    settlements.c.instance_id,
+    sqlite_where=settlements.c.has_price.is_(False),
+    postgresql_where=settlements.c.has_price.is_(False),
+)
+
+charges = Table(
+    "charges",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("day", String, primary_key=True, index=True),
+    Column("kind", String, primary_key=True),
+    Column("job_id", _BIG, primary_key=True, autoincrement=False),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("partition", String, nullable=False),
+    Column("node_group", String, nullable=False),
+    Column("instance_type", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("market", String, nullable=False),
+    Column("seconds", _BIG, nullable=False),
+    Column("compute", _BIG, nullable=False),
+    Column("volumes", _BIG, nullable=False),
+)

@@ -25,6 +25,7 @@ from asbx.model.market import Instance
 from asbx.model.names import GroupName
 from asbx.model.notice import NoticeKind
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
+from asbx.sim.charge_book import MemoryChargeBook
 from asbx.sim.job_plans import MemoryJobPlans
 from asbx.sim.limits import MemoryLimits
 from asbx.sim.moments import aware as _aware
@@ -37,8 +38,8 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook):
-    """The doors `Ledger` and `PriceBook`. events_kept: how many events are remembered, the last ones; None: all."""
+class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook, MemoryChargeBook):
+    """The doors to the record. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
     _requests: dict[str, Request] = field(default_factory=dict)
