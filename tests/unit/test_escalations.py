@@ -115,6 +115,10 @@ ATTEMPTS = {
     ),
     "negative price": Attempt(spec(max_spot_price=-1), ("max_spot_price", "between 0 and")),
     "huge price": Attempt(spec(max_spot_price=1e30), ("max_spot_price", "between 0 and")),
+    "a price of a billion digits": Attempt(
+        '{"should_burst": true, "instance_specification": {"max_spot_price": 1e-999999999}}',
+        ("max_spot_price", "a billionth at least"),
+    ),
     "a price that is no number": Attempt('{"should_burst": true, "a": NaN}', ("NaN",)),
     "too many nodes in the plan": Attempt(spec(instance_count=10_000), ("instance_count", "'10000'", "max_nodes 16")),
     "more nodes than a number holds": Attempt(spec(instance_count=10**40), ("instance_count", "between 0 and")),

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from asbx.errors import PlanError
@@ -17,6 +17,10 @@ MOST_CHARACTERS = 1024 * 1024
 _MOST_ITEMS = 200
 _MOST_TEXT = 1024
 _MOST_NUMBER = Decimal(10) ** 12
+# Less than a billionth is no amount: JSON's 1e-999999999 is above zero, and written out it has a billion digits.
+_LEAST_NUMBER = Decimal(1).scaleb(-9)
+# Places behind the point that count; a float's last ones are noise.
+_SMALLEST = Decimal(1).scaleb(-12)
 # An EC2 tag: key and value, and how many of a resource's 50 a plan may use.
 _TAG_KEY, _TAG_VALUE, _MOST_TAGS = 128, 256, 15
 _MOST_UNKNOWN = 50
@@ -224,9 +228,10 @@ class Reader:
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise self.error(key, f"must be a number, not {_kind(value)}")
         number = Decimal(value)
-        if not 0 < number <= _MOST_NUMBER:
-            raise self.error(key, f"must be between 0 and {_MOST_NUMBER:.0e}, not {str(value)[:30]}")
-        return number
+        if not _LEAST_NUMBER <= number <= _MOST_NUMBER:
+            wanted = f"must be between 0 and {_MOST_NUMBER:.0e}, a billionth at least"
+            raise self.error(key, f"{wanted}, not {str(value)[:30]}")
+        return min(number, number.quantize(_SMALLEST, ROUND_DOWN))
 
 
 def _leaves(value: Any, key: str, depth: int = 0) -> Iterator[str]:
