@@ -12,6 +12,7 @@ import pytest
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.site import Site, config
 
+from asbx.config.limits import SCONTROL_AT_ONCE, SCRIPT_AT_LAUNCH
 from asbx.config.policy import Policy, Rule
 from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.outcome import Outcome
@@ -241,6 +242,27 @@ def test_a_rule_about_somebody_counts_where_slurm_does_not_say_who(site: Site) -
     assert {p.instance_type for p in site.cloud.orders[-1].pools} == {"m7i.large"}
 
 
+@pytest.mark.parametrize("who", ["eve", "ada"])
+def test_a_job_on_a_shared_node_does_not_speak_for_its_neighbours(site: Site, who: str) -> None:
+    """Two users share a node, whose launch goes by the job before the other; the other's plan and hints are its own."""
+    job(site, 5, "aws-cpu-000", who, priority=1, comment="asbx:market=spot,max-cost=0.01")
+    job(site, 9, "aws-cpu-000", "bob", priority=9)
+    job(site, 10, "aws-cpu-001", "bob", priority=9)
+    site.plans.leave("5", plan(instance_types=["m7i.large"], launch_template_name="big-disk"), "root")
+    policy(site, {"users": ("ada",), "launch_templates": ("big-disk",)})
+    asked = (5, "aws-cpu-000"), (9, "aws-cpu-000"), (10, "aws-cpu-001")
+    outcome = site.resume("aws-cpu-[000-001]", *asked)
+    assert outcome.bound == ["aws-cpu-000", "aws-cpu-001"]
+    (order,) = site.cloud.orders
+    assert {pool.instance_type for pool in order.pools} == {"c7i.large", "m7i.large"}
+    assert order.template.name == "asbx"
+    (kept,) = site.ledger.job_plans(9)
+    assert kept.origin == NO_PLAN
+    tags = dict(order.tags)
+    assert (tags["asbx:user"], tags["asbx:job"]) == ("bob", "9,10,5")
+    assert site.scheduler.held == set() or not set(site.scheduler.held) & {9, 10}
+
+
 # -- scripts
 
 
@@ -315,6 +337,25 @@ def test_a_silent_slurmctld_costs_the_script_not_the_launch(site: Site) -> None:
     site.scheduler.fail_next("script", SlurmError("slurm-silent", "no answer"))
     assert gang(site, MPI).exit_code == ExitCode.DONE
     assert source(ladders(site)[0], "launch") == "node group: strategy"
+
+
+def test_a_silent_slurmctld_is_waited_for_once_not_for_each_script(site: Site) -> None:
+    """Sixty gangs wait for one time-out of the processes that run at once, not for sixty."""
+    asked = [(n, f"aws-cpu-[{2 * n:03d}-{2 * n + 1:03d}]") for n in range(60)]
+    for number, nodes in asked:
+        job(site, number, nodes)
+    site.scheduler.fail_next("script", SlurmError("slurm-silent", "no answer"), times=60)
+    assert len(site.resume("aws-cpu-[000-119]", *asked).bound) == 120
+    assert site.scheduler.calls["script"] <= SCONTROL_AT_ONCE
+
+
+def test_a_giant_script_is_not_read_at_launch(site: Site) -> None:
+    """It would take the daemon's processor for a minute; the launch goes by the group's word, and that is said."""
+    gang(site, MPI + "'\n" * SCRIPT_AT_LAUNCH)
+    (event,) = ladders(site)
+    assert source(event, "launch") == "node group: strategy"
+    notes = [event.text for event in site.recorder.events if event.kind is EventKind.PLAN_NOTE]
+    assert any("its script is not read: it is longer than" in note for note in notes)
 
 
 # -- what is kept of it

@@ -83,7 +83,7 @@ def _launch(
     loaded: LoadedConfig, request: Request, gang: Gang, part: Part, plan: ExecutionPlan | None
 ) -> dict[str, Any]:
     config, now = loaded.config, datetime.now(UTC)
-    hints = job_hints({job.job_id: job for job in request.jobs}, {}, gang.jobs[:1])
+    hints = job_hints({job.job_id: job for job in request.jobs}, {}, gang.asking[:1])
     size = max(gang.size, len(gang.nodes)) if gang.whole else 1
     user, account = (gang.user, gang.account) if gang.jobs else (None, None)
     who = Who(part.group, user, account, gang.jobs, size)

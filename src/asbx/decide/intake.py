@@ -70,8 +70,9 @@ def intake(
     return Intake(tuple(gangs), tuple(sorted(refused.items())), jobs_of)
 
 
-# Loose nodes by node group, user, account, what their jobs ask for, and their plans: the same for a whole launch.
-Loose = dict[tuple[GroupName, str, str, JobHints, object], list[str]]
+# Loose nodes by node group, user, account, what their jobs ask for, and their plans: the same for a whole launch. Each
+# with the job it is launched for, None for one of no job; others may wait for it too.
+Loose = dict[tuple[GroupName, str, str, JobHints, object], dict[str, int | None]]
 
 
 class _Sorter:
@@ -131,7 +132,7 @@ class _Sorter:
         asked = hints(job.features or fact.features, job.extra or fact.extra, fact.comment)
         for node in mine:
             kind = (_group(node), fact.user, fact.account, asked, self._plans.get(job.job_id))
-            kept.setdefault(kind, []).append(node)
+            kept.setdefault(kind, {})[node] = job.job_id
 
     def _fact(self, job: JobAsk) -> JobFacts:
         return self._facts.get(job.job_id, JobFacts(job.job_id))
@@ -144,7 +145,7 @@ class _Sorter:
             self._whole.append(Gang(gang_id, (), _parts(nodes), whole=True, size=len(nodes)))
             self._free = set()
         for node in sorted(self._free):
-            self._after.setdefault((_group(node), "", "", JobHints(), None), []).append(node)
+            self._after.setdefault((_group(node), "", "", JobHints(), None), {})[node] = None
         before = list(_loose(self._request, self._before, self.jobs_of, 0))
         after = list(_loose(self._request, self._after, self.jobs_of, len(before)))
         return [*before, *self._whole, *after]
@@ -168,10 +169,11 @@ def _in_order(jobs: Sequence[JobAsk], facts: Mapping[int, JobFacts]) -> list[lis
 
 def _loose(request: Request, loose: Loose, jobs_of: Mapping[str, list[int]], first: int) -> Iterable[Gang]:
     for number, ((group, user, account, _, _), nodes) in enumerate(loose.items(), first):
-        jobs = sorted({job for node in nodes for job in jobs_of.get(node, ())})
-        part = Part(group, unique_sorted(nodes))
+        theirs = {job for job in nodes.values() if job is not None}
+        others = {job for node in nodes for job in jobs_of.get(node, ())} - theirs
+        part = Part(group, unique_sorted(list(nodes)))
         gang_id = f"{LOOSE}{request.request_id}-{number}"
-        yield Gang(gang_id, tuple(jobs), (part,), False, user, account)
+        yield Gang(gang_id, (*sorted(theirs), *sorted(others)), (part,), False, user, account)
 
 
 def _parts(nodes: Sequence[str]) -> tuple[Part, ...]:

@@ -46,7 +46,7 @@ class Decisions:
         for gang, error in refused:
             for job_id in gang.jobs:
                 failure = Failure.of_error(error)
-                yield self._row(job_id, self._plans.of(gang.jobs), failure=failure, partition=_partition(gang))
+                yield self._row(job_id, self._plans.of(gang.asking), failure=failure, partition=_partition(gang))
 
     def _planned(self, runs: Sequence[GangRun]) -> Iterator[JobPlan]:
         for run in runs:

@@ -84,7 +84,7 @@ class Limiter:
     def cap(self, gang: Gang, parts: Sequence[PartPlan]) -> Limited:
         """Return what limits leave of a gang's parts. Raises LimitError where that is nothing."""
         owners = [Owner(gang.user, gang.account, part.part.group.partition, bool(gang.jobs)) for part in parts]
-        ceilings = [*about.of_rules(self._settings, owners), *self._own(gang.jobs)]
+        ceilings = [*about.of_rules(self._settings, owners), *self._own(gang.asking)]
         if not ceilings:
             return Limited(list(parts))
         try:

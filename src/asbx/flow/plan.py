@@ -64,7 +64,7 @@ class Planner:
         Raises PlanError (`plan-refused`) for a plan that asks for more than the site allows.
         """
         size = max(gang.size, len(gang.nodes)) if gang.whole else 1
-        found = self._plans.of(gang.jobs)
+        found = self._plans.of(gang.asking)
         judged = [self._judged(gang, part, size, found) for part in parts]
         hinted = self._hints(gang)
         wants = [wish(self._doors.config, one.group, size, found.plan, hinted) for one in judged]
@@ -111,7 +111,7 @@ class Planner:
 
     def _hints(self, gang: Gang) -> JobHints:
         """Return what the job itself asks; the jobs of loose nodes launched together all ask the same."""
-        return job_hints(self._asks, self._facts, gang.jobs[:1])
+        return job_hints(self._asks, self._facts, gang.asking[:1])
 
     # -- facts
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from asbx.config.limits import SCONTROL_AT_ONCE, SCRIPTS_A_REQUEST
+from asbx.config.limits import SCONTROL_AT_ONCE, SCRIPT_AT_LAUNCH, SCRIPTS_A_REQUEST
 from asbx.decide.hints import hints
 from asbx.decide.script.guess import Guess, guess
 from asbx.errors import ExitCode, PlanError, SlurmError
@@ -45,6 +45,7 @@ class JobPlans:
         self._whole = None if whole is None else Found(whole, Origin("--execution-plan", privileged=True))
         self._found: dict[int, Found] = {}
         self.stopped: dict[int, Failure] = {}
+        self._is_silent = False
 
     def of(self, jobs: Sequence[int]) -> Found:
         """Return the plan of a gang: that of its first job that has one."""
@@ -136,7 +137,7 @@ class JobPlans:
         """
         if self._whole is not None or not self._doors.config.analyzer.enabled:
             return
-        wanted = [gang for gang in gangs if gang.whole and gang.jobs and self.of(gang.jobs) is _NONE]
+        wanted = [gang for gang in gangs if gang.whole and gang.jobs and self.of(gang.asking) is _NONE]
         if len(wanted) > SCRIPTS_A_REQUEST:
             left = len(wanted) - SCRIPTS_A_REQUEST
             self._say(f"the scripts of {left} job(s) are not read: {SCRIPTS_A_REQUEST} are read for one request")
@@ -152,12 +153,19 @@ class JobPlans:
                 self._found[gang.jobs[0]] = Found(made.plan, Origin("analyzer"), made.why)
 
     def _guess(self, gang: Gang, types: Mapping[str, TypeFacts]) -> Guess | None:
+        """Return what a script tells. Once slurmctld is silent it is not asked for the others: the launch waits."""
+        if self._is_silent:
+            return None
         try:
             script = self._doors.scheduler.script(gang.jobs[0])
         except SlurmError as error:
+            self._is_silent = self._is_silent or error.code == "slurm-silent"
             self._say(f"its script is not known: {error.why}", gang.jobs[0])
             return None
         if not script:
+            return None
+        if len(script) > SCRIPT_AT_LAUNCH:
+            self._say(f"its script is not read: it is longer than {SCRIPT_AT_LAUNCH} characters", gang.jobs[0])
             return None
         return guess(script, max(gang.size, len(gang.nodes)), self._doors.config.mpi, types)
 

@@ -20,7 +20,7 @@ class Gang:
     """Nodes to launch together.
 
     gang_id: stable for the same request, `job-12` or `loose-<request>-<n>`.
-    jobs: ids of the jobs that wait for these nodes. whole: nodes of one job of several nodes, which belong together.
+    jobs: ids of the jobs that wait for these nodes, those they are launched for first. whole: nodes of one job of several nodes, which belong together.
     size: nodes of the job, those that are up already included. others: the nodes that are.
     """
 
@@ -37,6 +37,11 @@ class Gang:
     def nodes(self) -> tuple[str, ...]:
         """All nodes of the gang, part by part."""
         return tuple(node for part in self.parts for node in part.nodes)
+
+    @property
+    def asking(self) -> tuple[int, ...]:
+        """Jobs whose plans and hints count. Loose nodes are of jobs that ask the same; of others they are only used."""
+        return self.jobs if self.whole else self.jobs[:1]
 
 
 def job_of(gang_id: str) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS, SCRIPT_MAX_BYTES
+from asbx.config.limits import FREE_TEXT_MAX, SCONTROL_BATCH, SCONTROL_JOBS, SCRIPT_MAX_BYTES, SCRIPT_PATIENCE
 from asbx.errors import SlurmError
 from asbx.model.fence import Fence
 from asbx.model.hostlist import fold, unique_sorted
@@ -317,7 +317,8 @@ class Slurm:
             return self._scripts[array]
         text = ""
         with suppress_refusal():  # newer ones refuse it for jobs without a script, in many words
-            text = self._commands.run("scontrol", "write", "batch_script", str(job_id), "-")
+            written = ("write", "batch_script", str(job_id), "-")
+            text = self._commands.run("scontrol", *written, patience=SCRIPT_PATIENCE)
         # For a job that is gone 22.05.8 says so and exits with 0; sbatch takes no script that does not begin like this.
         found = text if text.startswith("#!") and len(text) <= SCRIPT_MAX_BYTES else None
         if task:
