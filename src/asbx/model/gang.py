@@ -20,7 +20,8 @@ class Gang:
     """Nodes to launch together.
 
     gang_id: stable for the same request, `job-12` or `loose-<request>-<n>`.
-    jobs: ids of the jobs that wait for these nodes, those they are launched for first. whole: nodes of one job of several nodes, which belong together.
+    jobs: ids of the jobs that wait for these nodes, those they are launched for first.
+    whole: nodes of one job of several nodes, which belong together.
     size: nodes of the job, those that are up already included. others: the nodes that are.
     """
 
