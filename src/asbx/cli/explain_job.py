@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from asbx.cli import reading, shortages, site
 from asbx.cli.past import Past, past_facts
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
     from asbx.model.job import JobView
     from asbx.model.job_plan import JobPlan
     from asbx.model.record import InstanceRow, Setback
-    from asbx.ports import JobArchive, Ledger
+    from asbx.ports import JobArchive, Launches, Ledger
+
+    class Book(Ledger, Launches, Protocol):
+        """A ledger that also tells whom its instances were for."""
+
 
 _LABEL = re.compile(r"([0-9]{1,10})(?:[_+]([0-9]{1,7}))?")
 # Slurm's numbers have 32 bits.
@@ -96,10 +100,10 @@ def _unknown(target: str, asked: Asked) -> UsageError:
     return UsageError("job-unknown", f"there is no job {target}", why, hint)
 
 
-def gather(ledger: Ledger, job_id: int, asked: Asked, now: datetime) -> Known:
+def gather(ledger: Book, job_id: int, asked: Asked, now: datetime) -> Known:
     """Return what the ledger knows of a job."""
     decisions = ledger.job_plans(job_id)
-    instances = tuple(row for row in ledger.instances() if job_id in row.jobs)
+    instances = tuple(one.row for one in ledger.job_launches(job_id))
     requests = dict.fromkeys(one.request_id for one in decisions)
     intents = tuple(one for name in requests for one in ledger.intents(name) if job_id in one.jobs)
     return Known(
