@@ -27,6 +27,7 @@ from asbx.daemon.engine import Engine
 from asbx.decide.hints import JobHints, hints
 from asbx.decide.intake import intake
 from asbx.decide.rungs import choose
+from asbx.decide.script.guess import guess
 from asbx.decide.wish import wish
 from asbx.errors import AsbxError
 from asbx.flow.outcome import Outcome
@@ -223,6 +224,15 @@ def job_words(text: str) -> bool:
     """Read what a user writes into --comment, --extra and --constraint."""
     asked = hints(features=text, extra=text, comment=text)
     return asked != JobHints()
+
+
+def _scripts() -> tuple[str, ...]:
+    return tuple(file.read_text(encoding="utf-8") for file in sorted((ROOT / "tests" / "corpus").glob("*.sbatch")))
+
+
+def job_script(text: str) -> bool:
+    """Read a job's script at launch, where one that cannot be read may not take the other jobs with it."""
+    return guess(text, 4, settings().mpi, {}).plan is not None
 
 
 # -- configuration
@@ -495,6 +505,7 @@ TARGETS: tuple[Target, ...] = (
     Target("node list argument", ("aws-cpu-[000-003],aws-gpu-7", "aws-big-[0000-0009,0011]", "a,b"), host_list, 8),
     Target("execution plan", _plans(), plan, 14),
     Target("words of a job", ("asbx:market=spot,efa=required", "asbx_efa&spot|[a*2]", "x"), job_words, 4),
+    Target("job script", _scripts(), job_script, 4),
     Target("configuration", _configs(), configuration, 10),
     Target(
         "environment variable",

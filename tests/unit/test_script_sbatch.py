@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from time import process_time
 
 import pytest
 
@@ -155,6 +156,31 @@ def test_what_is_asked_for(script: str, expected: dict[str, object]) -> None:
     found = asks(script)
     assert {name: getattr(found, name) for name in expected} == expected
     assert found.problems == ()
+
+
+@pytest.mark.parametrize("said", ["-t {}", "-t 1-{}", "-t {}:{}", "-N {}", "--mem={}", "--gres=gpu:{}", "-B {}"])
+def test_a_number_of_thousands_of_digits_is_a_problem(said: str) -> None:
+    """Python reads none of more than 4,300 digits: one script failed all jobs that were launched with its own."""
+    found = asks("#SBATCH " + said.format(*["9" * 5000] * 2))
+    assert found.problems or said == "-B {}"
+
+
+def test_tasks_at_once_of_thousands_of_digits() -> None:
+    """The array counts, its limit does not."""
+    assert asks("#SBATCH -a 0-9%" + "9" * 5000).array_tasks == 10
+
+
+@pytest.mark.parametrize("script", ["#SBATCH --comment={}", "#SBATCH {}", "srun \\\n"])
+def test_reading_takes_time_by_the_length_not_its_square(script: str) -> None:
+    """Processor time of eight times the text: a square would take 64 times as long."""
+
+    def seconds(letters: int) -> float:
+        begin = process_time()
+        body = script.format("a" * letters) if "{}" in script else script * (letters // 8)
+        list(lines_of(read(f"#!/bin/sh\n{body}\n").body))
+        return process_time() - begin
+
+    assert seconds(800_000) < 24 * max(min(seconds(100_000) for _ in range(3)), 0.005)
 
 
 def test_ways_to_state_memory_exclude_each_other() -> None:

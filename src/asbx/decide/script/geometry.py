@@ -15,7 +15,11 @@ from asbx.config.limits import MOST_ARRAY_INDEXES
 from asbx.decide.script.sbatch import Stated, Stating
 
 _SIZES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
-_DAY_FORMS = (r"(\d+)-", r"(\d+)-(\d+)", r"(\d+)-(\d+):(\d+)", r"(\d+)-(\d+):(\d+):(\d+)")
+# More digits are no number of Slurm's, and Python refuses to read thousands of them.
+_NUMBER = r"(\d{1,10})"
+_DAY_FORMS = tuple(
+    f"{_NUMBER}-{rest}" for rest in ("", _NUMBER, f"{_NUMBER}:{_NUMBER}", f"{_NUMBER}:{_NUMBER}:{_NUMBER}")
+)
 _MOST = 2**31 - 1
 
 
@@ -259,7 +263,7 @@ def _time(asked: _Asked) -> timedelta | None:
         if match:
             days, hours, minutes, seconds = (*map(int, match.groups()), 0, 0, 0)[:4]
             return _span(asked, days, hours, minutes, seconds)
-    match = re.fullmatch(r"(?:(\d+):)?(\d+)(?::(\d+))?", text)
+    match = re.fullmatch(f"(?:{_NUMBER}:)?{_NUMBER}(?::{_NUMBER})?", text)
     if match is None:
         asked.complain("time")
         return None
@@ -298,4 +302,4 @@ def _array(asked: _Asked) -> tuple[int, int]:
             asked.complain("array")
             return 1, 0
         seen[first : last + 1 : step] = b"\1" * size
-    return seen.count(1), int(most) if most.isdecimal() else 0
+    return seen.count(1), int(most) if re.fullmatch(_NUMBER, most) else 0

@@ -7,6 +7,7 @@ reads it; what cannot be understood is a problem with its place, never a guess.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -165,20 +166,22 @@ def _words(text: str, place: str, problems: list[str]) -> Iterator[str]:
     quote = ""
     letters = iter(text)
     for letter in letters:
+        taken = letter
         if letter == "\\" and quote != "'":
-            word = [*(word or []), next(letters, "")]
-        elif quote:
-            quote, word = ("", word) if letter == quote else (quote, [*(word or []), letter])
-        elif letter in "'\"":
-            quote, word = letter, word or []
-        elif letter.isspace() or (letter == "#" and word is None):
+            taken = next(letters, "")
+        elif letter == quote:
+            taken = quote = ""
+        elif not quote and letter in "'\"":
+            taken, quote = "", letter
+        elif not quote and (letter.isspace() or (letter == "#" and word is None)):
             if word is not None:
                 yield "".join(word)
                 word = None
             if letter == "#":
                 return
-        else:
-            word = [*(word or []), letter]
+            continue
+        word = [] if word is None else word
+        word.append(taken)
     if quote:
         problems.append(f"{place}: a quote is not closed")
     if word is not None:
@@ -190,19 +193,19 @@ def _words(text: str, place: str, problems: list[str]) -> Iterator[str]:
 
 def _options(words: Sequence[str], source: str, reading: _Reading) -> list[str]:
     """Read options from the beginning of words; return what follows the last (getopt_long(3), as sbatch uses it)."""
-    rest = list(words)
+    rest = deque(words)
     while rest and rest[0].startswith("-") and rest[0] != "-":
-        word = rest.pop(0)
+        word = rest.popleft()
         if word == "--":
             break
         if word.startswith("--"):
             _long(word[2:], rest, source, reading)
         else:
             _short(word[1:], rest, source, reading)
-    return rest
+    return list(rest)
 
 
-def _long(word: str, rest: list[str], source: str, reading: _Reading) -> None:
+def _long(word: str, rest: deque[str], source: str, reading: _Reading) -> None:
     name, sign, value = word.partition("=")
     option = by_name(name)
     if option is None:
@@ -211,14 +214,14 @@ def _long(word: str, rest: list[str], source: str, reading: _Reading) -> None:
         if not rest:
             reading.problems.append(f"{source}: --{name} needs a value")
         else:
-            reading.state(option, rest.pop(0), source)
+            reading.state(option, rest.popleft(), source)
     elif option.takes is Takes.NOTHING and sign:
         reading.problems.append(f"{source}: --{name} takes no value")
     else:
         reading.state(option, value, source)
 
 
-def _short(letters: str, rest: list[str], source: str, reading: _Reading) -> None:
+def _short(letters: str, rest: deque[str], source: str, reading: _Reading) -> None:
     while letters:
         letter, letters = letters[0], letters[1:]
         option = LETTERS.get(letter)
@@ -231,7 +234,7 @@ def _short(letters: str, rest: list[str], source: str, reading: _Reading) -> Non
         if option.takes is Takes.VALUE and not letters and not rest:
             reading.problems.append(f"{source}: -{letter} needs a value")
             return
-        value = letters or (rest.pop(0) if option.takes is Takes.VALUE else "")
+        value = letters or (rest.popleft() if option.takes is Takes.VALUE else "")
         # `-N=2` is read as the value `=2` by getopt; people mean 2, and sbatch refuses the other.
         reading.state(option, value, source)
         return
@@ -243,17 +246,17 @@ def lines_of(body: str) -> Iterable[str]:
 
 
 def _joined(body: str) -> Iterator[str]:
-    held = ""
+    held: list[str] = []
     for line in body.split("\n"):
-        text = held + line
         if line.endswith("\\") and not line.lstrip().startswith("#"):
-            held = text[:-1] + " "
+            held.append(line[:-1])
             continue
-        held = ""
-        if text.strip() and not text.lstrip().startswith("#"):
-            yield text.strip()
-    if held.strip():
-        yield held.strip()
+        text = " ".join((*held, line)).strip()
+        held.clear()
+        if text and not text.startswith("#"):
+            yield text
+    if left := " ".join(held).strip():
+        yield left
 
 
 def _without_here_documents(lines: Iterable[str]) -> Iterator[str]:
