@@ -178,3 +178,16 @@ def test_analyze_without_accounting_takes_the_ledger(
     said = told(capsys, settings, "analyze", script(settings))["components"][0]["history"]
     assert (said["used"], said["runs"]) == (True, 4)
     assert "by how long their nodes were there" in said["text"]
+
+
+def test_analyze_in_a_container_where_nobody_has_a_name(
+    settings: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The user's number is in no passwd: no earlier runs are found, and the rest is told."""
+
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    said = told(capsys, settings, "analyze", script(settings))["components"][0]["history"]
+    assert not said["used"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pwd
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -162,13 +161,14 @@ def _name_of(stated: Stating, words: Sequence[str]) -> str:
 
 def _with_history(one: Judged, stated: Stating, settings: Config, words: Sequence[str], now: datetime) -> Judged:
     """Add what earlier runs of the caller's jobs of this name say. The ledger is rarely theirs to read."""
+    from asbx.daemon.user_names import user_name
     from asbx.ledger.store import open_ledger
     from asbx.slurm.jobs import SlurmJobs
     from asbx.slurm.process import SlurmCommands
 
     archive = SlurmJobs(SlurmCommands(settings.slurm.bin_path, settings.slurm.config_path))
     limit = one.advice.geometry.time_limit
-    user, name = pwd.getpwuid(os.getuid()).pw_name, _name_of(stated, words)
+    user, name = user_name(os.getuid()), _name_of(stated, words)
     with contextlib.ExitStack() as stack:
         ledger = None
         with contextlib.suppress(LedgerError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -16,6 +15,7 @@ import typer
 from asbx.cli import site
 from asbx.config.limits import COMPANION_TIMEOUT
 from asbx.daemon.companions import ask, locate
+from asbx.daemon.user_names import user_name
 from asbx.decide import companions
 from asbx.errors import ConfigError, ExitCode
 
@@ -164,7 +164,7 @@ def _folder(what: str, path: Path, *, shared: bool = False) -> Folder:
     elif shared and (closed := _closed(path)):
         trouble = f"users cannot reach it: {closed} is closed to them (chmod o+x), or set policy.users_plans to false"
     writable = os.access(path, os.W_OK | os.X_OK)
-    return Folder(what, str(path), True, _owner(seen.st_uid), f"{stat.S_IMODE(seen.st_mode):04o}", writable, trouble)
+    return Folder(what, str(path), True, user_name(seen.st_uid), f"{stat.S_IMODE(seen.st_mode):04o}", writable, trouble)
 
 
 def _closed(path: Path) -> str:
@@ -176,13 +176,6 @@ def _closed(path: Path) -> str:
         except OSError:
             return str(above)
     return ""
-
-
-def _owner(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def _mode(found: list[Companion]) -> str:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from asbx.config.schema import Config
+from asbx.daemon.user_names import user_name
 from asbx.decide.custody import Finding, Kind, Person, Place, Seen, about_person, about_places, trusted
 from asbx.errors import ConfigError
 
@@ -77,7 +78,7 @@ def who(config: Config) -> Person:
     """Return the user of this process, and SlurmUser of slurm.conf."""
     uid = os.geteuid()
     name = slurm_user(config.slurm.config_path)
-    return Person(uid, _name(uid), name, _uid(name))
+    return Person(uid, user_name(uid), name, _uid(name))
 
 
 def slurm_user(conf: Path) -> str:
@@ -131,13 +132,6 @@ def _look(path: Path) -> Seen:
     kinds = {stat.S_IFDIR: Kind.FOLDER, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
     kind = kinds.get(stat.S_IFMT(found.st_mode), Kind.OTHER)
     return Seen(str(path), kind, found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
-
-
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
 
 
 def _uid(name: str) -> int | None:

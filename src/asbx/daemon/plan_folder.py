@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import re
 import stat
 from pathlib import Path
 
 from asbx.config.limits import PLAN_MAX_BYTES
+from asbx.daemon.user_names import user_name
 from asbx.model.plan_file import PlanFile
 
 _SUFFIX = ".json"
@@ -54,7 +54,7 @@ class PlanFolder:
             text = "" if trouble else raw.decode("utf-8-sig")
         except UnicodeDecodeError:
             text, trouble = "", "it is not UTF-8 text"
-        return PlanFile(name, _user(seen.st_uid), self._is_privileged(seen), text, trouble)
+        return PlanFile(name, user_name(seen.st_uid), self._is_privileged(seen), text, trouble)
 
     def _odd(self, name: str, path: Path, why: str) -> PlanFile | None:
         """Return a file that cannot be opened, with its own owner (not that of what it points to)."""
@@ -62,7 +62,7 @@ class PlanFolder:
             seen = path.lstat()
         except OSError:
             return None
-        return PlanFile(name, _user(seen.st_uid), seen.st_uid in self._owners, "", why)
+        return PlanFile(name, user_name(seen.st_uid), seen.st_uid in self._owners, "", why)
 
     def _is_privileged(self, seen: os.stat_result) -> bool:
         return seen.st_uid in self._owners and not seen.st_mode & _OTHERS_WRITE
@@ -76,10 +76,3 @@ def _trouble(seen: os.stat_result) -> str:
     if seen.st_size > PLAN_MAX_BYTES:
         return f"it has {seen.st_size} bytes; {PLAN_MAX_BYTES} are allowed"
     return ""
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"user {uid}"
