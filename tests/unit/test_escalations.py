@@ -119,6 +119,9 @@ ATTEMPTS = {
         '{"should_burst": true, "instance_specification": {"max_spot_price": 1e-999999999}}',
         ("max_spot_price", "a billionth at least"),
     ),
+    "a plan too deep to be written again": Attempt(
+        '{"should_burst": true, "x": ' + "[" * 100 + "]" * 100 + "}", ("nested too deep",)
+    ),
     "a price that is no number": Attempt('{"should_burst": true, "a": NaN}', ("NaN",)),
     "too many nodes in the plan": Attempt(spec(instance_count=10_000), ("instance_count", "'10000'", "max_nodes 16")),
     "more nodes than a number holds": Attempt(spec(instance_count=10**40), ("instance_count", "between 0 and")),

@@ -25,6 +25,8 @@ _SMALLEST = Decimal(1).scaleb(-12)
 _TAG_KEY, _TAG_VALUE, _MOST_TAGS = 128, 256, 15
 _MOST_UNKNOWN = 50
 _DEEPEST_KEY = 3
+# Of what nobody reads, too: what could be read here might be too deep to be written again in an export.
+_DEEPEST = 32
 _HINT = "docs/reference/execution-plan.md shows both dialects"
 
 INSTANCE_TYPE = re.compile(r"[a-z0-9-]{1,40}\.[a-z0-9-]{1,40}")
@@ -65,6 +67,8 @@ def read_json(text: str) -> dict[str, Any]:
         _refuse("the plan is not usable", str(error)[:200])
     if not isinstance(data, dict):
         _refuse("the plan is not usable", f"a plan is an object {{..}}, this is {_kind(data)}")
+    if _is_deep(data, _DEEPEST):
+        _refuse("the plan is not usable", f"it is nested too deep: more than {_DEEPEST} levels")
     return data
 
 
@@ -241,6 +245,12 @@ def _leaves(value: Any, key: str, depth: int = 0) -> Iterator[str]:
             yield from _leaves(item, f"{key}.{name}" if key else name, depth + 1)
     elif value:
         yield key
+
+
+def _is_deep(value: Any, most: int) -> bool:
+    """Whether lists and objects lie in each other more often than that."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (most < 1 or any(_is_deep(one, most - 1) for one in inner))
 
 
 def _go_micros(text: str) -> Decimal | None:
