@@ -254,6 +254,28 @@ def test_unknown_and_local_jobs_end_too() -> None:
     assert accounting.asked.count("13") == 1
 
 
+def test_without_accounting_local_jobs_are_forgotten_at_once() -> None:
+    """Nobody will tell more of them: each was asked for by a process of Slurm every five seconds for half an hour."""
+    clock = FakeClock(NOON + timedelta(hours=3))
+    accounting = FakeAccounting(trouble=NO_ACCOUNTING)
+    notes = FakeNotes({str(number): clock.now() for number in range(100, 150)})
+    outcome = export_due(doors(clock=clock, accounting=accounting), notes, print, settle=SETTLE)
+    assert len(accounting.asked) == 50
+    assert not (outcome.exported or outcome.failed or clock.slept)
+
+
+def test_a_job_that_runs_again_is_asked_for_less_and_less_often() -> None:
+    """A requeued job waits for hours; each question is a process of Slurm."""
+    clock = FakeClock(NOON + timedelta(hours=3))
+    accounting = FakeAccounting()
+    accounting.add(replace(account(), job_id=13, label="13", state="PENDING"))
+    outcome = export_due(
+        doors(clock=clock, accounting=accounting), FakeNotes({"13": clock.now()}), print, settle=SETTLE
+    )
+    assert list(outcome.failed) == ["13"]
+    assert len(accounting.asked) <= 13
+
+
 def test_a_disk_that_is_full_for_a_moment() -> None:
     """What cannot be written now is tried again."""
     clock = FakeClock(NOON + timedelta(hours=3))

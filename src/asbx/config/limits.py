@@ -336,6 +336,8 @@ SPOOL_ASIDE = timedelta(days=30)
 ADVISOR_MARGIN = Decimal("1.2")
 # How often jobs that are over are looked at again until their instances are gone, too: idle nodes last minutes.
 SETTLE_EVERY = timedelta(seconds=5)
+# One that nobody knows or that runs again is asked for less and less often: each question is a process of Slurm.
+SETTLE_LONGEST_PAUSE = timedelta(minutes=5)
 # What a companion may print before it is cut off: --help of real ones has a few KB.
 COMPANION_MAX_BYTES = 64 * 1024
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from asbx.config.limits import SETTLE_EVERY
+from asbx.config.limits import SETTLE_EVERY, SETTLE_LONGEST_PAUSE
 from asbx.decide.learn.evidence import Evidence
 from asbx.errors import AsbxError
-from asbx.flow.learn import PastDoors, gather
+from asbx.flow.learn import UNTOLD, PastDoors, gather
 
 
 class Noted(Protocol):
@@ -38,15 +38,19 @@ def export_due(doors: PastDoors, noted: Noted, export: Export, *, settle: timede
     """Export every noted job and forget it; return when none is left, which is no later than the last one's settling.
 
     Jobs that did not burst are forgotten. One that nobody knows may still be on its way into the accounting; it is
-    given up when it has settled.
+    asked for less and less often, and given up when it has settled.
     """
     outcome = Outcome()
+    rests: dict[str, tuple[datetime, timedelta]] = {}  # when next, and the pause after that
     while waiting := noted.jobs():
         alive = doors.launches.live_jobs() if doors.launches else frozenset()
         for job, since in waiting.items():
-            is_late = doors.clock.now() - since >= settle
-            if is_late or not job.isdigit() or int(job) not in alive:
+            now = doors.clock.now()
+            is_late = now - since >= settle
+            due, pause = rests.get(job, (now, SETTLE_EVERY))
+            if is_late or (now >= due and not (job.isdigit() and int(job) in alive)):
                 _try(doors, noted, export, job, outcome, is_late=is_late)
+                rests[job] = (now + pause, min(2 * pause, SETTLE_LONGEST_PAUSE))
         if not noted.jobs():
             break
         doors.clock.sleep(SETTLE_EVERY)
@@ -62,7 +66,8 @@ def _try(doors: PastDoors, noted: Noted, export: Export, job: str, outcome: Outc
             export(evidence)
             outcome.exported.append(job)
     except AsbxError as error:
-        if not is_late:  # not over, not known yet, or slurmdbd, ledger or disk are well again in a moment
-            return
-        outcome.failed[job] = f"{error.what}: {error.why}"
+        if error.code != UNTOLD:
+            if not is_late:  # not over, not known yet, or slurmdbd, ledger or disk are well again in a moment
+                return
+            outcome.failed[job] = f"{error.what}: {error.why}"
     noted.done(job)

@@ -22,6 +22,8 @@ from asbx.model.market import Market
 from asbx.model.plan import ExecutionPlan, parse_plan
 from asbx.ports import Accounting, Clock, Launches, Scheduler
 
+# Nothing was launched for the job, and nobody will ever tell more of it.
+UNTOLD = "job-untold"
 _NO_ACCOUNTING = "this cluster keeps no accounting"
 _UNACCOUNTED = "Slurm's accounting does not know the job, or does not show it to this user"
 # States of the queue in which a job has its end before it (squeue(1)).
@@ -52,7 +54,8 @@ class PastDoors:
 def gather(doors: PastDoors, job: str) -> Evidence:
     """Return all that is known of a job.
 
-    Raises UsageError: `job-unknown`, or `job-not-over` for one that has not ended; SlurmError, LedgerError.
+    Raises UsageError: `job-unknown`, `job-untold` where there is no accounting that could know it, or `job-not-over` for
+    one that has not ended; SlurmError, LedgerError.
     """
     account, absent = _account(doors, job)
     if account is not None and not account.is_over:
@@ -179,7 +182,7 @@ def _unknown(job: str, absent: str, no_ledger: LedgerError | None) -> AsbxError:
     if no_ledger is not None:
         return no_ledger
     return UsageError(
-        "job-unknown",
+        UNTOLD if absent == _NO_ACCOUNTING else "job-unknown",
         f"job {job} is not known",
         f"{absent}; the ledger has launched nothing for it",
         "check the number; `sacct -X` and `asbx cost` list jobs",
