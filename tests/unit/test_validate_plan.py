@@ -175,6 +175,14 @@ def test_what_nobody_reads_is_listed() -> None:
     assert read.unknown == ("extra", "mpi_configuration.colour")
 
 
+@pytest.mark.parametrize("letter", ["\\ud800", "\\u0000", "\\u001b[2J", "\\nusable", "\\u202e"])
+def test_a_key_nobody_knows_commands_no_terminal(letter: str) -> None:
+    """It is told in logs, in the ledger and on the screen, so it is made harmless first."""
+    (key,) = parse_plan(f'{{"should_burst": true, "a{letter}b": 1}}').unknown
+    assert key.isprintable()
+    assert key.startswith("a?")
+
+
 def test_what_only_a_site_may_decide_is_pointed_out() -> None:
     """User data, profile and security groups of a plan are privileged."""
     read = plan(

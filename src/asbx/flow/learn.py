@@ -54,8 +54,8 @@ class PastDoors:
 def gather(doors: PastDoors, job: str) -> Evidence:
     """Return all that is known of a job.
 
-    Raises UsageError: `job-unknown`, `job-untold` where there is no accounting that could know it, or `job-not-over` for
-    one that has not ended; SlurmError, LedgerError.
+    Raises UsageError: `job-unknown`, `job-untold` where there is no accounting that could know it, or `job-not-over`
+    for one that has not ended; SlurmError, LedgerError.
     """
     account, absent = _account(doors, job)
     if account is not None and not account.is_over:

@@ -23,7 +23,7 @@ _LEAST_NUMBER = Decimal(1).scaleb(-9)
 _SMALLEST = Decimal(1).scaleb(-12)
 # An EC2 tag: key and value, and how many of a resource's 50 a plan may use.
 _TAG_KEY, _TAG_VALUE, _MOST_TAGS = 128, 256, 15
-_MOST_UNKNOWN = 50
+_MOST_UNKNOWN, _LONGEST_UNKNOWN = 50, 120
 _DEEPEST_KEY = 3
 # Of what nobody reads, too: what could be read here might be too deep to be written again in an export.
 _DEEPEST = 32
@@ -189,9 +189,9 @@ class Reader:
         return tuple(sorted(tags))
 
     def unknown(self, known: frozenset[str], free: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the keys nobody reads, sorted; what lies in `free` sections is the user's own."""
+        """Return the keys nobody reads, sorted and fit to be told; what lies in `free` sections is the user's own."""
         found = (key for key in _leaves(self._data, "") if key not in known and not key.startswith(free))
-        return tuple(sorted({key[:120] for key in found})[:_MOST_UNKNOWN])
+        return tuple(sorted({_printable(key[:_LONGEST_UNKNOWN]) for key in found})[:_MOST_UNKNOWN])
 
     def stated(self, known: frozenset[str]) -> tuple[str, ...]:
         """Return the known keys that say something, sorted."""
@@ -245,6 +245,10 @@ def _leaves(value: Any, key: str, depth: int = 0) -> Iterator[str]:
             yield from _leaves(item, f"{key}.{name}" if key else name, depth + 1)
     elif value:
         yield key
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _is_deep(value: Any, most: int) -> bool:
