@@ -355,7 +355,19 @@ def test_a_giant_script_is_not_read_at_launch(site: Site) -> None:
     (event,) = ladders(site)
     assert source(event, "launch") == "node group: strategy"
     notes = [event.text for event in site.recorder.events if event.kind is EventKind.PLAN_NOTE]
-    assert any("its script is not read: it is longer than" in note for note in notes)
+    assert any("its script is not read" in note for note in notes)
+
+
+def test_long_scripts_are_read_only_up_to_a_sum(site: Site) -> None:
+    """Each within its limit, different each: the rest of the request goes by the group's word. Equal ones are one."""
+    asked = [(n, f"aws-cpu-[{2 * n:03d}-{2 * n + 1:03d}]") for n in range(24)]
+    for number, nodes in asked:
+        job(site, number, nodes)
+        own = "" if number < 4 else f"# {number}\n"
+        site.scheduler.scripts[number] = MPI + own + "#" * (SCRIPT_AT_LAUNCH - 1000)
+    assert len(site.resume("aws-cpu-[000-047]", *asked).bound) == 48
+    read = [event.job_id for event in ladders(site) if source(event, "launch") == "analyzer"]
+    assert sorted(read) == list(range(4 + 7))
 
 
 # -- what is kept of it

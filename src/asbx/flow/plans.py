@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from asbx.config.limits import SCONTROL_AT_ONCE, SCRIPT_AT_LAUNCH, SCRIPTS_A_REQUEST
+from asbx.config.limits import SCONTROL_AT_ONCE, SCRIPT_AT_LAUNCH, SCRIPTS_A_REQUEST, SCRIPTS_AT_LAUNCH
 from asbx.decide.hints import hints
 from asbx.decide.script.guess import Guess, guess
 from asbx.errors import ExitCode, PlanError, SlurmError
@@ -146,28 +146,36 @@ class JobPlans:
             return
         types = self._types(some)
         with self._doors.workers.pool(SCONTROL_AT_ONCE, "script") as pool:
-            futures = [(gang, pool.submit(self._guess, gang, types)) for gang in some]
-        for gang, future in futures:
-            made = future.result()
-            if made is not None:
-                self._found[gang.jobs[0]] = Found(made.plan, Origin("analyzer"), made.why)
+            futures = [(gang, pool.submit(self._script, gang.jobs[0])) for gang in some]
+        self._follow([(gang, future.result()) for gang, future in futures], types)
 
-    def _guess(self, gang: Gang, types: Mapping[str, TypeFacts]) -> Guess | None:
-        """Return what a script tells. Once slurmctld is silent it is not asked for the others: the launch waits."""
+    def _follow(self, scripts: Iterable[tuple[Gang, str | None]], types: Mapping[str, TypeFacts]) -> None:
+        """Go by what scripts tell, as far as they are not too long to be read while a launch waits."""
+        guesses: dict[tuple[str, int], Guess] = {}  # the tasks of an array have one script
+        left = SCRIPTS_AT_LAUNCH
+        for gang, script in scripts:
+            if not script:
+                continue
+            size = max(gang.size, len(gang.nodes))
+            if (script, size) not in guesses:
+                if len(script) > min(left, SCRIPT_AT_LAUNCH):
+                    self._say("its script is not read: it, or those of its request together, are long", gang.jobs[0])
+                    continue
+                left -= len(script)
+                guesses[script, size] = guess(script, size, self._doors.config.mpi, types)
+            made = guesses[script, size]
+            self._found[gang.jobs[0]] = Found(made.plan, Origin("analyzer"), made.why)
+
+    def _script(self, job: int) -> str | None:
+        """Return a job's script. Once slurmctld is silent it is not asked for the others: the launch waits."""
         if self._is_silent:
             return None
         try:
-            script = self._doors.scheduler.script(gang.jobs[0])
+            return self._doors.scheduler.script(job)
         except SlurmError as error:
             self._is_silent = self._is_silent or error.code == "slurm-silent"
-            self._say(f"its script is not known: {error.why}", gang.jobs[0])
+            self._say(f"its script is not known: {error.why}", job)
             return None
-        if not script:
-            return None
-        if len(script) > SCRIPT_AT_LAUNCH:
-            self._say(f"its script is not read: it is longer than {SCRIPT_AT_LAUNCH} characters", gang.jobs[0])
-            return None
-        return guess(script, max(gang.size, len(gang.nodes)), self._doors.config.mpi, types)
 
     def _types(self, gangs: Sequence[Gang]) -> Mapping[str, TypeFacts]:
         names = {part.group for gang in gangs for part in gang.parts}
