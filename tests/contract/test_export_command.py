@@ -20,6 +20,7 @@ from tests.fakes.samples import NOON
 from tests.fakes.site import config
 
 from asbx.cli.main import main
+from asbx.daemon.lock import worker_lock
 from asbx.ledger.store import SqlLedger, open_ledger
 
 RECORDED = Path(__file__).parent.parent / "recorded" / "sacct"
@@ -229,4 +230,17 @@ def test_noted_jobs_are_exported_and_old_documents_go(export: Run, tmp_path: Pat
     assert {one.name for one in out.iterdir()} == {
         *("mine.json", "job-1-performance.json", "job-5-performance.json", "job-6-performance.json")
     }
-    assert {one.name for one in due.iterdir()} == {".works", "notes.txt", "..%2f"}
+    assert {one.name for one in due.iterdir()} == {".works", ".exports", "notes.txt", "..%2f"}
+
+
+def test_two_at_once_do_not_export_the_same_job(export: Run, tmp_path: Path) -> None:
+    """By hand beside the epilog's worker: a cost file that is imported and written again is charged twice."""
+    due = tmp_path / "spool" / "learning"
+    due.mkdir(parents=True)
+    (due / "1").touch()
+    with worker_lock(due, timedelta(0), ".exports") as held:
+        assert held
+        status, answer, _ = export(command="export-due")
+    assert (status, answer) == (0, {"exported": [], "failed": {}, "removed": 0})
+    assert (due / "1").exists()
+    assert export(command="export-due")[1]["exported"] == ["1"]

@@ -20,8 +20,7 @@ class Due:
         """Return job -> when it was noted, oldest first. Raises ConfigError (`due-folder`)."""
         try:
             with os.scandir(self._folder) as entries:
-                names = [one for one in entries if JOB.fullmatch(one.name)]
-            noted = {one.name: datetime.fromtimestamp(one.stat(follow_symlinks=False).st_mtime, UTC) for one in names}
+                noted = {one.name: _at(one) for one in entries if JOB.fullmatch(one.name)}
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -31,8 +30,17 @@ class Due:
                 error.strerror or str(error),
                 "run this as the user that runs the epilog",
             ) from None
-        return dict(sorted(noted.items(), key=lambda one: one[1]))
+        there = [(name, at) for name, at in noted.items() if at is not None]
+        return dict(sorted(there, key=lambda one: one[1]))
 
     def done(self, job: str) -> None:
         """Forget a job."""
         (self._folder / job).unlink(missing_ok=True)
+
+
+def _at(note: os.DirEntry[str]) -> datetime | None:
+    """Return when a note was written, None where it has gone meanwhile."""
+    try:
+        return datetime.fromtimestamp(note.stat(follow_symlinks=False).st_mtime, UTC)
+    except FileNotFoundError:
+        return None

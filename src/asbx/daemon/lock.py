@@ -1,4 +1,7 @@
-"""One worker at a time: whoever takes requests from the spool holds this lock, daemon and inline worker alike."""
+"""One worker at a time: whoever takes requests from the spool holds this lock, daemon and inline worker alike.
+
+Whoever exports the jobs the epilog has noted holds one of the same kind.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,12 @@ _POLL_S = 0.05
 
 
 @contextmanager
-def worker_lock(runtime: Path, patience: timedelta) -> Iterator[bool]:
+def worker_lock(runtime: Path, patience: timedelta, name: str = "worker.lock") -> Iterator[bool]:
     """Hold the lock while the block runs; yield False if it could not be had within the patience.
 
     Raises ConfigError (`runtime-folder`) when the lock file cannot be made.
     """
-    path = runtime / "worker.lock"
+    path = runtime / name
     try:
         runtime.mkdir(parents=True, exist_ok=True, mode=0o755)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -30,7 +33,7 @@ def worker_lock(runtime: Path, patience: timedelta) -> Iterator[bool]:
             "runtime-folder",
             f"{path} cannot be opened",
             str(error.strerror),
-            "make the folder writable for SlurmUser, or set paths.runtime in the configuration",
+            "make the folder writable for SlurmUser, or name another in the configuration (section paths)",
         ) from None
     try:
         yield _acquire(handle, patience)
