@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from asbx.config.schema import NodeGroup
@@ -37,8 +37,8 @@ def filling(
         *_types(group, plan, judged, choice),
         Filled("markets", ", then ".join(want.markets), sources.get("markets", "")),
         _spot_price(group, plan, judged, choice),
-        *_places(plan, judged, choice),
-        _template(group, plan, judged),
+        *_places(plan, choice),
+        _template(judged),
         _from_template("security_groups", ", ".join(group.security_group_ids), plan, "security_group_ids"),
         _from_template("instance_profile", group.iam_instance_profile, plan, "iam_instance_profile"),
         Filled("user_data", "of the launch template", "launch template"),
@@ -87,7 +87,7 @@ def _spot_price(group: NodeGroup, plan: ExecutionPlan | None, judged: Judgement,
     return Filled("max_spot_price", ", ".join(limits) or "no limit", source)
 
 
-def _places(plan: ExecutionPlan | None, judged: Judgement, choice: Choice) -> Iterator[Filled]:
+def _places(plan: ExecutionPlan | None, choice: Choice) -> Iterator[Filled]:
     pools = list(_pools(choice))
     subnets = list(dict.fromkeys(subnet for _, subnet, _, _ in pools))
     zones = list(dict.fromkeys(zone for *_, zone, _ in pools if zone))
@@ -96,15 +96,13 @@ def _places(plan: ExecutionPlan | None, judged: Judgement, choice: Choice) -> It
     yield Filled("subnets", ", ".join(subnets), f"plan: {_SPEC}.subnet_ids" if stated else own)
     asked = plan is not None and bool(set(plan.zones) & set(zones))
     yield Filled("zones", ", ".join(zones), "plan: network_configuration.availability_zones" if asked else own)
-    del judged
 
 
-def _template(group: NodeGroup, plan: ExecutionPlan | None, judged: Judgement) -> Filled:
+def _template(judged: Judgement) -> Filled:
     spec = judged.group.launch_template_specification
     named = spec.launch_template_id or spec.launch_template_name
     if judged.template_from:
         return Filled("launch_template", named, f"plan: {_SPEC}, by rule {judged.template_from!r}")
-    del group, plan
     return Filled("launch_template", named, f"{_GROUP}: launch_template_specification")
 
 
@@ -134,8 +132,3 @@ def _of_group(want: Wish) -> str:
 
 def _rules(judged: Judgement) -> str:
     return f"policy: {', '.join(judged.rules)}"
-
-
-def sources(rows: tuple[Filled, ...]) -> Mapping[str, str]:
-    """Return field -> source."""
-    return {row.field: row.source for row in rows}
