@@ -154,6 +154,19 @@ SPOT_SCORE_TYPES = 3
 # On-demand prices change rarely; spot moves by the hour.
 ON_DEMAND_PRICE_LIFE = timedelta(hours=12)
 SPOT_PRICE_LIFE = timedelta(minutes=5)
+# A filter's value has at most 1,024 characters (Price List API reference, Filter).
+PRICE_FILTER_CHARS = 1024
+# DescribeSpotPriceHistory answers up to 1,000 changes a page, and reaches back 90 days (EC2 API reference).
+SPOT_HISTORY_PAGE = 1000
+SPOT_HISTORY_REACH = timedelta(days=90)
+# A change may become visible a little after the moment it names: each question about spot reaches back so far.
+SPOT_HISTORY_OVERLAP = timedelta(hours=1)
+# A price list that gave no answer is asked again after this; where it is a missing permission, after REFUSED_AGAIN.
+PRICES_AGAIN = timedelta(minutes=5)
+# How often prices that nobody needs any more are forgotten: there are a few a day of each pool.
+FORGET_PRICES_EVERY = timedelta(days=1)
+# A price file of every type in every zone of a region has about ten thousand lines, a hundred bytes each.
+PRICE_FILE_MAX_BYTES = 4 * 1024 * 1024
 # Launches of one request in flight at once: CreateFleet's request bucket is small and shared by the account.
 GANGS_AT_ONCE = 8
 # How often a command that waits for the daemon looks at the ledger.

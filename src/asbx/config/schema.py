@@ -20,6 +20,7 @@ from asbx.config.interruptions import Interruptions
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.policy import Analyzer, Policy
+from asbx.config.prices import PriceSettings
 from asbx.config.section import Section
 from asbx.config.security import Security
 from asbx.config.telemetry import Telemetry
@@ -427,6 +428,8 @@ class Config(Section):
     """What is done when EC2 announces that an instance will go."""
     cost: Cost = Cost()
     """How instances are billed."""
+    prices: PriceSettings = PriceSettings()
+    """How prices are learned."""
     policy: Policy = Policy()
     """Who may launch what, and what a plan may ask for."""
     analyzer: Analyzer = Analyzer()

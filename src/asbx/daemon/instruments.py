@@ -17,7 +17,7 @@ from asbx.daemon.http import Page
 from asbx.daemon.pulse import Pulse, patience
 from asbx.decide.standing import Standing, by_word
 from asbx.errors import AsbxError, LedgerError
-from asbx.flow.doors import Doors
+from asbx.flow.doors import Doors, PriceSources
 from asbx.flow.standing import standing
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
@@ -45,6 +45,9 @@ _ACTIONS = {
     "topology": "DescribeInstanceTopology",
     "unwell": "DescribeInstanceStatus",
     "console": "GetConsoleOutput",
+    "on_demand": "GetProducts",
+    "volumes": "GetProducts",
+    "spot": "DescribeSpotPriceHistory",
 }
 # The errors that say slurmctld itself does not answer; a refusal is an answer.
 _SLURM_AWAY = ("slurm-silent", "slurm-missing", "slurm-conf")
@@ -75,6 +78,7 @@ class Instruments:
             cloud=watched(doors.cloud, self._ec2_called),
             scheduler=watched(doors.scheduler, self._slurm_called),
             ledger=watched(doors.ledger, self._ledger_called),
+            price_sources=self._watched_prices(doors.price_sources),
             recorder=CountingRecorder(doors.recorder, self.metrics, doors.clock.now),
         )
 
@@ -121,6 +125,14 @@ class Instruments:
         self.metrics.ec2_call(_ACTIONS.get(method, method), seconds, error)
         away = isinstance(error, CloudError) and error.verdict in _EC2_AWAY
         self._ec2 = health.Try(self._raw.clock.now(), f"{error}" if away else "")
+
+    def _watched_prices(self, sources: PriceSources | None) -> PriceSources | None:
+        """Count calls for prices among those to EC2. That prices are not told does not make the daemon unwell."""
+
+        def seen(method: str, seconds: float, error: BaseException | None, _: object) -> None:
+            self.metrics.ec2_call(_ACTIONS.get(method, method), seconds, error)
+
+        return None if sources is None else replace(sources, told=watched(sources.told, seen))
 
     def _slurm_called(self, method: str, seconds: float, error: BaseException | None, answer: Any) -> None:
         self.metrics.slurm_call(method, seconds, error)
@@ -197,7 +209,8 @@ class Instruments:
     def _stand(self) -> tuple[Standing, ...]:
         """Return how things stand, () while the ledger cannot be read: its check says why."""
         try:
-            return (standing(self._raw.ledger, self._raw.clock.now()),)
+            sources = self._raw.price_sources
+            return (standing(self._raw.ledger, self._raw.clock.now(), sources.book if sources else None),)
         except LedgerError:
             return ()
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from asbx.model.market import Market
 from asbx.model.price import PriceChange, PriceSource
+from asbx.model.record import InstanceRow
 
 Offering = tuple[str, str, Market]
+Span = tuple[Offering, datetime, datetime]
+Life = tuple[Offering, datetime, datetime | None]
 
 
 def offering(change: PriceChange) -> Offering:
@@ -40,6 +45,45 @@ def merged(kept: Iterable[PriceChange], told: Iterable[PriceChange]) -> tuple[Pr
         else:
             history.append(change)
     return tuple(history)
+
+
+def unused(spans: Iterable[Span], lives: Iterable[Life]) -> list[tuple[Offering, datetime]]:
+    """Return which prices no instance has lived under, each by its offering and beginning.
+
+    spans: (offering, since, until) of prices. lives: (type, zone, market), launch and end; None: it lives.
+    """
+    by_offering: dict[Offering, list[tuple[datetime, datetime]]] = {}
+    for key, since, until in spans:
+        by_offering.setdefault(key, []).append((since, until))
+    for mine in by_offering.values():
+        mine.sort()
+    used: set[tuple[Offering, datetime]] = set()
+    for (kind, zone, market), began, ended in lives:
+        for key in {(kind, zone, market), (kind, "", market)}:
+            mine = by_offering.get(key, [])
+            # From the span its launch lies in, or the first after that.
+            for since, until in mine[max(bisect_right(mine, began, key=lambda span: span[0]) - 1, 0) :]:
+                if ended is not None and since >= ended:
+                    break
+                if until > began:
+                    used.add((key, since))
+    return [(key, since) for key, mine in by_offering.items() for since, _ in mine if (key, since) not in used]
+
+
+def in_force(changes: Iterable[PriceChange]) -> tuple[PriceChange, ...]:
+    """Return the last change of each offering."""
+    newest: dict[Offering, PriceChange] = {}
+    for change in changes:
+        other = newest.get(offering(change))
+        if other is None or change.since >= other.since:
+            newest[offering(change)] = change
+    return tuple(newest.values())
+
+
+def price_of(row: InstanceRow, newest: Mapping[Offering, PriceChange]) -> PriceChange | None:
+    """Return the price of an instance among those in force."""
+    zone = "" if row.market is Market.ON_DEMAND else row.zone
+    return newest.get((row.instance_type, zone, row.market))
 
 
 def _is_bundled(change: PriceChange) -> bool:

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, delete, exists, func, or_, select
 
-from asbx.decide.price_history import merged, offering
+from asbx.decide.price_history import merged, offering, unused
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.database import Database
 from asbx.ledger.engine import READ, WRITE, batches, lock_key, put
+from asbx.model.market import Market
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, RowMapping
 
-    from asbx.decide.price_history import Offering
-    from asbx.model.market import Market
+    from asbx.decide.price_history import Offering, Span
     from asbx.model.price import PriceChange
 
 _p, _i = t.prices.c, t.instances.c
@@ -75,23 +75,28 @@ class PriceHistory(Database):
         over = select(with_end).where(with_end.c.until <= before)
         if after is not None:
             over = over.where(with_end.c.until > after)
-        needed = exists().where(
-            _i.instance_type == with_end.c.instance_type,
-            _i.market == with_end.c.market,
-            or_(with_end.c.zone == "", _i.zone == with_end.c.zone),
-            _i.launched_at < with_end.c.until,
-            or_(_i.ended_at.is_(None), _i.ended_at > with_end.c.since),
-        )
         with self.transaction(READ) as connection:
-            old = list(connection.execute(over.where(~needed)).mappings())
+            spans = [_span(row) for row in connection.execute(over).mappings()]
+            old = unused(spans, _lives(connection, spans)) if spans else []
         for batch in batches(old):
             with self.transaction(WRITE) as connection:
-                for row in batch:
-                    connection.execute(delete(t.prices).where(*(t.prices.c[key] == row[key] for key in _KEYS)))
+                for (kind, zone, market), since in batch:
+                    mine = and_(_p.instance_type == kind, _p.zone == zone, _p.market == market.value)
+                    connection.execute(delete(t.prices).where(mine, _p.since == since))
         return len(old)
 
 
-_KEYS = ("instance_type", "zone", "market", "since")
+def _span(row: RowMapping) -> Span:
+    return (row["instance_type"], row["zone"], Market(row["market"])), row["since"], row["until"]
+
+
+def _lives(connection: Connection, spans: list[Span]) -> Iterator[tuple[Offering, datetime, datetime | None]]:
+    """Yield the lives of instances that had not ended when the first of these prices began: one scan, by their end."""
+    first = min(since for _, since, _ in spans)
+    query = select(_i.instance_type, _i.zone, _i.market, _i.launched_at, _i.ended_at)
+    for ended in (_i.ended_at.is_(None), _i.ended_at > first):
+        for row in connection.execute(query.where(ended)):
+            yield (row.instance_type, row.zone, Market(row.market)), row.launched_at, row.ended_at
 
 
 def _same(other: object) -> ColumnElement[bool]:

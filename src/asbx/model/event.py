@@ -57,6 +57,8 @@ class EventKind(StrEnum):
     JOB_LEFT = "job-left"
     QUEUE_SILENT = "queue-silent"
     QUEUE_ANSWERS = "queue-answers"
+    PRICES_OLD = "prices-old"
+    PRICES_LEARNED = "prices-learned"
     DAEMON_STARTED = "daemon-started"
     SECURITY_WARNING = "security-warning"
     DAEMON_STOPPED = "daemon-stopped"

@@ -3,7 +3,7 @@
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
 from asbx.ports.ledger import Ledger, Tenure
-from asbx.ports.prices import PriceBook
+from asbx.ports.prices import PriceBook, PriceList
 from asbx.ports.scheduler import Controllers, Scheduler
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Line",
     "Notices",
     "PriceBook",
+    "PriceList",
     "Prices",
     "Recorder",
     "Scheduler",

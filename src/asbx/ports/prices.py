@@ -10,6 +10,19 @@ from asbx.model.market import Market
 from asbx.model.price import PriceChange
 
 
+class PriceList(Protocol):
+    """Who tells prices. Every method raises CloudError when they cannot be learned."""
+
+    def on_demand(self, instance_types: Iterable[str]) -> tuple[PriceChange, ...]:
+        """Return the price of each of these types, for those that have one."""
+
+    def spot(self, instance_types: Iterable[str], zones: Iterable[str], since: datetime) -> tuple[PriceChange, ...]:
+        """Return every change since a moment, and those in force then. zones: none means all."""
+
+    def volumes(self) -> tuple[PriceChange, ...]:
+        """Return what EBS charges, by `model.price.volume_offering`."""
+
+
 class PriceBook(Protocol):
     """What the ledger keeps of prices. Every method raises LedgerError when the database cannot serve.
 

@@ -124,6 +124,12 @@ READ = (
     ),
     _gauge("instances_unpriced", "Running instances whose price is not known."),
     _gauge("cost_usd_per_hour", "What the running instances cost an hour.", "partition", "nodegroup", "market"),
+    _gauge(
+        "price_oldest_age_seconds",
+        "Age of the oldest price of a running instance; source bundled: from `prices.file`.",
+        "market",
+        "source",
+    ),
     _gauge("requests_open", "Requests that are not finished.", "kind"),
     _gauge("request_oldest_age_seconds", "Age of the oldest request that is not finished, 0 without one.", "kind"),
     _gauge("gangs_under_way", "Gangs that open requests are launching."),

@@ -72,8 +72,9 @@ def _standing(now: Standing) -> Iterable[Metric]:
     cost: dict[tuple[str, ...], float] = {}
     for row in now.instances:
         key = (row.group.partition, row.group.group, row.market.value)
-        cost[key] = cost.get(key, 0) + float(row.price or 0)
+        cost[key] = cost.get(key, 0) + float(now.hourly(row) or 0)
     yield _family("cost_usd_per_hour", cost.items())
+    yield _family("price_oldest_age_seconds", [(key, age.total_seconds()) for key, age in now.price_ages.items()])
     shut = [((one.group.partition, one.group.group), gate(one, now.at) is not Gate.OPEN) for one in now.breakers]
     yield _family("nodegroup_closed", shut)
     left = [((one.key, one.code), max((one.closed_until - now.at).total_seconds(), 0)) for one in now.closed]

@@ -18,6 +18,10 @@ class Meaning:
 
 
 MEANINGS: dict[EventKind, Meaning] = {
+    EventKind.PRICES_OLD: Meaning(
+        "AWS does not tell prices, or `prices.file` cannot be read; what was learned before serves on.", _WARNING
+    ),
+    EventKind.PRICES_LEARNED: Meaning("Prices are learned again."),
     EventKind.DAEMON_STARTED: Meaning("The daemon serves the spool from now on."),
     EventKind.DAEMON_STOPPED: Meaning("The daemon was told to stop; what is open stays in the ledger."),
     EventKind.REQUEST_RECEIVED: Meaning("A call of one of Slurm's programs was taken from the spool into the ledger."),
