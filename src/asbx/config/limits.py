@@ -311,3 +311,21 @@ SPOOL_ASIDE = timedelta(days=30)
 SETTLE_AFTER = timedelta(minutes=10)
 # Instances settled in one pass: some 50 ms of work; a ledger that is behind catches up pass by pass.
 SETTLE_MOST = 1000
+# Use of nodes ----------------------------------------------------------------------------------------------------
+# Of a job's name, which is free text; `squeue` itself shows eight characters.
+JOB_NAME_KEPT = 120
+# Jobs of several nodes whose spread was asked for; a table begins anew beyond.
+USAGE_SPREADS_MOST = 20_000
+# slurmctld forgets jobs MinJobAge after their end, 300 s by default (slurm.conf(5)). Looks further apart than this,
+# which leaves some of that for a slow pass, may have missed some: then the accounting is asked.
+USAGE_GAP = timedelta(seconds=240)
+# How far back the accounting is asked for what a pause has missed, in one call: a long weekend.
+USAGE_CATCH_UP = timedelta(days=4)
+# Accounting that was not there is asked for again so often; each time is one process.
+USAGE_HISTORY_AGAIN = timedelta(minutes=30)
+# A look before nodes are suspended that is younger than this is not repeated.
+USAGE_FRESH = timedelta(seconds=5)
+# Instances launched longer ago than this have their volumes attached (they are while `pending`).
+VOLUMES_AFTER = timedelta(seconds=2)
+# DescribeVolumes gives up to 500 rows a page, and a filter takes 200 values (EC2 API reference).
+VOLUMES_PAGE = 500

@@ -21,6 +21,7 @@ from asbx.ledger.memory import Memory
 from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
+from asbx.ledger.usage import Usage
 from asbx.model.event import EVERYTHING, Wanted
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Controls, Retention):
+class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, Controls, Retention):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
