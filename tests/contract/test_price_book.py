@@ -76,6 +76,14 @@ def test_the_same_again_is_no_change_but_younger(book: Book) -> None:
     assert book.price_changes(NOON, NOON) == (replace(first, learned_at=NOON + 2 * HOUR),)
 
 
+def test_of_one_moment_the_price_told_first_stands(book: Book) -> None:
+    """EC2 tells whole seconds, the newest first; what it says later of that moment replaces both."""
+    book.add_price_changes([spot_change("0.05"), spot_change("0.03")])
+    assert [str(one.usd) for one in book.price_changes(NOON, NOON)] == ["0.05"]
+    book.add_price_changes([spot_change("0.04", learned_at=NOON + HOUR)])
+    assert [str(one.usd) for one in book.price_changes(NOON, NOON)] == ["0.04"]
+
+
 def test_a_price_that_comes_back_is_a_change(book: Book) -> None:
     """Up and down again within one span is three prices."""
     told = [spot_change(usd, NOON + n * HOUR) for n, usd in enumerate(("0.03", "0.05", "0.03"))]

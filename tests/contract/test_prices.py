@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.contract.emulator import Emulator, start
+from tests.contract.emulator import Emulator, start, until
 from tests.fakes import samples
 from tests.fakes.catalogue import FakeCatalogue
 from tests.fakes.site import Site, config, group
@@ -139,6 +139,7 @@ def test_a_spot_price_that_changes_during_a_life_is_two_prices(emulator: Emulato
     groups = [group("cpu", 10, purchasing_option="spot")]
     refresh = PriceRefresh(doors_of(site_of(aws, groups), ledger))
     refresh.run()
+    until(lambda: datetime.now(UTC) > began + timedelta(seconds=1.1))  # EC2 tells whole seconds
     emulator.lab("POST", "prices", {**key, "usd": "0.0355"})
     refresh.run(whatever_the_age=True)
     found = ledger.price_changes(began, datetime.now(UTC), instance_types=["c5.large"], markets=[Market.SPOT])
@@ -276,7 +277,6 @@ def test_prices_are_shown(emulator: Emulator, file: str, tmp_path: Path, capsys:
     assert (status, "No price is known yet" in out) == (0, True)
     status, out, err = run(capsys, "prices", "-c", file, "--refresh", "--save", str(tmp_path / "table.json"))
     assert (status, err) == (0, "")
-    Path("/tmp/prices-out.txt").write_text(out)
     rows = out.splitlines()
     assert rows[0].split() == ["TYPE", "ZONE", "ON-DEMAND", "SPOT", "SAVES", "AGE", "SOURCE"]
     assert [row.split()[:2] for row in rows[1:4]] == [
@@ -304,6 +304,11 @@ def test_prices_are_shown(emulator: Emulator, file: str, tmp_path: Path, capsys:
     denied["prices"] = {"file": str(tmp_path / "table.json")}
     denied["slurm"]["partitions"][0]["node_groups"] = denied["slurm"]["partitions"][0]["node_groups"][1:]
     Path(other / "burst.yaml").write_text(json.dumps(denied))
+    status, out, err = run(capsys, "validate", "config", str(other / "burst.yaml"))
+    assert (status, "price(s)" in out) == (0, True), err
     status, out, err = run(capsys, "prices", "-c", str(other / "burst.yaml"), "--refresh")
     assert (status, "AccessDeniedException" in err) == (0, True)
     assert ("bundled" in out, "dated" in out, "7.2000" in out) == (True, True, True)
+    (tmp_path / "table.json").write_text("{}")
+    status, _, err = run(capsys, "validate", "config", str(other / "burst.yaml"))
+    assert (status, "price-file" in err) == (3, True)

@@ -43,8 +43,8 @@ def door(monkeypatch: pytest.MonkeyPatch, region: str, *answer: str) -> tuple[Ec
     service = Service(list(answer))
     homes: list[str] = []
 
-    def client(settings: Aws, name: str, *, region: str = "") -> Service:
-        assert (settings.region, name) == (where, "pricing")
+    def client(settings: Aws, name: str, *, attempts: int, region: str) -> Service:
+        assert (settings.region, name, attempts) == (where, "pricing", 1)
         homes.append(region)
         return service
 

@@ -148,8 +148,9 @@ class Ec2PriceList:
         return tuple(found)
 
     def _client(self, service: str, region: str) -> Any:
+        """Try once: without a way to the Pricing API each try holds up a pass for as long as a connection may take."""
         if service not in self._clients:
-            self._clients[service] = client(self._settings, service, region=region)
+            self._clients[service] = client(self._settings, service, attempts=1, region=region)
         return self._clients[service]
 
 

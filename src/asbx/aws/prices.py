@@ -54,7 +54,7 @@ class Ec2Prices:
             for change in changes:
                 key = _key(change.instance_type, change.zone, change.market)
                 other = self._known.get(key)
-                if change.since <= now and (other is None or _rank(change) >= _rank(other)):
+                if change.since <= now and (other is None or _rank(change) > _rank(other)):
                     self._known[key] = change
                     self._asked[key] = max(self._asked.get(key, change.learned_at), change.learned_at)
 

@@ -25,14 +25,14 @@ def merged(kept: Iterable[PriceChange], told: Iterable[PriceChange]) -> tuple[Pr
     """Return the history of ONE offering after being told of more, oldest first.
 
     AWS stands above the bundled table, whose prices are dropped from the first of AWS's on. Of two prices from the same
-    moment the one learned later stands. A price that repeats the one before it from the same source is no change, but
-    says that the other has been learned again.
+    moment the one learned later stands, and of those the first: EC2 tells the newest first. A price that repeats the
+    one before it from the same source is no change, but says that the other has been learned again.
     """
     by_time: dict[tuple[object, bool], PriceChange] = {}
     for change in (*kept, *told):
         key = (change.since, _is_bundled(change))
         other = by_time.get(key)
-        if other is None or change.learned_at >= other.learned_at:
+        if other is None or change.learned_at > other.learned_at:
             by_time[key] = change
     first = min((change.since for change in by_time.values() if not _is_bundled(change)), default=None)
     history: list[PriceChange] = []
@@ -71,11 +71,11 @@ def unused(spans: Iterable[Span], lives: Iterable[Life]) -> list[tuple[Offering,
 
 
 def in_force(changes: Iterable[PriceChange]) -> tuple[PriceChange, ...]:
-    """Return the last change of each offering."""
+    """Return the last change of each offering, the first told of those from the same moment."""
     newest: dict[Offering, PriceChange] = {}
     for change in changes:
         other = newest.get(offering(change))
-        if other is None or change.since >= other.since:
+        if other is None or change.since > other.since:
             newest[offering(change)] = change
     return tuple(newest.values())
 

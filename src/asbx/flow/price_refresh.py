@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from asbx.config.limits import (
     ENDED_SHOWN,
     FORGET_PRICES_EVERY,
+    FORGET_PRICES_REACH,
     PRICES_AGAIN,
     REFUSED_AGAIN,
     SPOT_HISTORY_OVERLAP,
@@ -177,6 +178,6 @@ class PriceRefresh:
         if self._forgotten is not None and now - self._forgotten < FORGET_PRICES_EVERY:
             return
         keep = self.doors.config.ledger.keep
-        after = None if self._forgotten is None else self._forgotten - keep
-        sources.book.forget_prices(now - keep, after)
+        last = now - FORGET_PRICES_REACH if self._forgotten is None else self._forgotten
+        sources.book.forget_prices(now - keep, last - keep)
         self._forgotten = now

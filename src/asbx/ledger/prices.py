@@ -91,11 +91,11 @@ def _span(row: RowMapping) -> Span:
 
 
 def _lives(connection: Connection, spans: list[Span]) -> Iterator[tuple[Offering, datetime, datetime | None]]:
-    """Yield the lives of instances that had not ended when the first of these prices began: one scan, by their end."""
-    first = min(since for _, since, _ in spans)
+    """Yield the lives that overlap the time of these prices, whatever their offering: one scan, by their end."""
+    first, last = min(since for _, since, _ in spans), max(until for _, _, until in spans)
     query = select(_i.instance_type, _i.zone, _i.market, _i.launched_at, _i.ended_at)
     for ended in (_i.ended_at.is_(None), _i.ended_at > first):
-        for row in connection.execute(query.where(ended)):
+        for row in connection.execute(query.where(ended, _i.launched_at < last)):
             yield (row.instance_type, row.zone, Market(row.market)), row.launched_at, row.ended_at
 
 

@@ -17,6 +17,8 @@ from asbx.ledger.charges import Charges
 from asbx.ledger.control import Controls
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
+from asbx.ledger.job_plans import JobPlans
+from asbx.ledger.launches import JobLaunches
 from asbx.ledger.memory import Memory
 from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
@@ -60,7 +62,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, Controls, Retention):
+class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, JobPlans, Controls, Retention, JobLaunches):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests

@@ -61,10 +61,10 @@ class SlurmJobs:
     def sightings(self) -> tuple[JobSighting, ...]:
         """Return every job slurmctld knows: one process, and on old versions now and then a second."""
         if self._of_version() >= _JSON:
-            return parse_json(self._commands.run("squeue", "--all", "--states=all", "--array", "--json"))
+            return parse_json(self._commands.run("squeue", "--all", "--states=all", "--json"))
         mark = secrets.token_hex(16)
         form = ",".join(f"{field}:0{mark}{'<' if field == _FIELDS[-1] else '|'}" for field in _FIELDS)
-        text = self._commands.run("squeue", "--noheader", "--all", "--array", "--states=all", f"--Format={form}")
+        text = self._commands.run("squeue", "--noheader", "--all", "--states=all", f"--Format={form}")
         return self._with_spread(parse_text(text, mark))
 
     def _of_version(self) -> tuple[int, int]:
