@@ -403,6 +403,10 @@ class Cost(Section):
 
     minimum_seconds: int = Field(default=60, ge=0)
     """The least that is charged for one start of an instance; EC2 bills 60 seconds."""
+    spot_hour_seconds: int = Field(default=3600, ge=1)
+    """How long a price holds for an instance: EC2 charges what is in effect when each hour of its life begins."""
+    free_first_hour: bool = True
+    """EC2 charges nothing for a Spot instance that it takes back within its first hour."""
 
 
 class Config(Section):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import and_, delete, func, or_, select
+from sqlalchemy import delete, func, or_, select
 
 from asbx.decide.meter.spans import Kind
-from asbx.decide.meter.sums import FIELDS, Dimension, Sum
+from asbx.decide.meter.sums import FIELDS, Dimension, Slice, Sum
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.database import Database
 from asbx.ledger.engine import READ, WRITE, batches, put
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from datetime import date, datetime
     from typing import Any
 
@@ -66,35 +66,67 @@ class Charges(Database):
         with self.transaction(WRITE) as connection:
             for batch in batches(instance_ids):
                 connection.execute(delete(t.settlements).where(_s.instance_id.in_(batch)))
+                connection.execute(delete(t.charges).where(_c.instance_id.in_(batch)))
 
-    def charge_sums(self, first: date | None, last: date, by: Sequence[Dimension]) -> tuple[Sum, ...]:
-        """Add up days by kind and dimensions; see the door."""
+    def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of these are settled; see the door."""
+        with self.transaction(READ) as connection:
+            return frozenset(
+                name
+                for batch in batches(instance_ids)
+                for name in connection.execute(select(_s.instance_id).where(_s.instance_id.in_(batch))).scalars()
+            )
+
+    def charge_sums(self, slice_: Slice, by: Sequence[Dimension]) -> tuple[Sum, ...]:
+        """Add up charges by kind and dimensions; see the door."""
         columns = [_c[FIELDS[one]] for one in by]
         amounts = [func.sum(_c[name]) for name in ("seconds", "compute", "volumes")]
-        query = select(_c.kind, *columns, *amounts).where(_within(first, last)).group_by(_c.kind, *columns)
+        query = select(_c.kind, *columns, *amounts).where(*_within(slice_)).group_by(_c.kind, *columns)
         with self.transaction(READ) as connection:
             found = connection.execute(query).all()
         size = 1 + len(columns)
-        return tuple(
-            Sum(Kind(row[0]), tuple(map(_key, by, row[1:size])), *(int(amount) for amount in row[size:]))
-            for row in found
+        kinds = {kind.value: kind for kind in Kind}
+        return tuple(Sum(kinds[row[0]], _keys(by, row[1:size]), *map(int, row[size:])) for row in found)
+
+    def dearest(self, slice_: Slice, by: Dimension, most: int) -> tuple[str, ...]:
+        """Return what the most was spent under; see the door."""
+        column = _c[FIELDS[by]]
+        query = (
+            select(column).where(*_within(slice_), column != (_NOBODY if by is Dimension.JOB else "")).group_by(column)
         )
+        query = query.order_by(func.sum(_c.compute + _c.volumes).desc(), column).limit(most)
+        with self.transaction(READ) as connection:
+            return tuple(str(value) for value in connection.execute(query).scalars())
 
     def charges_unpriced(self, first: date | None, last: date) -> tuple[str, ...]:
         """Return settled instances of these days without a price; see the door."""
         query = select(_s.instance_id).where(_s.has_price.is_(False))
-        mine = select(_c.instance_id).where(_within(first, last))
+        mine = select(_c.instance_id).where(*_within(Slice(first, last)))
         with self.transaction(READ) as connection:
             return tuple(connection.execute(query.where(_s.instance_id.in_(mine)).order_by(_s.instance_id)).scalars())
 
 
-def _within(first: date | None, last: date) -> ColumnElement[bool]:
-    until = _c.day <= last.isoformat()
-    return until if first is None else and_(_c.day >= first.isoformat(), until)
+def _within(slice_: Slice) -> list[ColumnElement[bool]]:
+    found = [_c.day <= slice_.last.isoformat()]
+    if slice_.first is not None:
+        found.append(_c.day >= slice_.first.isoformat())
+    for dimension, values in slice_.only.items():
+        found.append(_c[FIELDS[dimension]].in_([_stored(dimension, value) for value in values]))
+    return [*found, *(_c.instance_id.not_in(batch) for batch in batches(slice_.without))]
 
 
-def _key(dimension: Dimension, value: object) -> str:
-    return "" if dimension is Dimension.JOB and value == _NOBODY else str(value)
+def _stored(dimension: Dimension, value: str) -> object:
+    """Return a value as its column has it. What is no number is no job's."""
+    if dimension is not Dimension.JOB:
+        return value
+    return int(value or _NOBODY) if value.isdecimal() or not value else -1
+
+
+def _keys(by: Sequence[Dimension], values: Sequence[object]) -> tuple[str, ...]:
+    return tuple(
+        "" if dimension is Dimension.JOB and value == _NOBODY else str(value)
+        for dimension, value in zip(by, values, strict=True)
+    )
 
 
 def _settlement_row(one: Settlement) -> dict[str, Any]:

@@ -308,6 +308,12 @@ settlements = Table(
     Column("nanos", _BIG, nullable=False),
     Column("has_price", Boolean, nullable=False),
 )
+Index(
+    "unpriced",
+    settlements.c.instance_id,
+    sqlite_where=settlements.c.has_price.is_(False),
+    postgresql_where=settlements.c.has_price.is_(False),
+)
 
 charges = Table(
     "charges",

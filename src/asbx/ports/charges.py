@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
-from asbx.decide.meter.sums import Dimension, Settlement, Sum
+from asbx.decide.meter.sums import Dimension, Settlement, Slice, Sum
 from asbx.model.record import InstanceRow
 
 
@@ -26,10 +26,16 @@ class ChargeBook(Protocol):
         """Return every instance that is not settled, those that live too, launched before a moment."""
 
     def reopen(self, instance_ids: Collection[str]) -> None:
-        """Let instances be settled anew; what is kept of them stays until then."""
+        """Forget that instances were settled, and their charges: they are settled anew."""
 
-    def charge_sums(self, first: date | None, last: date, by: Sequence[Dimension]) -> tuple[Sum, ...]:
-        """Add up the charges of days, both ends included, by kind and dimensions. first: None: from the beginning."""
+    def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
+        """Return which of these instances are settled, with whatever end."""
+
+    def charge_sums(self, slice_: Slice, by: Sequence[Dimension]) -> tuple[Sum, ...]:
+        """Add up charges by kind and dimensions."""
+
+    def dearest(self, slice_: Slice, by: Dimension, most: int) -> tuple[str, ...]:
+        """Return the values of a dimension that the most was spent under, the dearest first; nobody's left out."""
 
     def charges_unpriced(self, first: date | None, last: date) -> tuple[str, ...]:
         """Return settled instances of these days whose price is not known."""

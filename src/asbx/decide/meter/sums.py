@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from enum import StrEnum
 
 from asbx.decide.meter.charges import Charge, Metered
@@ -66,6 +66,28 @@ class Sum:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Which charges: of days, both ends included. first: None: from the beginning.
+
+    only: the values of a dimension that are wanted, as text. without: instances left out.
+    """
+
+    first: date | None
+    last: date
+    only: Mapping[Dimension, Collection[str]] = field(default_factory=dict)
+    without: Collection[str] = ()
+
+    def holds(self, charge: Charge) -> bool:
+        """Whether a charge is in it."""
+        return (
+            (self.first is None or charge.day >= self.first)
+            and charge.day <= self.last
+            and charge.instance_id not in self.without
+            and all(_text(getattr(charge, FIELDS[name])) in values for name, values in self.only.items())
+        )
+
+
+@dataclass(frozen=True)
 class Settlement:
     """An instance that is over, with all its charges. ended_at: the end they were worked out for."""
 
@@ -95,6 +117,18 @@ def sums(charges: Iterable[Charge], by: Sequence[Dimension]) -> tuple[Sum, ...]:
         row[1] += charge.compute
         row[2] += charge.volumes
     return tuple(Sum(kind, key, *row) for (kind, key), row in found.items())
+
+
+def sums_of(found: Iterable[Sum]) -> tuple[Sum, ...]:
+    """Add up sums by kind alone."""
+    return joined(replace(one, key=()) for one in found)
+
+
+def less(one: Sum, other: Sum | None) -> Sum:
+    """Take one sum out of another."""
+    if other is None:
+        return one
+    return Sum(one.kind, one.key, one.seconds - other.seconds, one.compute - other.compute, one.volumes - other.volumes)
 
 
 def joined(*parts: Iterable[Sum]) -> tuple[Sum, ...]:

@@ -24,6 +24,8 @@ def upgrade() -> None:
         sa.Column("has_price", sa.Boolean, nullable=False),
         sa.PrimaryKeyConstraint("instance_id", name="pk_settlements"),
     )
+    where = sa.column("has_price", sa.Boolean).is_(False)
+    op.create_index("unpriced", "settlements", ["instance_id"], sqlite_where=where, postgresql_where=where)
     op.create_table(
         "charges",
         sa.Column("instance_id", sa.String, nullable=False),
