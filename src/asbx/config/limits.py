@@ -346,6 +346,8 @@ USAGE_FRESH = timedelta(seconds=5)
 # How often an instance is asked for its volumes: those of one that has just begun may not be shown, and one whose root
 # device is no EBS volume has none.
 VOLUMES_ASKED = 3
+# For so many instances the record is asked by their nodes and ids; for more, for all of their time.
+LIVES_BY_NODE = 2000
 # DescribeVolumes gives up to 500 rows a page, and a filter takes 200 values (EC2 API reference).
 VOLUMES_PAGE = 500
 # Learning -----------------------------------------------------------------------------------------------------

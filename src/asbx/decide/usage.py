@@ -196,9 +196,12 @@ def runs_of(runs: Sequence[JobRun], begin: datetime, end: datetime) -> tuple[Job
     return tuple(run for run in runs if begin <= run.started_at < end)
 
 
-def is_tracked(watches: Iterable[Watch], begin: datetime, end: datetime | None) -> bool:
-    """Return whether runs were recorded from a launch to an end. Of what lives: in the watch that goes on."""
-    found = sorted(watches, key=lambda one: one.begin)
-    if end is None:
-        return bool(found) and found[-1].begin <= begin
-    return any(one.covers(begin, end) for one in found)
+def is_tracked(watches: Iterable[Watch], begin: datetime, end: datetime | None, alive: datetime) -> bool:
+    """Return whether runs were recorded from a launch to an end, or go on being recorded.
+
+    alive: a watch that ends after this goes on: the next look has only not come yet.
+    """
+    return any(
+        one.begin <= begin and (one.end >= alive if end is None else one.end >= min(end, max(alive, begin)))
+        for one in watches
+    )

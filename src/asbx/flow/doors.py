@@ -23,6 +23,7 @@ from asbx.ports import (
     Scheduler,
     Workers,
 )
+from asbx.ports.usage import CostBook, JobTable, VolumeList
 
 
 class Plans(Protocol):
@@ -42,10 +43,20 @@ class PriceSources:
 
 
 @dataclass(frozen=True)
+class UsageSources:
+    """Where the use of instances is asked, and where it is kept."""
+
+    book: CostBook
+    jobs: JobTable
+    volumes: VolumeList
+
+
+@dataclass(frozen=True)
 class Doors:
     """The site's configuration and the doors to its outside. notices: None where no queue is configured.
 
     plans: None where plans of jobs are not looked for. price_sources: None where prices are not refreshed.
+    usage: None where nobody watches who uses nodes.
     """
 
     config: Config
@@ -60,6 +71,7 @@ class Doors:
     notices: Notices | None = None
     plans: Plans | None = None
     price_sources: PriceSources | None = None
+    usage: UsageSources | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

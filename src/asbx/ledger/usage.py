@@ -95,6 +95,18 @@ class Usage(Database):
             found = [form.volume_of(row) for one in queries for row in connection.execute(one).mappings()]
         return tuple(sorted(found, key=lambda volume: (volume.instance_id, volume.volume_id)))
 
+    def registrations(self, instance_ids: Collection[str] | None = None) -> dict[str, datetime]:
+        """Return when the nodes of these instances registered; see the door."""
+        b = t.bindings.c
+        query = select(b.instance_id, b.registered_at).where(b.registered_at.is_not(None)).order_by(b.bound_at)
+        some = [None] if instance_ids is None else list(batches(instance_ids))
+        with self.transaction(READ) as connection:
+            return {
+                row.instance_id: row.registered_at
+                for few in some
+                for row in connection.execute(query if few is None else query.where(b.instance_id.in_(few)))
+            }
+
     def add_reclaimed(self, instance_ids: Collection[str]) -> None:
         """Keep that EC2 took these Spot instances back."""
         if instance_ids:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from asbx.model.usage import JobRun, JobSighting, Volume, Watch
+from asbx.ports.charges import ChargeBook
+from asbx.ports.prices import PriceBook
 
 
 class JobTable(Protocol):
     """Slurm's jobs. Raises SlurmError when it cannot be asked."""
+
+    def keeps(self) -> timedelta:
+        """Return how long slurmctld shows a job that is over (MinJobAge)."""
 
     def sightings(self) -> tuple[JobSighting, ...]:
         """Return every job slurmctld knows, those too that ended not long ago (MinJobAge)."""
@@ -58,8 +63,15 @@ class RunBook(Protocol):
     def volumes(self, instance_ids: Collection[str] | None = None) -> tuple[Volume, ...]:
         """Return the volumes of these instances, or all, by instance and volume."""
 
+    def registrations(self, instance_ids: Collection[str] | None = None) -> dict[str, datetime]:
+        """Return when the nodes of these instances, or of all, registered; those that have not are left out."""
+
     def add_reclaimed(self, instance_ids: Collection[str]) -> None:
         """Keep that EC2 took these Spot instances back."""
 
     def reclaimed(self) -> frozenset[str]:
         """Return which instances EC2 took back."""
+
+
+class CostBook(RunBook, PriceBook, ChargeBook, Protocol):
+    """All that the ledger keeps to say what instances cost."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from asbx.decide.usage import joined, merged
+from asbx.model.record import Binding
 from asbx.model.usage import JobRun, Volume, Watch
 from asbx.sim.moments import aware
 
@@ -20,6 +21,8 @@ class MemoryRunBook:
     _runs: dict[_Key, list[JobRun]] = field(default_factory=dict)
     _watches: tuple[Watch, ...] = ()
     _volumes: dict[str, Volume] = field(default_factory=dict)
+    _bound: dict[str, Binding] = field(default_factory=dict)
+    _past: dict[str, list[Binding]] = field(default_factory=dict)
     _reclaimed: dict[str, None] = field(default_factory=dict)
 
     def record_runs(self, runs: Iterable[JobRun], watch: Watch | None = None) -> None:
@@ -61,6 +64,15 @@ class MemoryRunBook:
         """Return the volumes of these instances, or all, by instance and volume."""
         found = [one for one in self._volumes.values() if instance_ids is None or one.instance_id in instance_ids]
         return tuple(sorted(found, key=lambda volume: (volume.instance_id, volume.volume_id)))
+
+    def registrations(self, instance_ids: Collection[str] | None = None) -> dict[str, datetime]:
+        """Return when the nodes of these instances registered."""
+        bindings = [*(one for past in self._past.values() for one in past), *self._bound.values()]
+        return {
+            one.instance_id: one.registered_at
+            for one in bindings
+            if one.registered_at is not None and (instance_ids is None or one.instance_id in instance_ids)
+        }
 
     def add_reclaimed(self, instance_ids: Collection[str]) -> None:
         """Keep that EC2 took these Spot instances back."""

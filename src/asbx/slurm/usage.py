@@ -18,11 +18,11 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from asbx.config.limits import JOB_NAME_KEPT, USAGE_SPREADS_MOST
+from asbx.config.limits import JOB_NAME_KEPT, USAGE_CATCH_UP, USAGE_SPREADS_MOST
 from asbx.decide.meter.charges import parted
 from asbx.decide.usage import ENDED
 from asbx.errors import AsbxError, SlurmError
@@ -57,6 +57,12 @@ class SlurmJobs:
         self._version = version
         # (job, restarts) -> how it is spread over its nodes, where that had to be asked for.
         self._spread: dict[tuple[int, int], tuple[Allocation, ...]] = {}
+
+    def keeps(self) -> timedelta:
+        """Return MinJobAge; a site that never forgets (0) keeps for as long as anybody asks back."""
+        match = re.search(r"(?m)^MinJobAge\s*=\s*(\d+)", self._commands.run("scontrol", "show", "config"))
+        seconds = timedelta(seconds=int(match[1])) if match else timedelta()
+        return USAGE_CATCH_UP if match is not None and not seconds else seconds
 
     def sightings(self) -> tuple[JobSighting, ...]:
         """Return every job slurmctld knows: one process, and on old versions now and then a second."""
