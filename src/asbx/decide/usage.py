@@ -60,14 +60,24 @@ def closed(runs: Iterable[JobRun], at: datetime) -> tuple[JobRun, ...]:
     return tuple(replace(run, ended_at=max(run.started_at, at), state=LOST) for run in runs)
 
 
-def past(seen: Iterable[JobSighting], look: Look) -> tuple[JobRun, ...]:
-    """Return the runs the accounting tells of. What it says is under way is left to those who see it."""
-    return tuple(
+def past(seen: Iterable[JobSighting], open_runs: Iterable[JobRun], look: Look) -> tuple[JobRun, ...]:
+    """Return the runs the accounting tells of. What it says is under way is left to those who see it.
+
+    It does not tell how a job was spread over its nodes, nor its name: where that was seen, it stands.
+    """
+    kept = {(run.job_id, run.node): run for run in open_runs}
+    told = (
         _run(job, part)
         for job in seen
         if job.started_at is not None and job.ended_at is not None
         for part in job.allocations
         if look.is_ours(part.node)
+    )
+    return tuple(
+        replace(old, ended_at=run.ended_at, state=run.state)
+        if (old := kept.get((run.job_id, run.node))) is not None and _meets(old, run)
+        else run
+        for run in told
     )
 
 

@@ -91,7 +91,7 @@ class Usage:
         reach = look.at - max((self._keeps or timedelta()) - USAGE_MARGIN, timedelta())
         is_missed = before is None or before < reach
         told = self._history(sources, before, look.at) if is_missed or gone else None
-        runs = past(told or (), look)
+        runs = past(told or (), gone, look)
         known = {(run.job_id, run.node) for run in runs}
         lost = closed([run for run in gone if (run.job_id, run.node) not in known], before or look.at)
         if not is_missed and before is not None:
