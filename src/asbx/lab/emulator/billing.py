@@ -1,10 +1,10 @@
 """What the pretend EC2 charges, line by line. Its own arithmetic, in fractions; only what is printed is rounded.
 
 An instance is billed from the launch time it shows to the end it shows, by the second, begun ones counted, for at
-least `billed_least`. The price is the one in force when each hour of its life (`billed_hour`) begins; a Spot instance
-taken back within its first costs nothing. Volumes are billed for the same seconds, by the calendar's months. Rules and
-their sources: EC2 user guide, "Billing for interrupted Spot Instances"; AWS News Blog, 28 November 2017 (Spot pricing);
-EBS pricing.
+least one and `billed_least`. The price is the one in force when each hour of its life (`billed_hour`) begins; a Spot
+instance taken back within its first costs nothing. Volumes are billed for the same seconds, by the calendar's months.
+Rules and their sources: EC2 user guide, "Billing for interrupted Spot Instances"; AWS News Blog, 28 November 2017 (Spot
+pricing); "Amazon EBS pricing".
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def billed_seconds(world: World, machine: Machine) -> int:
     begin = datetime.fromisoformat(iso_z(machine.launch.launched_at))
     told = iso_z(machine.ended_at)[:19] + "Z" if machine.ended_at is not None and machine.has_ended(now) else iso_z(now)
     lived = (datetime.fromisoformat(told) - begin) / timedelta(microseconds=1)
-    return max(floor(world.knobs.billed_least), ceil(lived / 1_000_000), 0)
+    return max(floor(world.knobs.billed_least), ceil(lived / 1_000_000), 1)
 
 
 def is_free(world: World, machine: Machine) -> bool:
