@@ -104,7 +104,13 @@ def facts(found: Bill) -> dict[str, Any]:
         "kinds": {kind.value: reading.usd_text(usd) for kind, usd in found.kinds.items()},
         "instances": [_instance(instance) for instance in found.instances],
         "unpriced": list(found.unpriced),
+        "without_volumes": list(_without_volumes(found)),
     }
+
+
+def _without_volumes(found: Bill) -> tuple[str, ...]:
+    """Return the instances whose volumes cost nothing: EC2 did not tell of them, or nobody knows their price."""
+    return tuple(one.instance_id for one in found.instances if not one.volumes_usd and one.seconds)
 
 
 def _period(found: Bill) -> dict[str, Any]:
@@ -173,3 +179,7 @@ def _tell(found: Bill, job: int | None) -> None:
     columns = ("JOB", "USER", "ACCOUNT", "PARTITION", ">INSTANCES", ">HOURS", ">BOOT", ">USD")
     reading.show_table(columns, rows, ("total", "", "", "", "", "", "", reading.usd_shown(found.total_usd)))
     cost_table.remarks(found.unpriced, sum(1 for instance in found.instances if instance.is_running))
+    if bare := _without_volumes(found):
+        typer.echo(
+            f"{len(bare)} instance(s) are counted without EBS volumes: none are known of them, or not their price"
+        )

@@ -243,7 +243,7 @@ job_runs = Table(
     "job_runs",
     metadata,
     Column("node", String, primary_key=True),
-    Column("job_id", _BIG, primary_key=True, autoincrement=False),
+    Column("job_id", _BIG, primary_key=True, autoincrement=False, index=True),
     Column("restarts", Integer, primary_key=True, autoincrement=False),
     Column("started_at", Moment, primary_key=True, index=True),
     Column("ended_at", Moment, index=True),

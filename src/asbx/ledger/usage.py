@@ -11,7 +11,7 @@ from asbx.decide.usage import joined, merged
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.database import Database
-from asbx.ledger.engine import READ, WRITE, batches, insert_new, lock_key, put
+from asbx.ledger.engine import READ, WRITE, batches, insert_new, lock_key, put, put_all
 from asbx.model.usage import JobRun, Watch
 
 if TYPE_CHECKING:
@@ -37,12 +37,15 @@ class Usage(Database):
         with self.transaction(WRITE) as connection:
             lock_key(connection, "usage")
             kept = _kept(connection, {run.job_id for run in told})
+            before = {run for runs in kept.values() for run in runs}
             for run in told:
                 mine = kept[_key(run)]
                 old, new = merged(mine, run)
                 if old != new:
-                    _replace(connection, old, new)
                     mine[:] = [one for one in mine if one != old] + [new]
+            now = {run for runs in kept.values() for run in runs}
+            _forget(connection, {_row_key(run) for run in before} - {_row_key(run) for run in now})
+            put_all(connection, t.job_runs, [form.job_run_row(run) for run in now - before])
             if watch is not None:
                 _watch(connection, watch)
 
@@ -82,8 +85,7 @@ class Usage(Database):
         told = list(volumes)
         if told:
             with self.transaction(WRITE) as connection:
-                for volume in told:
-                    put(connection, t.volumes, form.volume_row(volume))
+                put_all(connection, t.volumes, [form.volume_row(volume) for volume in told])
 
     def volumes(self, instance_ids: Collection[str] | None = None) -> tuple[Volume, ...]:
         """Return the volumes of these instances, or all, by instance and volume."""
@@ -136,11 +138,15 @@ def _kept(connection: Connection, jobs: Collection[int]) -> dict[_Key, list[JobR
     return found
 
 
-def _replace(connection: Connection, old: JobRun | None, new: JobRun) -> None:
-    if old is not None and (old.restarts, old.started_at) != (new.restarts, new.started_at):
-        same = (_r.node == old.node, _r.job_id == old.job_id, _r.restarts == old.restarts)
-        connection.execute(delete(t.job_runs).where(*same, _r.started_at == old.started_at))
-    put(connection, t.job_runs, form.job_run_row(new))
+def _row_key(run: JobRun) -> tuple[str, int, int, datetime]:
+    return run.node, run.job_id, run.restarts, run.started_at
+
+
+def _forget(connection: Connection, keys: Iterable[tuple[str, int, int, datetime]]) -> None:
+    """Remove rows whose start or restart turned out to be another."""
+    for node, job_id, restarts, started_at in keys:
+        mine = (_r.node == node, _r.job_id == job_id, _r.restarts == restarts, _r.started_at == started_at)
+        connection.execute(delete(t.job_runs).where(*mine))
 
 
 def _watches(connection: Connection) -> tuple[Watch, ...]:

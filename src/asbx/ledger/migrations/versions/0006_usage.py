@@ -33,6 +33,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String, nullable=False),
         sa.PrimaryKeyConstraint("node", "job_id", "restarts", "started_at", name="pk_job_runs"),
     )
+    op.create_index("ix_job_runs_job_id", "job_runs", ["job_id"])
     op.create_index("ix_job_runs_started_at", "job_runs", ["started_at"])
     op.create_index("ix_job_runs_ended_at", "job_runs", ["ended_at"])
     op.create_table(
