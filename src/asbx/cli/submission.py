@@ -204,13 +204,13 @@ class Weigher:
             price = self.price(kind, "", Market.ON_DEMAND)
             if price is None:
                 return None, None
-            told.append(price)
+            told.append(price.normalize())
         most = max(told, default=None)
         first = found.choice.rungs[0] if found.choice.rungs else None
         if most is None or first is None or first.market is not Market.SPOT:
             return most, None
         spot = self.price(first.pools[0].instance_type, first.pools[0].zone, Market.SPOT)
-        return most, spot if spot is not None and spot < most else None
+        return most, spot.normalize() if spot is not None and spot < most else None
 
 
 def _text(stated: Stating, name: str) -> str:

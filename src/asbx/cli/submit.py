@@ -37,7 +37,7 @@ _NO_CONFIG = ("config-missing", "config-unreadable")
 
 
 class _Command(typer.core.TyperCommand):
-    """Takes its own options out of sbatch's line before the parser sees it, which would take `-N` and `:` for its own."""
+    """Takes its own options out of the line before the parser sees it, which would take `--` and others for its own."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Hand the parser its own options, and all else behind `--`."""
@@ -53,7 +53,7 @@ def _could_be_script(word: str) -> bool:
 def submit(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[SBATCH OPTIONS] [SCRIPT [ARGUMENTS]]", help="As for sbatch, which gets them all."),
+        typer.Argument(metavar="[SBATCH OPTIONS] [SCRIPT [ARGUMENTS]]", help="As for sbatch."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; submit nothing.")] = False,
     plan: Annotated[

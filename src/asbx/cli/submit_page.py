@@ -59,11 +59,11 @@ def _of_group(landed: Landed) -> Iterator[tuple[str, str]]:
     yield "group", str(landed.group)
     for row in landed.found.filled:
         if row.field in _SHOWN:
-            yield f"  {_short(row.field)}", f"{row.value or 'none'} ({row.source})"
+            yield f" {_short(row.field)}", f"{row.value or 'none'} ({row.source})"
     for note in (*landed.found.judged.notes, *landed.found.choice.notes):
-        yield "  note", note
+        yield " note", note
     if not landed.found.choice.rungs:
-        yield "  note", "nothing of it can serve the job: " + "; ".join(map(str, landed.found.choice.dropped))
+        yield " note", "nothing of it can serve the job: " + "; ".join(map(str, landed.found.choice.dropped))
 
 
 def _short(field: str) -> str:
