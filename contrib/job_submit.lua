@@ -76,10 +76,10 @@ end
 
 -- Return the hint as the product reads it, or nil and what is wrong with it.
 local function spelled(key, value, where)
-  key = key:lower():gsub("_", "-")
-  value = value:lower():gsub("_", "-")
+  key, value = key:lower():gsub("_", "-"), value:lower()
   if values[key] then
-    value = (meant[key] or {})[value] or value
+    value = value:gsub("_", "-")
+    value = meant[key][value] or value
     if not has(values[key], value) then
       return nil, key .. "=" .. shown(value) .. " is not understood; " .. key .. " is one of: " .. listed(values[key])
     end
