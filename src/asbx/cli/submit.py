@@ -81,8 +81,8 @@ def submit(
     body = None if line.script or line.is_wrapped else _stdin()
     case = _weighed(line, settings, body, read_plan(plan))
     # What sbatch prints is all that scripts find on stdout.
-    if not (dry_run and as_json):
-        typer.echo(submit_page.text(case, dry_run=dry_run), nl=False, err=as_json or not dry_run)
+    if not as_json:
+        typer.echo(submit_page.text(case, dry_run=dry_run), nl=False, err=not dry_run)
     if case.error is not None:
         raise case.error
     if dry_run:

@@ -6,30 +6,31 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from asbx.cli import page
 from asbx.cli.analyze import Judged, facts_of
 from asbx.cli.reading import usd_text
 from asbx.cli.submission import Case, Component, Landed
 from asbx.decide.attach import Way
 from asbx.decide.estimate import Estimate
 from asbx.decide.filling import as_data
+from asbx.decide.script.advice import Site
 from asbx.slurm.sbatch import Answer
 
-_WIDTH = 11
 # Of what a launch would be, what a submitter wants to see.
 _SHOWN = ("instance_types", "markets", "placement", "efa", "launch")
 
 
 def text(case: Case, *, dry_run: bool) -> str:
     """Return the page."""
-    lines: list[str] = []
+    rows: list[tuple[str, str]] = []
     for number, one in enumerate(case.components):
         if len(case.components) > 1:
-            lines.append(f"component {number}")
-        lines += [f"{name:<{_WIDTH}}{said}" for name, said in _rows(one)]
-    lines += [f"{name:<{_WIDTH}}{said}" for name, said in _ends(case)]
-    if dry_run and case.error is None:
-        lines += [f"{'would run':<{_WIDTH}}{shlex.join(['sbatch', *case.command])}", "nothing was submitted"]
-    return "\n".join(lines) + "\n"
+            rows.append(("component", str(number)))
+        rows += _rows(one)
+    found = list(page.lines((*rows, *_ends(case)), page.width()))
+    if dry_run and case.error is None:  # never folded: it is there to be copied
+        found += [f"{'would run':<{page.WORD}}{shlex.join(['sbatch', *case.command])}", "nothing was submitted"]
+    return "\n".join(found) + "\n"
 
 
 def _rows(one: Component) -> Iterator[tuple[str, str]]:
@@ -59,15 +60,15 @@ def _of_group(landed: Landed) -> Iterator[tuple[str, str]]:
     yield "group", str(landed.group)
     for row in landed.found.filled:
         if row.field in _SHOWN:
-            yield f" {_short(row.field)}", f"{row.value or 'none'} ({row.source})"
+            yield "group", f"  {_short(row.field)}: {row.value or 'none'} ({row.source})"
     for note in (*landed.found.judged.notes, *landed.found.choice.notes):
-        yield " note", note
+        yield "group", f"  note: {note}"
     if not landed.found.choice.rungs:
-        yield " note", "nothing of it can serve the job: " + "; ".join(map(str, landed.found.choice.dropped))
+        yield "group", "  nothing of it can serve the job: " + "; ".join(map(str, landed.found.choice.dropped))
 
 
 def _short(field: str) -> str:
-    return {"instance_types": "types", "placement": "placement", "launch": "gang"}.get(field, field)
+    return {"instance_types": "types", "launch": "gang"}.get(field, field)
 
 
 def _money(most: Estimate, least: Estimate | None) -> str:
@@ -113,7 +114,8 @@ def facts(case: Case, answer: Answer | None, trouble: str = "") -> dict[str, Any
 
 
 def _component(one: Component) -> dict[str, Any]:
-    said = facts_of(Judged(one.advice, ", ".join(str(landed.group) for landed in one.groups)))
+    groups = ", ".join(str(landed.group) for landed in one.groups)
+    said = facts_of(Judged(one.advice, groups, Site({}, 0, 0, {}, {})))
     del said["cost_usd"]
     return said | {"groups": [_landed(landed) for landed in one.groups], "notes": list(one.notes)}
 

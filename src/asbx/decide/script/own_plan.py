@@ -22,6 +22,8 @@ def own_plan(advice: Advice, at: datetime, version: str, groups: Sequence[NodeGr
     if not advice.geometry.nodes_stated:
         # Slurm may spread the tasks over more nodes than the analyzer would, so types for its own count are too large.
         del spec["instance_types"], spec["instance_count"], plan["mpi_configuration"]["processes_per_node"]
+    elif len(groups) != 1:
+        del spec["instance_types"]  # those of one group are strange to the others, and Slurm chooses the group
     sold = {market for group in groups for market in _sold(group)}
     if not sold & _sold_as(spec["purchasing_option"]):
         del spec["purchasing_option"]
