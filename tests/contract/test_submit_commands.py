@@ -16,12 +16,12 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.site import config, group
 
 from asbx.cli.main import main
-from asbx.cli.submission import Weigher, over_limit
+from asbx.cli.submission import Weigher
 from asbx.config.schema import Config
 from asbx.daemon.guard import make_folders
 from asbx.daemon.plan_folder import PlanFolder
 from asbx.decide.script.sbatch import read
-from asbx.errors import ExitCode
+from asbx.errors import ExitCode, LimitError
 from asbx.model.market import Market
 from asbx.model.plan import parse_plan
 
@@ -297,16 +297,39 @@ def test_the_estimate_has_boot_limit_and_idle_time(make: Callable[..., Site]) ->
 
 @pytest.mark.parametrize("hint", ["max-cost=0.01", "max-cost-per-hour=0.01"])
 def test_more_than_the_job_may_cost_is_not_submitted(make: Callable[..., Site], hint: str) -> None:
-    """A limit of the job's own words is held against the estimate, with its arithmetic."""
+    """A limit of the job's own words is held against the estimate; an unknown price refuses nothing."""
     site = make()
     job = read("#!/bin/sh\n#SBATCH -N2 --time=60\n./one\n", (f"--comment=asbx:{hint}",), {})
-    parts = Weigher(site.settings, job, None, False, lambda *_: Decimal("0.2"), FakeClock().now()).components()
-    error, notes = over_limit(parts)
-    assert error is not None
-    assert error.exit_code == ExitCode.BUDGET
-    assert hint.split("=", maxsplit=1)[0] in error.what
-    assert "2 node(s) x 0.2 USD/h" in error.why
-    assert notes == ()
-    unknown = Weigher(site.settings, job, None, False, lambda *_: None, FakeClock().now()).components()
-    assert over_limit(unknown)[0] is None
-    assert "cannot be held against" in over_limit(unknown)[1][0]
+    now = FakeClock().now()
+    with pytest.raises(LimitError) as raised:
+        Weigher(site.settings, job, None, False, lambda *_: Decimal("0.2"), now).components()
+    assert raised.value.exit_code == ExitCode.BUDGET
+    assert hint.split("=", maxsplit=1)[0] in raised.value.why
+    assert "2 node(s) x 0.2 USD/h" in raised.value.why
+    (one,) = Weigher(site.settings, job, None, False, lambda *_: None, now).components()
+    assert one.cost is not None
+    assert one.cost.usd is None
+
+
+def test_the_sites_table_serves_where_aws_is_silent(
+    make: Callable[..., Site], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Prices of a file the site keeps, said to be so; and its limits count."""
+    site = make()
+    table = site.root / "prices.json"
+    rows = [{"instance_type": kind, "price": "0.2"} for kind in ("c7i.large", "m7i.large")]
+    head = {"format": 1, "region": "us-east-2", "currency": "USD", "date": "2026-01-01T00:00:00Z", "source": "test"}
+    table.write_text(json.dumps({**head, "prices": rows}), encoding="utf-8")
+    raw = json.loads(site.config.read_text(encoding="utf-8"))
+    raw["prices"] = {"file": str(table)}
+    site.config.write_text(json.dumps(raw), encoding="utf-8")
+    assert main(["submit", str(site.script)]) == 0
+    said = capfd.readouterr().err
+    assert "2 node(s) x 0.2 USD/h x (0.1 h boot + 1 h time limit + 0.1 h idle) = 0.48 USD" in said
+    assert "AWS tells no prices here" in said
+    (site.bin / "words").unlink()
+    raw["limits"] = {"rules": [{"name": "small", "max_total_cost": "0.40"}]}
+    site.config.write_text(json.dumps(raw), encoding="utf-8")
+    assert main(["submit", str(site.script)]) == ExitCode.BUDGET
+    assert "limit 'small'" in capfd.readouterr().err
+    assert site.words is None

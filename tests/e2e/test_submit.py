@@ -86,7 +86,7 @@ def test_nothing_is_submitted_that_should_not_be(lab: Cluster, submitted: Row) -
     assert "nodes '4' is not allowed by rule 'three': max_nodes 3" in many.err
     dear = submit(lab, "--comment=asbx:max-cost=0.01", "job.sh")
     assert dear.status == 6, dear
-    assert "more than the 0.01 of the job's hint asbx:max-cost" in dear.err
+    assert "0.01 of the job's hint asbx:max-cost: 2 node(s) x " in dear.err
     slip = submit(lab, "--comment=asbx:market=spott", "job.sh")
     assert slip.status == 1, slip
     assert "asbx: market=spott is not understood; market is one of: spot, on-demand" in slip.err

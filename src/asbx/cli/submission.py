@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 import os
 import pwd
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
 from asbx import __version__
 from asbx.aws.bundled import bundled
-from asbx.cli.trial import Trial, trial
+from asbx.cli.trial import JobCost, Trial, trial
 from asbx.config.schema import Config, Mpi, NodeGroup
 from asbx.decide.attach import Attachment
-from asbx.decide.estimate import Estimate, course
+from asbx.decide.estimate import Estimate
 from asbx.decide.hints import JobHints, hints
 from asbx.decide.landing import group_of, landing, longest
+from asbx.decide.limits import Prices
 from asbx.decide.policy import Who, judge, refused
+from asbx.decide.rungs import Choice
 from asbx.decide.script.advice import Advice, Site, advise
 from asbx.decide.script.geometry import geometry
 from asbx.decide.script.own_plan import own_plan
 from asbx.decide.script.sbatch import Stating, Submission
-from asbx.errors import LimitError, PlanError
+from asbx.errors import PlanError
 from asbx.model.market import Market
 from asbx.model.names import GroupName
 from asbx.model.plan import NOWHERE, ExecutionPlan, Origin, parse_plan
@@ -37,7 +39,7 @@ class Landed:
     """What a node group would make of it. found: None where it is refused. least: with spot at today's price."""
 
     group: GroupName
-    refusal: str = ""
+    refusal: PlanError | None = None
     found: Trial | None = None
     most: Estimate | None = None
     least: Estimate | None = None
@@ -73,14 +75,13 @@ class Component:
 class Case:
     """A submission, judged. components: () where the script cannot be read here. command: sbatch's words.
 
-    plan_name: of the file in the plans folder. error: what forbids it for its cost.
+    plan_name: of the file in the plans folder.
     """
 
     command: tuple[str, ...]
     components: tuple[Component, ...]
     attachment: Attachment
     plan_name: str
-    error: LimitError | None
     notes: tuple[str, ...]
 
     @property
@@ -108,7 +109,7 @@ class Weigher:
     now: datetime
 
     def components(self) -> tuple[Component, ...]:
-        """Return all of them. Raises PlanError where the policy refuses one everywhere it could land."""
+        """Return all of them. Raises PlanError where policy or limits refuse one everywhere it could land."""
         return tuple(self._component(index) for index in range(len(self.submission.components)))
 
     def _component(self, index: int) -> Component:
@@ -136,33 +137,27 @@ class Weigher:
         found = advise(self.submission, site, index)
         plan, text = self._plan(found, tuple(left.values()))
         landed = [self._landed(config, stated, name, found, plan, asked) for name in left]
-        if all(one.found is None for one in landed):
-            raise self._refusal(landed[0].refusal)
+        errors = [one.refusal for one in landed if one.refusal is not None]
+        if len(errors) == len(landed):
+            raise errors[0]
         rows = (*landed, *(Landed(name, why) for name, why in refusals.items()))
         return Component(found, asked, comment, rows, plan, text, (*found.notes, *_of_accounts(config, stated)))
 
-    def _refusal(self, why: str) -> PlanError:
-        if self.stated_plan is None:
-            return PlanError("policy-refused", "the site's policy does not allow this job", why, "ask for another rule")
-        hint = "change the plan, or ask for a rule of the policy"
-        return PlanError("plan-refused", "the execution plan asks for more than this site allows", why, hint)
-
     def _left(
         self, config: Config, stated: Stating, names: Sequence[GroupName]
-    ) -> tuple[dict[GroupName, NodeGroup], dict[GroupName, str]]:
+    ) -> tuple[dict[GroupName, NodeGroup], dict[GroupName, PlanError]]:
         """Return what the policy leaves of each group for the job itself, and why it takes others away."""
         left: dict[GroupName, NodeGroup] = {}
-        refusals: dict[GroupName, str] = {}
-        first: PlanError | None = None
+        refusals: dict[GroupName, PlanError] = {}
         for name in names:
             judged = judge(config.policy, who_of(stated, name), group_of(config, name), None, NOWHERE, None)
             error = refused(judged, has_plan=False)
             if error is None:
                 left[name] = judged.group
             else:
-                first, refusals[name] = first or error, error.why
-        if first is not None and not left:
-            raise first
+                refusals[name] = error
+        if not left:
+            raise next(iter(refusals.values()))
         return left, refusals
 
     def _plan(self, advice: Advice, groups: Sequence[NodeGroup]) -> tuple[ExecutionPlan | None, str]:
@@ -183,34 +178,31 @@ class Weigher:
     ) -> Landed:
         who = replace(who_of(stated, name), size=advice.nodes)
         origin = Origin("--plan" if self.stated_plan is not None else "asbx submit", self.privileged)
-        try:
-            found = trial(config, who, plan, asked, advice.nodes, origin=origin, now=self.now)
-        except PlanError as error:
-            return Landed(name, error.why or error.what)
         limit, by = longest(config, name, stated)
-        most, spot = self._prices(found)
-        whole = Estimate(advice.nodes * advice.geometry.array_tasks, most, Decimal(0), course(config, limit))
-        return Landed(name, "", found, whole, replace(whole, price=spot) if spot is not None else None, by)
+        cost = JobCost(limit, self._prices)
+        try:
+            found = trial(config, who, plan, asked, advice.nodes, origin=origin, now=self.now, job=cost)
+        except PlanError as error:
+            return Landed(name, error)
+        assert found.cost is not None, "a job's cost was asked for"
+        most = replace(found.cost, nodes=advice.nodes * advice.geometry.array_tasks)
+        spot = self._spot(found)
+        is_less = spot is not None and most.price is not None and spot < most.price
+        return Landed(name, None, found, most, replace(most, price=spot) if is_less else None, by)
 
-    def _prices(self, found: Trial) -> tuple[Decimal | None, Decimal | None]:
-        """Return (the dearest, the spot price of the first pool where that is cheaper), USD an hour.
+    def _prices(self, choice: Choice) -> Prices:
+        """Return what each pool costs now, on demand too: a spot price that is not known is at most that."""
+        wanted = {(pool.instance_type, pool.zone, rung.market) for rung in choice.rungs for pool in rung.pools}
+        wanted |= {(kind, zone, Market.ON_DEMAND) for kind, zone, _ in wanted}
+        told = {key: self.price(*key) for key in sorted(wanted)}
+        return {key: price for key, price in told.items() if price is not None}
 
-        The dearest is on demand, also of spot: EC2 charges no spot instance more unless a higher limit is stated
-        (EC2 user guide, "Spot Instance pricing").
-        """
-        kinds = dict.fromkeys(pool.instance_type for rung in found.choice.rungs for pool in rung.pools)
-        told: list[Decimal] = []
-        for kind in kinds:
-            price = self.price(kind, "", Market.ON_DEMAND)
-            if price is None:
-                return None, None
-            told.append(price.normalize())
-        most = max(told, default=None)
-        first = found.choice.rungs[0] if found.choice.rungs else None
-        if most is None or first is None or first.market is not Market.SPOT:
-            return most, None
-        spot = self.price(first.pools[0].instance_type, first.pools[0].zone, Market.SPOT)
-        return most, spot.normalize() if spot is not None and spot < most else None
+    def _spot(self, found: Trial) -> Decimal | None:
+        """Return the spot price of what is tried first, None where that is no spot instance or nobody tells."""
+        first = next(iter(found.choice.rungs), None)
+        if first is None or first.market is not Market.SPOT:
+            return None
+        return self.price(first.pools[0].instance_type, first.pools[0].zone, Market.SPOT)
 
 
 def _text(stated: Stating, name: str) -> str:
@@ -238,42 +230,3 @@ def who_of(stated: Stating, name: GroupName) -> Who:
 def _of_accounts(config: Config, stated: Stating) -> Iterator[str]:
     if not _text(stated, "account") and any(rule.accounts for rule in config.policy.rules):
         yield "rules about accounts were not looked at: Slurm chooses the account, as no --account is stated"
-
-
-# -- what the job itself may cost; the site's limits join here
-
-
-def own_limits(components: Sequence[Component]) -> Mapping[str, tuple[Decimal, str]]:
-    """Return `usd` and `usd_an_hour` -> (the least stated, who states it)."""
-    found: dict[str, tuple[Decimal, str]] = {}
-    for one in components:
-        amounts = dict(one.hints.amounts)
-        plan = one.plan
-        said = (
-            ("usd", amounts.get("max-cost"), "the job's hint asbx:max-cost"),
-            ("usd_an_hour", amounts.get("max-cost-per-hour"), "the job's hint asbx:max-cost-per-hour"),
-            ("usd", plan.max_total_cost if plan else None, "the plan's cost_constraints.max_total_cost"),
-            ("usd_an_hour", plan.max_cost_per_hour if plan else None, "the plan's cost_constraints.max_cost_per_hour"),
-        )
-        for measure, most, by in said:
-            if most is not None and (measure not in found or most < found[measure][0]):
-                found[measure] = most, by
-    return found
-
-
-def over_limit(components: Sequence[Component]) -> tuple[LimitError | None, tuple[str, ...]]:
-    """Return what refuses it for its cost, and what could not be looked at."""
-    notes = []
-    estimates = [one.cost for one in components]
-    for measure, (most, by) in own_limits(components).items():
-        sums = [None if one is None else one.usd if measure == "usd" else one.per_hour for one in estimates]
-        known = [one for one in sums if one is not None]
-        if len(known) < len(sums):
-            notes.append(f"{most.normalize():f} USD of {by} cannot be held against a sum that is not known")
-        elif sum(known) > most:
-            why = "; ".join(one.arithmetic for one in estimates if one is not None)
-            unit = "USD" if measure == "usd" else "USD an hour"
-            what = f"the job may cost {sum(known):f} {unit}, more than the {most.normalize():f} of {by}"
-            hint = "state a shorter --time or fewer nodes, or a higher limit"
-            return LimitError("over-limit", what, why, hint), tuple(notes)
-    return None, tuple(notes)

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +16,8 @@ import typer.core
 from asbx.cli import site, submit_page
 from asbx.cli.analyze import script_text
 from asbx.cli.requesting import read_plan
-from asbx.cli.submission import Case, Component, Price, Weigher, over_limit
+from asbx.cli.submission import Case, Component, Weigher
+from asbx.cli.submit_prices import PriceAsker
 from asbx.config.limits import SCRIPT_MAX_BYTES
 from asbx.config.schema import Config
 from asbx.daemon.clock import RealClock
@@ -27,8 +27,6 @@ from asbx.decide.attach import Attachment, Desk, Job, Way, attach, with_comment
 from asbx.decide.script.command_line import Line, split
 from asbx.decide.script.sbatch import Submission, read
 from asbx.errors import ConfigError, PlanError, UsageError
-from asbx.model.market import Market
-from asbx.ports import Clock
 from asbx.slurm import sbatch
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -83,8 +81,6 @@ def submit(
     # What sbatch prints is all that scripts find on stdout.
     if not as_json:
         typer.echo(submit_page.text(case, dry_run=dry_run), nl=False, err=not dry_run)
-    if case.error is not None:
-        raise case.error
     if dry_run:
         if as_json:
             site.show(submit_page.facts(case, None))
@@ -130,12 +126,12 @@ def _weighed(line: Line, settings: Config | None, body: bytes | None, plan_text:
     else:
         clock = RealClock()
         is_privileged = settings is not None and os.geteuid() in owners(settings)
-        price: Price = _Asked(settings, clock) if settings else _nobody_tells
-        components = Weigher(settings, submission, plan_text, is_privileged, price, clock.now()).components()
+        asked = PriceAsker(settings, clock)
+        components = Weigher(settings, submission, plan_text, is_privileged, asked, clock.now()).components()
+        notes += asked.notes
     name = new_name()
     attached = _attachment(components, settings, line, name, is_stated=plan_text is not None)
-    error, more = over_limit(components)
-    return Case(with_comment(line.sbatch, attached.comment), components, attached, name, error, (*notes, *more))
+    return Case(with_comment(line.sbatch, attached.comment), components, attached, name, tuple(notes))
 
 
 def _submission(line: Line, body: bytes | None) -> tuple[Submission | None, str]:
@@ -186,26 +182,6 @@ def _why_no_desk(settings: Config | None) -> str:
     if not settings.policy.users_plans and os.geteuid() not in owners(settings):
         return "policy.users_plans is off"
     return why_closed(settings.paths.plans)
-
-
-class _Asked:
-    """Asks AWS for prices until it does not answer once: a login node without a way there is asked no further."""
-
-    def __init__(self, settings: Config, clock: Clock) -> None:
-        from asbx.aws.prices import Ec2Prices
-
-        self._door = Ec2Prices(settings.aws, clock)
-        self._is_silent = False
-
-    def __call__(self, kind: str, zone: str, market: Market) -> Decimal | None:
-        found = None if self._is_silent else self._door.hourly(kind, zone, market)
-        self._is_silent = found is None
-        return found
-
-
-def _nobody_tells(kind: str, zone: str, market: Market) -> Decimal | None:
-    del kind, zone, market
-    return None
 
 
 # -- doing it

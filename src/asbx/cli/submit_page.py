@@ -14,6 +14,7 @@ from asbx.decide.attach import Way
 from asbx.decide.estimate import Estimate
 from asbx.decide.filling import as_data
 from asbx.decide.script.advice import Site
+from asbx.errors import PlanError
 from asbx.slurm.sbatch import Answer
 
 # Of what a launch would be, what a submitter wants to see.
@@ -28,7 +29,7 @@ def text(case: Case, *, dry_run: bool) -> str:
             rows.append(("component", str(number)))
         rows += _rows(one)
     found = list(page.lines((*rows, *_ends(case)), page.width()))
-    if dry_run and case.error is None:  # never folded: it is there to be copied
+    if dry_run:  # never folded: it is there to be copied
         found += [f"{'would run':<{page.WORD}}{shlex.join(['sbatch', *case.command])}", "nothing was submitted"]
     return "\n".join(found) + "\n"
 
@@ -55,7 +56,8 @@ def _rows(one: Component) -> Iterator[tuple[str, str]]:
 
 def _of_group(landed: Landed) -> Iterator[tuple[str, str]]:
     if landed.found is None:
-        yield "refused", f"{landed.group}: {landed.refusal}"
+        assert landed.refusal is not None, "it is the one or the other"
+        yield "refused", f"{landed.group}: {_why(landed.refusal)}"
         return
     yield "group", str(landed.group)
     for row in landed.found.filled:
@@ -65,6 +67,10 @@ def _of_group(landed: Landed) -> Iterator[tuple[str, str]]:
         yield "group", f"  note: {note}"
     if not landed.found.choice.rungs:
         yield "group", "  nothing of it can serve the job: " + "; ".join(map(str, landed.found.choice.dropped))
+
+
+def _why(error: PlanError) -> str:
+    return error.why or error.what
 
 
 def _short(field: str) -> str:
@@ -124,7 +130,7 @@ def _landed(landed: Landed) -> dict[str, Any]:
     found = landed.found
     return {
         "group": str(landed.group),
-        "refused": landed.refusal or None,
+        "refused": _why(landed.refusal) if landed.refusal else None,
         "filled": as_data(found.filled) if found else [],
         "considered": list(found.choice.considered) if found else [],
         "estimate": _estimate(landed.most),
@@ -140,5 +146,4 @@ def _estimate(one: Estimate | None) -> dict[str, Any] | None:
         "usd": usd_text(one.usd),
         "usd_an_hour": usd_text(one.per_hour),
         "arithmetic": one.arithmetic,
-        "price_source": None if one.price is None else "AWS, now",
     }
