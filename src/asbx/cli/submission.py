@@ -188,7 +188,9 @@ class Weigher:
         most = replace(found.cost, nodes=advice.nodes * advice.geometry.array_tasks)
         spot = self._spot(found)
         is_less = spot is not None and most.price is not None and spot < most.price
-        return Landed(name, None, found, most, replace(most, price=spot) if is_less else None, by)
+        return Landed(
+            name, None, found, most, replace(most, price=spot.normalize()) if spot is not None and is_less else None, by
+        )
 
     def _prices(self, choice: Choice) -> Prices:
         """Return what each pool costs now, on demand too: a spot price that is not known is at most that."""
