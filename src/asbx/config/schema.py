@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from asbx.config.budgets import Budgets
 from asbx.config.companions import Asba, Asbb, Ecosystem
 from asbx.config.interruptions import Interruptions
 from asbx.config.ledger_section import LedgerSection
@@ -429,6 +430,8 @@ class Config(Section):
     """How instances are billed."""
     policy: Policy = Policy()
     """Who may launch what, and what a plan may ask for."""
+    budgets: Budgets = Budgets()
+    """What the jobs of accounts, users and partitions may cost in a period."""
     analyzer: Analyzer = Analyzer()
     """Reading job scripts at launch time."""
     asba: Asba = Asba()
