@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,20 +24,42 @@ def squeue(*rows: tuple[str, ...]) -> str:
 
 def row(job: str = "12", label: str = "12", comment: str = "(null)", name: str = "wrf") -> tuple[str, ...]:
     """Return the fields of one job."""
-    return (job, label, "ada", "(null)", "CONFIGURING", "4294901759", "efa&a", comment, name)
+    return (job, label, "ada", "(null)", "CONFIGURING", "4294901759", "1-02:30:00", "efa&a", comment, name)
 
 
 def test_the_format_parts_fields_by_the_mark() -> None:
     """The mark stands before each row and between all fields."""
-    assert job_format("m") == "m<%Am|%im|%um|%am|%Tm|%Qm|%fm|%km|%j"
+    assert job_format("m") == "m<%Am|%im|%um|%am|%Tm|%Qm|%lm|%fm|%km|%j"
 
 
 def test_a_job_of_the_queue() -> None:
     """Every field is where it belongs, and a null is empty."""
-    facts = JobFacts(12, "ada", "", "wrf", "CONFIGURING", 4294901759, "efa&a")
+    limit = timedelta(hours=26, minutes=30)
+    facts = JobFacts(12, "ada", "", "wrf", "CONFIGURING", 4294901759, "efa&a", time_limit=limit)
     assert parse_jobs(squeue(row()), MARK) == (QueuedJob(facts, "12"),)
     assert parse_jobs("", MARK) == ()
     assert parse_jobs("slurm_load_jobs error\n", MARK) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ("30:00", timedelta(minutes=30)),
+        ("2:00:00", timedelta(hours=2)),
+        ("365-00:00:00", timedelta(days=365)),
+        ("0:01", timedelta(seconds=1)),
+        ("UNLIMITED", None),
+        ("NOT_SET", None),
+        ("INVALID", None),
+        ("", None),
+        ("-1:00", None),
+    ],
+)
+def test_time_limits_are_read_as_squeue_prints_them(text: str, limit: timedelta | None) -> None:
+    """Days, hours, minutes and seconds; where it says that there is none, there is none."""
+    fields = (*row()[:6], text, *row()[7:])
+    (found,) = parse_jobs(squeue(fields), MARK)
+    assert found.facts.time_limit == limit
 
 
 @given(st.text(), st.text())
@@ -62,7 +85,15 @@ def test_json_says_the_same_and_more() -> None:
     (found,) = parse_jobs_json((RECORDED / "squeue-running.json").read_text())
     assert found.label == "2"
     assert found.facts == JobFacts(
-        2, "root", "proj1", "job.sh", "CONFIGURING", 1, comment="hello", extra="asbx:market=spot"
+        2,
+        "root",
+        "proj1",
+        "job.sh",
+        "CONFIGURING",
+        1,
+        comment="hello",
+        extra="asbx:market=spot",
+        time_limit=timedelta(minutes=10),
     )
 
 

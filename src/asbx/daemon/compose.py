@@ -18,9 +18,10 @@ from asbx.daemon.plan_folder import PlanFolder
 from asbx.daemon.threads import Threads
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
+from asbx.ledger.budgets import BudgetBooks
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market, Template
-from asbx.ports import Catalogue
+from asbx.ports import BudgetService, Catalogue
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
 from asbx.slurm.topology import topology_file
@@ -56,7 +57,18 @@ def doors(
         workers=Threads(),
         notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
         plans=PlanFolder(config.paths.plans, owners(config)),
+        budgets=BudgetBooks(ledger),
+        service=_budget_service(config, clock),
     )
+
+
+def _budget_service(config: Config, clock: RealClock) -> BudgetService | None:
+    if not config.asbb.is_used:
+        return None
+    # What speaks HTTP takes a tenth of a second to load, and few sites have the service.
+    from asbx.budget.service import AsbbService  # noqa: PLC0415
+
+    return AsbbService(config.asbb, clock)
 
 
 def with_cluster_name(config: Config) -> Config:

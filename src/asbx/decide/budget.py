@@ -11,7 +11,7 @@ from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_UP, Decimal
+from decimal import ROUND_DOWN, ROUND_HALF_EVEN, ROUND_UP, Context, Decimal, localcontext
 from fnmatch import fnmatchcase
 
 from asbx.config.budgets import Budget
@@ -24,6 +24,7 @@ _MONTHS = {"month": 1, "quarter": 3, "year": 12}
 _CALENDAR = date(2000, 1, 1)
 _CENT = Decimal("0.01")
 _PERCENT = Decimal(100)
+_EXACT = Context(prec=50)
 # A forecast from less of a period than this says nothing.
 _LEAST_SHARE = Decimal("0.02")
 
@@ -120,19 +121,10 @@ def with_margin(usd: Decimal, percent: int) -> Decimal:
     return (usd * (100 + percent) / _PERCENT).quantize(_CENT, ROUND_UP)
 
 
-def parts(
-    per_node: Mapping[str, Decimal], jobs_of: Mapping[str, Sequence[int]], jobs: Sequence[int]
-) -> dict[int, Decimal]:
-    """Return job -> what it is to hold: what each node costs, in even parts for the jobs that share it, to the cent up.
-
-    per_node: node -> its estimate. A node whose jobs are not known is everybody's.
-    """
-    amounts: dict[int, list[Decimal]] = {job: [] for job in jobs}
-    for node, usd in per_node.items():
-        sharers = [job for job in jobs_of.get(node, ()) if job in amounts] or list(amounts)
-        for job in sharers:
-            amounts[job].append(usd / len(sharers))
-    return {job: total(some).quantize(_CENT, ROUND_UP) for job, some in amounts.items()}
+def weight(nodes: Sequence[str], jobs_of: Mapping[str, Sequence[int]]) -> Decimal:
+    """Return how many nodes a job pays for, of those it waits for: one that others wait for too is paid in parts."""
+    with localcontext(_EXACT):
+        return sum((1 / Decimal(max(len(jobs_of.get(node, ())), 1)) for node in nodes), Decimal(0))
 
 
 def can_ever(rule: Budget, short: Short) -> bool:

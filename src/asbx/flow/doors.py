@@ -8,7 +8,19 @@ from typing import Any, Protocol
 from asbx.config.schema import Config
 from asbx.model.event import Event
 from asbx.model.plan_file import PlanFile
-from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Prices, Recorder, Scheduler, Workers
+from asbx.ports import (
+    Budgets,
+    BudgetService,
+    Catalogue,
+    Clock,
+    Cloud,
+    Ledger,
+    Notices,
+    Prices,
+    Recorder,
+    Scheduler,
+    Workers,
+)
 
 
 class Plans(Protocol):
@@ -22,7 +34,8 @@ class Plans(Protocol):
 class Doors:
     """The site's configuration and the doors to its outside. notices: None where no queue is configured.
 
-    plans: None where plans of jobs are not looked for.
+    plans: None where plans of jobs are not looked for. budgets: None where no book of them is kept; service: None where
+    no budget service is asked.
     """
 
     config: Config
@@ -36,6 +49,8 @@ class Doors:
     workers: Workers
     notices: Notices | None = None
     plans: Plans | None = None
+    budgets: Budgets | None = None
+    service: BudgetService | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

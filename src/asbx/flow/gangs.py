@@ -13,8 +13,10 @@ from asbx.decide.ladder import Aim, Leg
 from asbx.decide.tags import launch_tags
 from asbx.errors import PlanError
 from asbx.flow.adopt import adopt
+from asbx.flow.budget import Barred, BudgetGate
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
+from asbx.flow.outcome import Failure
 from asbx.flow.plan import Others, PartPlan, Planner
 from asbx.flow.run import GangRun, Slice
 from asbx.model.event import Event, EventKind
@@ -35,10 +37,11 @@ def prepare(
     served: frozenset[str],
     before: Sequence[Intent],
     planner: Planner,
-) -> tuple[list[GangRun], list[tuple[Gang, PlanError]]]:
+    budget: BudgetGate,
+) -> tuple[list[GangRun], list[Barred]]:
     """Make the runs of all gangs, in their order, with what an earlier run of the same request has tried (before).
 
-    Returns (runs, gangs whose plan or policy refuses them).
+    Returns (runs, nodes that plan, policy or budget refuse, with the reason). What was begun before goes on.
 
     Loose nodes an earlier run meant to launch stay with its intents: who waits for them may be known differently by
     now (a job may have left the queue), and another grouping would launch them again.
@@ -54,14 +57,20 @@ def prepare(
             others = places.of([*gang.others, *sorted(set(gang.nodes) & served)]) if gang.whole else None
             wanted.append((left, others, before))
     runs: list[GangRun] = []
-    refused: list[tuple[Gang, PlanError]] = []
-    for gang, others, old in wanted:
+    refused: list[Barred] = []
+    begun = {old.gang_id for old in before if not old.gang_id.startswith(LOOSE)}
+    for number, (gang, others, old) in enumerate(wanted):
         try:
             plans = planner.parts(gang, gang.parts, others)
+            if number >= len(kept) and gang.gang_id not in begun:
+                gang, barred = budget.admit(gang, plans)  # noqa: PLW2901  what is left of it
+                refused += barred
+                plans = planner.parts(gang, gang.parts, others) if barred and gang.parts else plans
         except PlanError as error:
-            refused.append((gang, error))
+            refused.append((gang.nodes, Failure.of_error(error)))
         else:
-            runs.append(_run(doors, request, gang, plans, old))
+            if gang.parts:
+                runs.append(_run(doors, request, gang, plans, old))
     return runs, refused
 
 

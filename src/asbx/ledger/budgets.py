@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, RowMapping
 
     from asbx.ledger.database import Database
     from asbx.ports.budget import Judge
@@ -190,7 +190,7 @@ def _hold_row(one: Hold) -> dict[str, Any]:
     return asdict(one) | {"state": one.state.value}
 
 
-def _hold_of(row: Mapping[str, Any]) -> Hold:
+def _hold_of(row: RowMapping) -> Hold:
     return Hold(**{**row, "state": HoldState(row["state"])})
 
 
@@ -199,5 +199,5 @@ def _entry(connection: Connection, key: str) -> Entry | None:
     return None if row is None else _entry_of(row)
 
 
-def _entry_of(row: Mapping[str, Any]) -> Entry:
+def _entry_of(row: RowMapping) -> Entry:
     return Entry(**{**row, "state": EntryState(row["state"])})

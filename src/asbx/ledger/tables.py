@@ -260,6 +260,7 @@ budget_entries = Table(
     Column("hold", Money),
     Column("cost", Money),
     Column("tries", Integer, nullable=False),
+    Column("looks", Integer, nullable=False),
     Column("next_at", Moment),
     Column("said", Text, nullable=False),
 )

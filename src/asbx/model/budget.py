@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 _ZERO = Decimal(0)
 
@@ -97,7 +98,7 @@ class Entry:
     """One launch at the budget service. key: as of the hold. job: what the service knows it as, each launch its own.
 
     transaction: of the hold there, "" while unknown. hold: what it set apart, cost: what is to be told; USD.
-    tries: calls in vain, next_at: no sooner again. said: the last word of the service.
+    tries: calls in vain, looks: for what became of one; next_at: no sooner again. said: the last word of the service.
     """
 
     key: str
@@ -111,9 +112,23 @@ class Entry:
     hold: Decimal | None = None
     cost: Decimal | None = None
     tries: int = 0
+    looks: int = 0
     next_at: datetime | None = None
     said: str = ""
 
 
 # The service may hold or charge something for these; the others are closed.
 OPEN = frozenset({EntryState.CHECKING, EntryState.HELD, EntryState.OWED, EntryState.TELLING})
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the budget service said. status: 0 where it said nothing. body: read JSON, numbers as Decimal.
+
+    body is None where it is not JSON, or not announced as such. sent: whether the question may have reached it.
+    """
+
+    status: int
+    body: Any = None
+    sent: bool = True
+    said: str = ""

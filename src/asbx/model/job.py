@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -59,6 +59,7 @@ class JobFacts:
 
     features: the job's constraint, as sbatch took it. leader: job id of the heterogeneous job it is a component of,
     0 for none. extra: of `--extra` (23.02), comment: of `--comment`; both are the user's own words.
+    time_limit: None for none.
     """
 
     job_id: int
@@ -71,6 +72,7 @@ class JobFacts:
     comment: str = ""
     extra: str = ""
     leader: int = 0
+    time_limit: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The doors to everything outside, as small Protocols. Flows speak to these, never to a library behind them."""
 
-from asbx.ports.budget import Budgets, BudgetService, Reply
+from asbx.ports.budget import Budgets, BudgetService
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
 from asbx.ports.ledger import Ledger, Tenure
@@ -19,7 +19,6 @@ __all__ = [
     "Notices",
     "Prices",
     "Recorder",
-    "Reply",
     "Scheduler",
     "Tenure",
     "Workers",

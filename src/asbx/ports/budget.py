@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Protocol
 
-from asbx.model.budget import Book, Entry, EntryState, Hold, HoldState, Short, Taken
+from asbx.model.budget import Book, Entry, EntryState, Hold, HoldState, Reply, Short, Taken
 
 # Whether a hold is to be had, from the books as they stand: (budget, period) -> book. None: it is.
 Judge = Callable[[Hold, Mapping[tuple[str, str], Book]], Short | None]
@@ -61,21 +61,14 @@ class Budgets(Protocol):
         """Read one, let `change` say what becomes of it (None: as it is), write and return that: one transaction."""
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the budget service said. status: 0 where it said nothing. body: read JSON, numbers as Decimal.
-
-    body is None where it is not JSON, or not announced as such. sent: whether the question may have reached it.
-    """
-
-    status: int
-    body: Any = None
-    sent: bool = True
-    said: str = ""
-
-
 class BudgetService(Protocol):
     """The budget service, a question at a time. Never raises: what goes wrong is in the answer. Repeats nothing."""
+
+    def turn(self, account: str) -> AbstractContextManager[bool]:
+        """Let nobody else of this program ask about an account meanwhile; False where it is not to be had in time.
+
+        The service allows two checks at once what it has for one.
+        """
 
     def check(self, question: Mapping[str, Any]) -> Reply:
         """Ask for a hold."""
@@ -85,6 +78,12 @@ class BudgetService(Protocol):
 
     def transactions(self, account: str, limit: int) -> Reply:
         """Ask for the last transactions of an account."""
+
+    def leave(self, name: str, document: Mapping[str, Any]) -> str:
+        """Leave a document where the service imports it from; return why not, "" when it lies there.
+
+        One that lies there already stays as it is.
+        """
 
     def health(self) -> Reply:
         """Ask how it is."""

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from asbx.errors import AsbxError, SlurmError
@@ -18,9 +19,10 @@ from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts, Tenant
 
 # squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q is the priority.
-_FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%f", "%k", "%j")
+_FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%l", "%f", "%k", "%j")
 # Nobody reads more of a name, comment or constraint.
 _LONGEST_TEXT = 4096
+_LIMIT = re.compile(r"(?:(?:([0-9]{1,6})-)?([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 
 
@@ -47,7 +49,7 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
     for row in text.split(f"{mark}<")[1:]:
         fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
         if len(fields) == len(_FIELDS) and _is_number(fields[0]):
-            number, label, user, account, state, priority, features, comment, name = fields
+            number, label, user, account, state, priority, limit, features, comment, name = fields
             facts = JobFacts(
                 int(number),
                 user,
@@ -58,9 +60,19 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
                 features[:_LONGEST_TEXT],
                 comment[:_LONGEST_TEXT],
                 leader=_number(label.partition("+")[0]) if "+" in label else 0,
+                time_limit=_span(limit),
             )
             found.append(QueuedJob(facts, label if set(label) & {"_", "+"} else number))
     return tuple(found)
+
+
+def _span(text: str) -> timedelta | None:
+    """Read a time limit as squeue prints it, `1-02:00:00`, `2:00:00` or `30:00`; None for UNLIMITED and the like."""
+    found = _LIMIT.fullmatch(text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return timedelta(days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _plain(field: str) -> str:
@@ -92,6 +104,7 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
     words = [str(word).upper() for word in (states if isinstance(states, list) else [states])]
     # A flag beside the base state says more here, as `squeue --format %T` shows it.
     state = next((word for word in words if word in ("CONFIGURING", "COMPLETING")), words[0] if words else "")
+    minutes = _value(row.get("time_limit"))
     leader, array = _value(row.get("het_job_id")) or 0, _value(row.get("array_job_id")) or 0
     facts = JobFacts(
         number,
@@ -104,6 +117,7 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
         _text(row, "comment"),
         _text(row, "extra"),
         leader,
+        None if minutes is None else timedelta(minutes=minutes),
     )
     task = _value(row.get("array_task_id"))
     if leader:

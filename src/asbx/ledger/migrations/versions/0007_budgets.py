@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("hold", sa.Text),
         sa.Column("cost", sa.Text),
         sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("looks", sa.Integer, nullable=False),
         sa.Column("next_at", _MOMENT),
         sa.Column("said", sa.Text, nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_budget_entries"),
