@@ -125,7 +125,7 @@ def test_a_budget_that_came_later_is_held_too(books: Budgets) -> None:
     """Of a launch that is begun again only what is missing is taken."""
     take(books, hold(2, "3", "all"))
     assert take(books, hold(2, "3", "all"), hold(2, "3", "zoo")) is None
-    assert [(one.budget, one.usd) for one in books.holds()] == [("all", 3), ("zoo", 3)]
+    assert [(one.budget, one.usd) for one in books.holds()] == [("all", Decimal(3)), ("zoo", Decimal(3))]
     assert balanced(books)
 
 

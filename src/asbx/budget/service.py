@@ -45,10 +45,16 @@ class AsbbService:
             base_url=base,
             timeout=settings.timeout_seconds,
             trust_env=False,
+            # On a kept connection that the service has just closed, nobody knows whether a question was heard.
+            limits=httpx.Limits(max_keepalive_connections=0),
             headers={"accept": "application/json", "user-agent": f"asbx/{__version__}"},
         )
         self._turns: dict[str, Lock] = {}
         self._turn = Lock()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._client.close()
 
     @contextmanager
     def turn(self, account: str) -> Iterator[bool]:

@@ -75,6 +75,7 @@ class Instruments:
             cloud=watched(doors.cloud, self._ec2_called),
             scheduler=watched(doors.scheduler, self._slurm_called),
             ledger=watched(doors.ledger, self._ledger_called),
+            budgets=doors.budgets and watched(doors.budgets, self._ledger_called),
             recorder=CountingRecorder(doors.recorder, self.metrics, doors.clock.now),
         )
 
