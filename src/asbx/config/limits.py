@@ -61,6 +61,8 @@ LAUNCH_SHARE_OF_RESUME_TIMEOUT = 0.5
 BACKOFF_JITTER = 0.2
 # No job is tried again sooner than this, whatever the configuration says: slurmctld schedules in passes of seconds.
 BACKOFF_LEAST = timedelta(seconds=5)
+# Many jobs that wait for one moment (a new month, for one) are spread over no more than this.
+BACKOFF_MOST_SPREAD = timedelta(minutes=15)
 # Commands of Slurm at once, where each job needs one: slurmctld serves one update at a time, this hides start-up.
 SCONTROL_AT_ONCE = 4
 # A job whose nodes went DOWN is PENDING at once, or after its processes on other nodes are gone; slurm-gcp waits 10 s.
