@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
     "forget": ("asbx.cli.forget", "Forget shortages, so that EC2 is asked at once."),
     "cost": ("asbx.cli.cost", "Show what jobs cost."),
+    "budget": ("asbx.cli.budget", "Show budgets and what is held of them; grant and release."),
     "ledger": ("asbx.cli.ledger", "Check the ledger, back it up, rebuild it from EC2's tags."),
     "config": (
         "asbx.cli.config",

@@ -15,11 +15,13 @@ from asbx.config.limits import HEALTH_LIFE, SCRAPE_LIFE
 from asbx.daemon import health
 from asbx.daemon.http import Page
 from asbx.daemon.pulse import Pulse, patience
+from asbx.decide.budget import Stand, stands
 from asbx.decide.standing import Standing, by_word
 from asbx.errors import AsbxError, LedgerError
 from asbx.flow.doors import Doors
 from asbx.flow.standing import standing
 from asbx.hooks import spool
+from asbx.model.budget import OPEN, EntryState
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
@@ -67,6 +69,7 @@ class Instruments:
         self._nodes: dict[tuple[str, str, str], int] = {}
         self._nodes_at: datetime | None = None
         self._standing = _Kept[tuple[Standing, ...]](SCRAPE_LIFE)
+        self._money = _Kept[tuple[tuple[Stand, ...], dict[str, int]]](SCRAPE_LIFE)
         self._checks = _Kept[tuple[health.Check, ...]](HEALTH_LIFE)
         self._page: Page | None = None
         self.metrics.read_by(Gauges(self._read))
@@ -193,7 +196,21 @@ class Instruments:
         now = self._raw.clock.now()
         good = {check.name: check.good for check in self._checked()}
         kept = self._standing.get(self._stand)
-        return Reading(kept[0] if kept else None, self._nodes, self._nodes_at, self._spool(now), good, self._lost())
+        stood = kept[0] if kept else None
+        money = self._money.get(self._stand_money) if kept else ((), {})
+        return Reading(stood, self._nodes, self._nodes_at, self._spool(now), good, self._lost(), *money)
+
+    def _stand_money(self) -> tuple[tuple[Stand, ...], dict[str, int]]:
+        """Return how budgets stand, and launches at the budget service by state."""
+        books, config = self._raw.budgets, self._raw.config
+        if books is None or not (config.budgets.rules or config.asbb.is_used):
+            return (), {}
+        try:
+            states = [one.state.value for one in books.entries(OPEN | {EntryState.STUCK})]
+            found = stands(config.budgets.rules, books.books(), self._raw.clock.now())
+        except LedgerError:
+            return (), {}
+        return found, {one.value: states.count(one.value) for one in sorted(OPEN | {EntryState.STUCK})}
 
     def _stand(self) -> tuple[Standing, ...]:
         """Return how things stand, () while the ledger cannot be read: its check says why."""

@@ -192,3 +192,33 @@ def key_of(request_id: str, job_id: int) -> str:
 def sums(holds: Sequence[Hold]) -> Decimal:
     """Return what holds set apart together."""
     return total(one.usd for one in holds)
+
+
+@dataclass(frozen=True)
+class Stand:
+    """How a budget stands. period: None before its first day and after its last; then nothing may be spent."""
+
+    rule: Budget
+    period: Period | None
+    limit: Decimal
+    book: Book
+    forecast: Decimal | None
+
+    @property
+    def left(self) -> Decimal:
+        """Return what could be held."""
+        return max(self.limit - self.book.spent - self.book.held, Decimal(0))
+
+
+def stands(rules: Sequence[Budget], books: Sequence[Book], now: datetime) -> tuple[Stand, ...]:
+    """Return how every budget stands, in the order of the configuration."""
+    by_key = {(one.budget, one.period): one for one in books}
+    return tuple(_stand(rule, by_key, now) for rule in rules)
+
+
+def _stand(rule: Budget, books: Books, now: datetime) -> Stand:
+    period = period_at(rule, now)
+    if period is None:
+        return Stand(rule, None, Decimal(0), Book(rule.name, ""), None)
+    book = books.get((rule.name, period.key)) or Book(rule.name, period.key)
+    return Stand(rule, period, limit_of(rule, period, books), book, forecast(book.spent, period, now))
