@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import typer
 
 from asbx import __version__
-from asbx.errors import AsbxError, UsageError, without_passwords
+from asbx.errors import AsbxError, ExitCode, UsageError, without_passwords
 
 # name -> (module that holds a Typer `app`, one line of help); a module is imported when its command is used.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -77,6 +77,9 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  one retur
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:  # noqa: BLE001  the edge: nobody is shown a traceback
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands by itself: its message is its help
+            print(error, file=sys.stderr)
+            return int(ExitCode.USAGE)
         if isinstance(error, _UsageError):
             return _say(_usage(str(error)), as_json=as_json)
         return _say(_internal(error), as_json=as_json)
