@@ -26,8 +26,8 @@ from asbx.model.job import JobFacts, Request, RequestKind
 from asbx.model.market import Market
 
 HOUR = timedelta(hours=1)
-# 0.10 USD/h x (5 min boot + 1 h + 410 s idle) = 0.1197 USD, rounded up.
-ONE_HOUR = Decimal("0.12")
+# 0.10 USD/h x (600 s boot + 1 h + 350 s idle) = 0.1264 USD, rounded up.
+ONE_HOUR = Decimal("0.13")
 PHYSICS: dict[str, Any] = {"name": "physics", "accounts": ["phys*"], "limit_usd": "1.00"}
 
 
@@ -110,13 +110,13 @@ def test_a_launch_holds_what_it_may_cost() -> None:
         hold, key="r-7/7", budget="physics", job_id=7, usd=ONE_HOUR, user="ada", account="phys-1", state=HoldState.HELD
     )
     assert "1 h time limit" in hold.why
-    assert "0.12 USD" in said(site, EventKind.BUDGET_HELD)[0]
+    assert "0.13 USD" in said(site, EventKind.BUDGET_HELD)[0]
 
 
 def test_a_job_without_room_is_not_launched_and_told_the_arithmetic() -> None:
     """EC2 hears nothing; budget, limit, spent, held and needed stand in its AdminComment; the exit status is 6."""
     site = site_of(PHYSICS)
-    for job in range(8):
+    for job in range(7):
         assert launch(site, job + 1, f"aws-cpu-00{job}").exit_code is ExitCode.DONE
     calls = len(site.cloud.orders)
     outcome = launch(site, 9, "aws-cpu-008")
@@ -125,7 +125,7 @@ def test_a_job_without_room_is_not_launched_and_told_the_arithmetic() -> None:
     assert len(site.cloud.orders) == calls
     text = site.scheduler.told[9][-1]
     assert "asbx:budget-exceeded budget physics" in text
-    assert "0.12 USD needed, 0.04 left of 1.00: 0.00 spent, 0.96 held for other jobs" in text
+    assert "0.13 USD needed, 0.09 left of 1.00: 0.00 spent, 0.91 held for other jobs" in text
     assert "next try" in text
     assert said(site, EventKind.BUDGET_REFUSED)
 
@@ -226,17 +226,17 @@ def test_a_shared_node_is_held_for_in_parts() -> None:
     for job in (1, 2):
         queue(site, job, "aws-cpu-000")
     close(site, site.ask("aws-cpu-000", (1, "aws-cpu-000"), (2, "aws-cpu-000")))
-    assert [one.usd for one in site.budgets.holds()] == [Decimal("0.06")] * 2
+    assert [one.usd for one in site.budgets.holds()] == [Decimal("0.07")] * 2
 
 
 def test_a_gang_holds_for_all_its_nodes() -> None:
     """Or is not launched at all."""
     site = site_of(PHYSICS | {"limit_usd": "0.50"}, margin_percent=20)
-    assert launch(site, 1, "aws-cpu-[000-003]").exit_code is ExitCode.BUDGET  # 0.48 and a fifth
+    assert launch(site, 1, "aws-cpu-[000-003]").exit_code is ExitCode.BUDGET  # 0.51 and a fifth
     assert not site.cloud.orders
     assert launch(site, 2, "aws-cpu-[000-002]").exit_code is ExitCode.DONE
     (hold,) = site.budgets.holds()
-    assert hold.usd == Decimal("0.44")  # 3 nodes: 0.3592 -> 0.36, x 1.2 = 0.432
+    assert hold.usd == Decimal("0.46")  # 3 nodes: 0.3792 -> 0.38, x 1.2 = 0.456
 
 
 # -- after it
@@ -333,7 +333,7 @@ def test_a_hold_whose_launch_is_lost_is_given_back() -> None:
 
 def test_levels_are_told_once() -> None:
     """When spent and held money reach them; only the highest of several."""
-    site = site_of(PHYSICS | {"limit_usd": "0.25", "alerts_percent": [40, 80]})
+    site = site_of(PHYSICS | {"limit_usd": "0.30", "alerts_percent": [40, 80]})
     launch(site, 1, "aws-cpu-000")
     launch(site, 2, "aws-cpu-001")
     launch(site, 3, "aws-cpu-002")

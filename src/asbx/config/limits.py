@@ -295,9 +295,6 @@ SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
 # Budgets ------------------------------------------------------------------------------------------------------
-# From the launch of an instance until its slurmd registers, as an estimate for money: the lab's and most images' boots
-# take one to three minutes, EFA and GPU images up to five.
-BOOT_ESTIMATE = timedelta(minutes=5)
 # A launch whose instances are gone is charged after this: EC2's own times of their end are in the ledger by then.
 BUDGET_SETTLE_GRACE = timedelta(minutes=1)
 # An instance whose price is not known by then is charged as it was estimated.

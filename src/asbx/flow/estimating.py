@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from datetime import timedelta
 from decimal import Decimal
 
-from asbx.config.limits import BOOT_ESTIMATE
 from asbx.config.schema import Config
-from asbx.decide.estimate import Course, Estimate
+from asbx.decide.estimate import Estimate, course
 from asbx.flow.plan import PartPlan
 from asbx.model.market import Market
 from asbx.ports import Prices
@@ -16,8 +15,7 @@ from asbx.ports import Prices
 
 def estimate(config: Config, prices: Prices, plan: PartPlan, nodes: int, limit: timedelta | None) -> Estimate:
     """Return what so many nodes of a part may cost. limit: of the job, None where it has none."""
-    idle = timedelta(seconds=config.slurm.suspend_time + config.slurm.suspend_timeout)
-    return Estimate(nodes, dearest(prices, plan), Decimal(0), Course(BOOT_ESTIMATE, limit, idle))
+    return Estimate(nodes, dearest(prices, plan), Decimal(0), course(config, limit))
 
 
 def dearest(prices: Prices, plan: PartPlan) -> Decimal | None:

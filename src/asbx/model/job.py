@@ -59,7 +59,7 @@ class JobFacts:
 
     features: the job's constraint, as sbatch took it. leader: job id of the heterogeneous job it is a component of,
     0 for none. extra: of `--extra` (23.02), comment: of `--comment`; both are the user's own words.
-    time_limit: None for none.
+    time_limit: None where it is not known, or there is none.
     """
 
     job_id: int

@@ -18,12 +18,13 @@ from asbx.errors import AsbxError, SlurmError
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts, Tenant
 
-# squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q is the priority.
+# squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q the priority,
+# %l the time limit.
 _FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%l", "%f", "%k", "%j")
 # Nobody reads more of a name, comment or constraint.
 _LONGEST_TEXT = 4096
-_LIMIT = re.compile(r"(?:(?:([0-9]{1,6})-)?([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_SPAN = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})")
 
 
 @dataclass(frozen=True)
@@ -60,19 +61,19 @@ def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
                 features[:_LONGEST_TEXT],
                 comment[:_LONGEST_TEXT],
                 leader=_number(label.partition("+")[0]) if "+" in label else 0,
-                time_limit=_span(limit),
+                time_limit=span_of(limit),
             )
             found.append(QueuedJob(facts, label if set(label) & {"_", "+"} else number))
     return tuple(found)
 
 
-def _span(text: str) -> timedelta | None:
-    """Read a time limit as squeue prints it, `1-02:00:00`, `2:00:00` or `30:00`; None for UNLIMITED and the like."""
-    found = _LIMIT.fullmatch(text)
-    if found is None:
+def span_of(text: str) -> timedelta | None:
+    """Read a time as squeue prints it, `[days-][hours:]minutes:seconds`; None for UNLIMITED, NOT_SET and the like."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
         return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return timedelta(days, hours=hours, minutes=minutes, seconds=seconds)
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _plain(field: str) -> str:
