@@ -109,7 +109,7 @@ def release(
         typer.echo(f"nothing is held for job {job}")
 
 
-@app.command()
+@app.command(context_settings={"ignore_unknown_options": True})  # an amount may begin with a minus
 def grant(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="BUDGET", help="Name of a budget.")],
