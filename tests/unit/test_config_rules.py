@@ -139,7 +139,14 @@ def test_what_cannot_work_is_a_problem(changes: dict[str, Any], text: str) -> No
         ({"slurm.suspend_rate": 100}, "use 0"),
         ({"asbb.enabled": "true"}, "no budget service is asked"),
         ({"asbb.url": "http://127.0.0.1:8080"}, "while the service does not answer, every job waits"),
-        ({"asbb.command": "asbb"}, "changes nothing"),
+        (
+            {
+                "asbb.url": "http://127.0.0.1:8080",
+                "asbb.policy": "fail-open",
+                "learning.formats": ["asbb-reconciliation"],
+            },
+            "would charge what it is told and what it imports",
+        ),
         ({"slurm.suspend_time": 300}, "slurm.conf(5) advises at least their sum"),
         (
             {

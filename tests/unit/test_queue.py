@@ -22,9 +22,11 @@ def squeue(*rows: tuple[str, ...]) -> str:
     return "".join(f"{MARK}<" + f"{MARK}|".join(row) + "\n" for row in rows)
 
 
-def row(job: str = "12", label: str = "12", comment: str = "(null)", name: str = "wrf") -> tuple[str, ...]:
+def row(
+    job: str = "12", label: str = "12", comment: str = "(null)", name: str = "wrf", limit: str = "UNLIMITED"
+) -> tuple[str, ...]:
     """Return the fields of one job."""
-    return (job, label, "ada", "(null)", "CONFIGURING", "4294901759", "1-02:30:00", "efa&a", comment, name)
+    return (job, label, "ada", "(null)", "CONFIGURING", "4294901759", limit, "efa&a", comment, name)
 
 
 def test_the_format_parts_fields_by_the_mark() -> None:
@@ -34,32 +36,10 @@ def test_the_format_parts_fields_by_the_mark() -> None:
 
 def test_a_job_of_the_queue() -> None:
     """Every field is where it belongs, and a null is empty."""
-    limit = timedelta(hours=26, minutes=30)
-    facts = JobFacts(12, "ada", "", "wrf", "CONFIGURING", 4294901759, "efa&a", time_limit=limit)
+    facts = JobFacts(12, "ada", "", "wrf", "CONFIGURING", 4294901759, "efa&a")
     assert parse_jobs(squeue(row()), MARK) == (QueuedJob(facts, "12"),)
     assert parse_jobs("", MARK) == ()
     assert parse_jobs("slurm_load_jobs error\n", MARK) == ()
-
-
-@pytest.mark.parametrize(
-    ("text", "limit"),
-    [
-        ("30:00", timedelta(minutes=30)),
-        ("2:00:00", timedelta(hours=2)),
-        ("365-00:00:00", timedelta(days=365)),
-        ("0:01", timedelta(seconds=1)),
-        ("UNLIMITED", None),
-        ("NOT_SET", None),
-        ("INVALID", None),
-        ("", None),
-        ("-1:00", None),
-    ],
-)
-def test_time_limits_are_read_as_squeue_prints_them(text: str, limit: timedelta | None) -> None:
-    """Days, hours, minutes and seconds; where it says that there is none, there is none."""
-    fields = (*row()[:6], text, *row()[7:])
-    (found,) = parse_jobs(squeue(fields), MARK)
-    assert found.facts.time_limit == limit
 
 
 @given(st.text(), st.text())
@@ -70,6 +50,22 @@ def test_free_text_stays_what_it_is(name: str, comment: str) -> None:
     assert found.facts.job_id == 12
     assert found.facts.name == (name + forged)[:4096]
     assert found.facts.comment == ("c" + comment + forged)[:4096]
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("10:00", timedelta(minutes=10)),
+        ("0:30", timedelta(seconds=30)),
+        ("4:00:00", timedelta(hours=4)),
+        ("2-12:00:00", timedelta(days=2, hours=12)),
+        *((text, None) for text in ("UNLIMITED", "NOT_SET", "INVALID", "(null)", "")),
+    ],
+)
+def test_the_time_limit_of_a_job(text: str, span: timedelta | None) -> None:
+    """As squeue writes it; a job without one, or of which none is known, has none."""
+    (found,) = parse_jobs(squeue(row(limit=text)), MARK)
+    assert found.facts.time_limit == span
 
 
 def test_tasks_and_components_have_names_of_their_own() -> None:

@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "analyze": ("asbx.cli.analyze", "Say what a job script asks of EC2, as text, JSON or execution plan."),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
-    "explain": ("asbx.cli.explain", "Explain a node: its history, why it did not come, what comes next."),
+    "explain": ("asbx.cli.explain", "Explain a job or a node: why this plan, what EC2 said, what comes next."),
     "boots": ("asbx.cli.boots", "Show node groups whose instances do not become nodes, and let them try again."),
     "nodes": ("asbx.cli.nodes", "Show the nodes that have an instance."),
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
@@ -46,6 +46,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Print lines for slurm.conf and gres.conf, the schema, and where values come from.",
     ),
     "iam": ("asbx.cli.iam", "Print the least IAM policy, and the stack for interruption messages."),
+    "export-performance": ("asbx.cli.export", "Write what a job that is over teaches, for advisor and budget service."),
+    "export-due": ("asbx.cli.export_due", "Export the jobs that the epilog has noted."),
     "validate": ("asbx.cli.validate", "Check a configuration, a plan, or the companions."),
     "simulate": ("asbx.cli.simulate", "Play a scenario in virtual time: a week in a minute."),
     "lab": ("asbx.cli.lab", "A real Slurm and an emulated EC2 on this machine."),
@@ -121,6 +123,11 @@ def _usage(text: str) -> UsageError:
 def validate() -> int:
     """`aws-slurm-burst-validate`."""
     return main(["validate", *sys.argv[1:]])
+
+
+def export_performance() -> int:
+    """`aws-slurm-burst-export-performance`."""
+    return main(["export-performance", *sys.argv[1:]])
 
 
 def state_manager() -> int:

@@ -39,3 +39,10 @@ def show(value: dict[str, Any]) -> None:
 def warn(text: str) -> None:
     """Say something beside the answer."""
     print(text, file=sys.stderr, flush=True)
+
+
+def mark(*, ok: bool) -> str:
+    """Return a tick or a cross, in letters where the terminal has no such signs."""
+    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return "✓" if ok else "✗"
+    return "ok" if ok else "x"

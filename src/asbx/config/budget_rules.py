@@ -45,6 +45,9 @@ def budget_warnings(config: Config) -> Iterator[Problem]:
     asbb = config.asbb
     if asbb.enabled in (True, "true") and not asbb.url:
         yield Problem(("asbb", "url"), "is empty, so no budget service is asked")
+    if asbb.is_used and "asbb-reconciliation" in config.learning.formats:
+        text = "has asbb-reconciliation beside asbb.url: the service would charge what it is told and what it imports"
+        yield Problem(("learning", "formats"), text)
     if asbb.is_used and asbb.policy == "local" and not config.budgets.rules:
         text = "is local, but `budgets` has no rules: while the service does not answer, every job waits"
         yield Problem(("asbb", "policy"), text)

@@ -30,7 +30,7 @@ class Asbb(Section):
     enabled: Literal["auto-detect", "true", "false"] | bool = "auto-detect"
     """Whether to use it; `auto-detect` and `true` do where `url` is set."""
     command: str = "asbb"
-    """Its command."""
+    """Its command, looked for by `validate integration`."""
     url: str = Field(default="", pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*)?)?$")
     """Where it answers, for example `http://127.0.0.1:8080`; without it no service is asked. It knows no
     authentication: let nobody else reach it."""

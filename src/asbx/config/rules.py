@@ -45,7 +45,6 @@ WITHOUT_EFFECT: dict[Key, str] = {
     ("logging", "max_age_days"): "logrotate decides about rotation",
     ("logging", "compress"): "logrotate decides about rotation",
     ("asba",): "plans are taken from --execution-plan and the plans folder",
-    ("asbb", "command"): "the service is asked at asbb.url",
     ("ecosystem",): "this version asks no companion",
     ("mpi", "enable_enhanced_networking"): "every current instance type has it",
 }

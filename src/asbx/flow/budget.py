@@ -40,7 +40,7 @@ from asbx.model.gang import Gang
 from asbx.model.job import JobFacts, Request
 
 _CENT = Decimal("0.01")
-Barred = tuple[tuple[str, ...], Failure]
+Barred = tuple[Gang, Failure]
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,20 @@ class BudgetGate:
             self._say(EventKind.BUDGET_REFUSED, f"job {job}: {failure.reason}", job, "warning", code=failure.code)
         if gang.whole:
             self.release(jobs, "a gang is whole or nothing")
-            return replace(gang, parts=()), [(gang.nodes, next(iter(refused.values())))]
+            return replace(gang, parts=()), [(gang, next(iter(refused.values())))]
         barred: dict[int, list[str]] = {}
         for node in gang.nodes:
             for job in self._jobs(node, gang.jobs):
                 if job in refused:
                     barred.setdefault(job, []).append(node)
                     break
-        return self._without(gang, barred), [(tuple(nodes), refused[job]) for job, nodes in barred.items()]
-
-    def _without(self, gang: Gang, barred: Mapping[int, Sequence[str]]) -> Gang:
         gone = {node for nodes in barred.values() for node in nodes}
-        parts = [replace(part, nodes=tuple(node for node in part.nodes if node not in gone)) for part in gang.parts]
-        jobs = {job for node in set(gang.nodes) - gone for job in self._jobs(node, gang.jobs)}
+        left = self._only(gang, set(gang.nodes) - gone)
+        return left, [(replace(self._only(gang, nodes), jobs=(job,)), refused[job]) for job, nodes in barred.items()]
+
+    def _only(self, gang: Gang, nodes: Collection[str]) -> Gang:
+        parts = [replace(part, nodes=tuple(node for node in part.nodes if node in nodes)) for part in gang.parts]
+        jobs = {job for node in nodes for job in self._jobs(node, gang.jobs)}
         return replace(gang, parts=tuple(part for part in parts if part.nodes), jobs=tuple(sorted(jobs)))
 
     def settle(self, bound: Collection[str]) -> None:

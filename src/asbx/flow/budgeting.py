@@ -10,16 +10,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
+from asbx import __version__
 from asbx.config.limits import ASBB_A_PASS, ASBB_SETTLES, BUDGET_PRICE_PATIENCE, BUDGET_SETTLE_GRACE
 from asbx.decide.budget import key_of, shown
 from asbx.decide.cost import bill, total
-from asbx.decide.reconciliation import JobCost, document, file_name
+from asbx.decide.learn.evidence import Evidence, Site
+from asbx.decide.learn.figures import usd
+from asbx.decide.learn.reconciliation import file_name, reconciliation
 from asbx.flow.asbb import Desk
 from asbx.flow.budget import alert
 from asbx.flow.doors import Doors
 from asbx.model.budget import Book, Entry, EntryState, Hold, HoldState
 from asbx.model.event import Event, EventKind
+from asbx.model.job_instance import JobInstance
 from asbx.model.record import InstanceRow
 from asbx.ports import Budgets
 
@@ -92,16 +97,16 @@ class Budgeting:
         """Charge a launch what its instances cost the job, in place of what is held for it."""
         served = [row for row in rows if row.bound_at is not None]
         found = bill(served, now, job_id=one.job_id, minimum_s=self.doors.config.cost.minimum_seconds)
-        usd, why = total(job.usd for job in found.jobs), ""
+        cost, why = total(job.usd for job in found.jobs), ""
         if found.unpriced:
             if any(now - row.ended_at < BUDGET_PRICE_PATIENCE for row in served if row.ended_at is not None):
                 return  # its price may still be learned
-            usd, why = max(usd, one.held), f"no price is known of {', '.join(found.unpriced)}: charged as estimated"
-        ended = books.settle(one.key, usd, now, why) if served else books.release([one.key], now, "nothing served it")
+            cost, why = max(cost, one.held), f"no price is known of {', '.join(found.unpriced)}: charged as estimated"
+        ended = books.settle(one.key, cost, now, why) if served else books.release([one.key], now, "nothing served it")
         for hold in ended:
             self._say(hold)
         if self.doors.service is not None:
-            Desk(self.doors, books, self.doors.service).owe(one.request_id, one.job_id, usd)
+            Desk(self.doors, books, self.doors.service).owe(one.request_id, one.job_id, cost)
         self._over.pop(one.key, None)
         alert(self.doors, _books_of(books.books(), ended) if ended else ())
 
@@ -131,29 +136,18 @@ class Budgeting:
     def _tell(self, desk: Desk, entry: Entry) -> bool:
         if self.doors.config.asbb.reconcile == "service":
             return desk.tell(entry)
-        return desk.file(entry, file_name(entry.job), document(self._job_cost(desk.books, entry)))
+        return desk.file(entry, *self._document(entry))
 
-    def _job_cost(self, books: Budgets, entry: Entry) -> JobCost:
+    def _document(self, entry: Entry) -> tuple[str, dict[str, Any]]:
+        """Return name and contents of a launch's file: the export's, with the amount that is owed."""
+        config, now = self.doors.config, self.doors.clock.now()
         rows = self._rows(entry.request_id, entry.job_id)
-        served = [row for row in rows if row.bound_at is not None]
-        hold = next((one for one in books.holds(job_id=entry.job_id) if one.request_id == entry.request_id), None)
-        begins = min((row.launched_at for row in served), default=None)
-        ends = max((row.ended_at for row in served if row.ended_at is not None), default=None)
-        return JobCost(
-            entry.job,
-            entry.job_id,
-            entry.account,
-            ",".join(sorted({row.group.partition for row in rows})),
-            next((row.user for row in rows if row.user), hold.user if hold else ""),
-            entry.cost or Decimal(0),
-            estimated=hold.usd if hold else entry.hold,
-            started_at=begins,
-            completed_at=ends,
-            used_nodes=len({row.node for row in served}),
-            instance_types=tuple(sorted({row.instance_type for row in served})),
-            zone=",".join(sorted({row.zone for row in served})),
-            transaction=entry.transaction,
-        )
+        found = bill(rows, now, job_id=entry.job_id, minimum_s=config.cost.minimum_seconds)
+        launches = tuple(JobInstance(row, entry.asked_at) for row in rows)
+        site = Site(config.aws.region, __version__)
+        evidence = Evidence(entry.job, entry.job_id, site, now, launches=launches, bill=found)
+        owed = {"account": entry.account, "actual_cost": usd(entry.cost), "compute_cost": usd(entry.cost)}
+        return file_name(evidence), reconciliation(evidence) | owed
 
 
 def _books_of(books: Sequence[Book], holds: Sequence[Hold]) -> list[Book]:

@@ -2,47 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
 
 from asbx.config.schema import Config
 from asbx.decide.estimate import Estimate, course
-from asbx.flow.plan import PartPlan
+from asbx.flow.plan import PartPlan, dearest
 from asbx.model.market import Market
 from asbx.ports import Prices
 
 
 def estimate(config: Config, prices: Prices, plan: PartPlan, nodes: int, limit: timedelta | None) -> Estimate:
     """Return what so many nodes of a part may cost. limit: of the job, None where it has none."""
-    return Estimate(nodes, dearest(prices, plan), Decimal(0), course(config, limit))
+    price = plan.price if plan.price is not None else dearest(plan.choice, dict(_asked(prices, plan)))
+    return Estimate(nodes, price, Decimal(0), course(config, limit))
 
 
-def dearest(prices: Prices, plan: PartPlan) -> Decimal | None:
-    """Return the highest price an instance of a part may have, USD an hour; None where one of them is not known."""
-    offers = {
-        (pool.instance_type, pool.zone, rung.market, pool.max_price)
-        for rung in plan.choice.rungs
-        for pool in rung.pools
-    }
-    return _highest(_price(prices, *offer) for offer in sorted(offers))
-
-
-def _highest(found: Iterable[Decimal | None]) -> Decimal | None:
-    known: list[Decimal] = []
-    for price in found:
-        if price is None:
-            return None
-        known.append(price)
-    return max(known, default=None)
-
-
-def _price(prices: Prices, instance_type: str, zone: str, market: Market, most: str) -> Decimal | None:
-    """Return a price. A spot price that is not known is at most the on-demand price, or the one the launch allows.
-
-    That is EC2's own limit where a request states none (EC2 user guide, "Spot Instances", maximum price).
-    """
-    found = prices.known(instance_type, zone, market)
-    if found is None and market is Market.SPOT:
-        found = Decimal(most) if most else prices.known(instance_type, zone, Market.ON_DEMAND)
-    return prices.hourly(instance_type, zone, market) if found is None else found
+def _asked(prices: Prices, plan: PartPlan) -> Iterator[tuple[tuple[str, str, Market], Decimal]]:
+    """Ask what everything a part may draw from costs, and yield what is known; the door remembers."""
+    offers = {(pool.instance_type, pool.zone, rung.market) for rung in plan.choice.rungs for pool in rung.pools}
+    for offer in sorted(offers | {(name, zone, Market.ON_DEMAND) for name, zone, _ in offers}):
+        price = prices.hourly(*offer)
+        if price is not None:
+            yield offer, price

@@ -41,7 +41,7 @@ def prepare(
 ) -> tuple[list[GangRun], list[Barred]]:
     """Make the runs of all gangs, in their order, with what an earlier run of the same request has tried (before).
 
-    Returns (runs, nodes that plan, policy or budget refuse, with the reason). What was begun before goes on.
+    Returns (runs, what plan, policy or budget refuse of gangs, with the reason). What was begun before goes on.
 
     Loose nodes an earlier run meant to launch stay with its intents: who waits for them may be known differently by
     now (a job may have left the queue), and another grouping would launch them again.
@@ -67,7 +67,7 @@ def prepare(
                 refused += barred
                 plans = planner.parts(gang, gang.parts, others) if barred and gang.parts else plans
         except PlanError as error:
-            refused.append((gang.nodes, Failure.of_error(error)))
+            refused.append((gang, Failure.of_error(error)))
         else:
             if gang.parts:
                 runs.append(_run(doors, request, gang, plans, old))

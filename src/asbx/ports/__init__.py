@@ -3,10 +3,12 @@
 from asbx.ports.budget import Budgets, BudgetService
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
-from asbx.ports.ledger import Ledger, Tenure
-from asbx.ports.scheduler import Controllers, Scheduler
+from asbx.ports.ledger import JobPlanRecord, Ledger, Tenure
+from asbx.ports.past import Accounting, Launches
+from asbx.ports.scheduler import Controllers, JobArchive, Scheduler
 
 __all__ = [
+    "Accounting",
     "BudgetService",
     "Budgets",
     "Catalogue",
@@ -14,6 +16,9 @@ __all__ = [
     "Cloud",
     "CloudError",
     "Controllers",
+    "JobArchive",
+    "JobPlanRecord",
+    "Launches",
     "Ledger",
     "Line",
     "Notices",
