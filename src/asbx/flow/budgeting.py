@@ -6,6 +6,7 @@ cancelled job's hold ends with its instances, and one whose launch was lost in a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -70,7 +71,13 @@ class Budgeting:
             return
         under_way = {request.request_id for request in self.doors.ledger.open_requests()}
         now = self.doors.clock.now()
+        # Most jobs run under their only launch: those are told by one look at what lives.
+        alive = {job for row in self.doors.ledger.instances(live_only=True) for job in row.jobs}
+        count = Counter(one.job_id for one in launches.values())
         for one in launches.values():
+            if one.job_id in alive and count[one.job_id] == 1:
+                self._over.pop(one.key, None)
+                continue
             rows = self._rows(one.request_id, one.job_id)
             if one.request_id in under_way or any(row.ended_at is None for row in rows):
                 self._over.pop(one.key, None)
