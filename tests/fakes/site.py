@@ -96,8 +96,8 @@ class Site:
             self.workers,
             self.notices,
             self.plans,
-            self.budgets,
-            self.service,
+            budgets=self.budgets,
+            service=self.service,
         )
 
     def ask(self, nodes: str, *jobs: tuple[int, str] | tuple[int, str, str], request_id: str = "r-1") -> Request:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
 from asbx.model.plan_file import PlanFile
+from asbx.model.price import PriceChange
 from asbx.ports import (
     Budgets,
     BudgetService,
@@ -16,6 +18,8 @@ from asbx.ports import (
     Cloud,
     Ledger,
     Notices,
+    PriceBook,
+    PriceList,
     Prices,
     Recorder,
     Scheduler,
@@ -31,11 +35,20 @@ class Plans(Protocol):
 
 
 @dataclass(frozen=True)
+class PriceSources:
+    """Where prices come from and where they are kept. table: reads the site's own; raises ConfigError."""
+
+    book: PriceBook
+    told: PriceList
+    table: Callable[[], tuple[PriceChange, ...]] = tuple
+
+
+@dataclass(frozen=True)
 class Doors:
     """The site's configuration and the doors to its outside. notices: None where no queue is configured.
 
-    plans: None where plans of jobs are not looked for. budgets: None where no book of them is kept; service: None where
-    no budget service is asked.
+    plans: None where plans of jobs are not looked for. price_sources: None where prices are not refreshed.
+    budgets: None where no book of them is kept; service: None where no budget service is asked.
     """
 
     config: Config
@@ -49,6 +62,7 @@ class Doors:
     workers: Workers
     notices: Notices | None = None
     plans: Plans | None = None
+    price_sources: PriceSources | None = None
     budgets: Budgets | None = None
     service: BudgetService | None = None
 

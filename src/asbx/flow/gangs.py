@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from asbx.config.limits import FLEET_MAX_NODES, LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.decide.filling import as_data
@@ -16,6 +16,7 @@ from asbx.flow.adopt import adopt
 from asbx.flow.budget import Barred, BudgetGate
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
+from asbx.flow.limiting import Limiter
 from asbx.flow.outcome import Failure
 from asbx.flow.plan import Others, PartPlan, Planner
 from asbx.flow.run import GangRun, Slice
@@ -30,6 +31,14 @@ from asbx.model.record import InstanceRow, Intent, ResourceKind
 _SHOWN = 3
 
 
+@dataclass(frozen=True)
+class Money:
+    """What says how much a launch may cost: limits first, for they choose what it may be, then budgets."""
+
+    limiter: Limiter
+    budget: BudgetGate
+
+
 def prepare(
     doors: Doors,
     request: Request,
@@ -37,7 +46,7 @@ def prepare(
     served: frozenset[str],
     before: Sequence[Intent],
     planner: Planner,
-    budget: BudgetGate,
+    money: Money,
 ) -> tuple[list[GangRun], list[Barred]]:
     """Make the runs of all gangs, in their order, with what an earlier run of the same request has tried (before).
 
@@ -61,16 +70,19 @@ def prepare(
     begun = {old.gang_id for old in before if not old.gang_id.startswith(LOOSE)}
     for number, (gang, others, old) in enumerate(wanted):
         try:
-            plans = planner.parts(gang, gang.parts, others)
+            limited = money.limiter.cap(gang, planner.parts(gang, gang.parts, others))
             if number >= len(kept) and gang.gang_id not in begun:
-                gang, barred = budget.admit(gang, plans)  # noqa: PLW2901  what is left of it
+                gang, barred = money.budget.admit(gang, limited.parts)  # noqa: PLW2901  what is left of it
                 refused += barred
-                plans = planner.parts(gang, gang.parts, others) if barred and gang.parts else plans
+                if barred and gang.parts:
+                    limited = money.limiter.cap(gang, planner.parts(gang, gang.parts, others))
         except PlanError as error:
             refused.append((gang, Failure.of_error(error)))
         else:
             if gang.parts:
-                runs.append(_run(doors, request, gang, plans, old))
+                run = _run(doors, request, gang, limited.parts, old)
+                run.at_once = limited.at_once
+                runs.append(run)
     return runs, refused
 
 

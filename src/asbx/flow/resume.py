@@ -17,8 +17,9 @@ from asbx.flow.budget import BudgetGate
 from asbx.flow.deciding import Decisions
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
-from asbx.flow.gangs import give_back_unused, prepare
+from asbx.flow.gangs import Money, give_back_unused, prepare
 from asbx.flow.giving import give_back
+from asbx.flow.limiting import Limiter
 from asbx.flow.memory import Memory
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.plan import Planner
@@ -98,7 +99,11 @@ class Resume:
         plans = JobPlans(self._doors, self._request, facts, plan)
         plans.look()
         asks = self._stop(plans)
-        sorted_out = intake(self._doors.config, asks, facts, self._unknown, together=together, plans=plans.kinds())
+        limiter = Limiter(self._doors, self._request, facts, plans)
+        limiter.keep()
+        sorted_out = intake(
+            self._doors.config, asks, facts, self._unknown, together=together, plans=limiter.kinds(plans.kinds())
+        )
         self._jobs_of = sorted_out.jobs_of
         self._refuse(sorted_out)
         served = self._already_served(bindings)
@@ -109,7 +114,9 @@ class Resume:
         self._tell([self._lost(nodes, failure) for nodes, failure in barred])
         plans.analyze(gangs)
         self._budget = BudgetGate(self._doors, self._request, facts, self._jobs_of)
-        self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner, self._budget)
+        self._runs, refused = prepare(
+            self._doors, self._request, gangs, served, before, planner, Money(limiter, self._budget)
+        )
         Decisions(self._doors, self._request, facts, plans).keep(self._runs, refused)
         self._tell([self._lost(gang.nodes, failure) for gang, failure in refused])
         give_back_unused(self._doors, before, self._runs)
