@@ -13,7 +13,8 @@ from asbx.config.limits import PLAN_MOST_TYPES, SPOT_LONGEST_WITHOUT_CHECKPOINT,
 from asbx.decide.script.coupling import Coupling, Finding, coupling
 from asbx.decide.script.fit import Fit, best, fits, of_gpu
 from asbx.decide.script.geometry import Geometry, geometry
-from asbx.decide.script.sbatch import Stating, Submission, lines_of
+from asbx.decide.script.sbatch import Stating, Submission
+from asbx.decide.script.shell import lines_of
 from asbx.model.catalogue import TypeFacts
 
 Purchase = Literal["spot", "on-demand", "mixed"]

@@ -7,7 +7,7 @@ reads it; what cannot be understood is a problem with its place, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asbx.decide.script.options import LETTERS, OPTIONS, Option, Takes, by_name
@@ -235,34 +235,3 @@ def _short(letters: str, rest: list[str], source: str, reading: _Reading) -> Non
         # `-N=2` is read as the value `=2` by getopt; people mean 2, and sbatch refuses the other.
         reading.state(option, value, source)
         return
-
-
-def lines_of(body: str) -> Iterable[str]:
-    """Yield the commands of a script, a line each: continued lines joined, comments and here-documents left out."""
-    yield from _without_here_documents(_joined(body))
-
-
-def _joined(body: str) -> Iterator[str]:
-    held = ""
-    for line in body.split("\n"):
-        text = held + line
-        if line.endswith("\\") and not line.lstrip().startswith("#"):
-            held = text[:-1] + " "
-            continue
-        held = ""
-        if text.strip() and not text.lstrip().startswith("#"):
-            yield text.strip()
-    if held.strip():
-        yield held.strip()
-
-
-def _without_here_documents(lines: Iterable[str]) -> Iterator[str]:
-    ends = ""
-    for line in lines:
-        if ends:
-            ends = "" if line == ends else ends
-            continue
-        yield line
-        before, mark, after = line.partition("<<")
-        if mark and not after.startswith("<") and before.count("'") % 2 == 0:
-            ends = after.lstrip("-").strip().split()[0].strip("'\"") if after.lstrip("-").strip() else ""
