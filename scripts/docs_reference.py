@@ -123,7 +123,7 @@ def commands() -> str:
         "Every command answers `--help`, and most print one JSON object with `--json`. Slurm's programs are short",
         "names: `aws-slurm-burst-resume`, `-suspend` and `-resume-fail` are `asbx resume`, `suspend` and `resume-fail`",
         "when given options; `aws-slurm-burst-validate` is `asbx validate`, `aws-slurm-burst-state-manager` is",
-        "`asbx reconcile`.",
+        "`asbx reconcile`, `aws-slurm-burst-export-performance` is `asbx export-performance`.",
         "",
     ]
     for name, (module, summary) in COMMANDS.items():

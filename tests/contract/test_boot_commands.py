@@ -14,7 +14,7 @@ import pytest
 from tests.fakes import samples
 from tests.fakes.site import config
 
-from asbx.cli import boots
+from asbx.cli import boots, explain, page
 from asbx.cli.main import main
 from asbx.errors import ExitCode
 from asbx.ledger.store import SqlLedger, open_ledger
@@ -82,6 +82,19 @@ def test_a_node_is_explained_to_people(settings: Path, capsys: pytest.CaptureFix
     assert "  | two" not in out
     assert "never" in out
     assert "closed, 1 failure(s) in a row" in out
+
+
+def test_the_page_of_a_node_fits_a_terminal_and_cuts_nothing(ledger: SqlLedger, settings: Path) -> None:
+    """Eighty columns: ids, types, zones and times are whole."""
+    site = config(settings.parent)
+    facts = explain.explained(ledger, site, "aws-cpu-000", None, NOW)
+    lines = list(page.lines(explain.rows(facts, 30), 80))
+    assert max(map(len, lines)) <= 80
+    text = " ".join(" ".join(lines).split())
+    (one,) = facts["history"]
+    for whole in (one["instance"], one["type"], one["zone"], one["launched_at"][:19], one["ended_at"][:19]):
+        assert whole.replace("T", " ") in text
+    assert one["end_reason"] in text
 
 
 @pytest.mark.usefixtures("ledger")

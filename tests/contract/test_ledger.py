@@ -9,16 +9,19 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event as event_of_sqlalchemy
 from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
 
+from asbx.config.limits import JOB_PLANS_KEPT
 from asbx.errors import LedgerError
-from asbx.ledger.store import open_ledger
+from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.boot import Breaker, Console
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk
+from asbx.model.job_plan import JobPlan
 from asbx.model.names import GroupName
 from asbx.model.record import Binding, ResourceKind, Shortage
 from asbx.ports import Ledger
@@ -623,3 +626,95 @@ def test_a_node_has_a_history(launched: Ledger) -> None:
     assert (first.instance_type, first.end_reason) == ("c7i.large", "its node was powered down")
     assert (second.instance_id, second.instance_type, second.launched_at) == ("i-9", "", None)
     assert launched.services("aws-cpu-000", 1) == (second,)
+
+
+def test_what_was_launched_for_a_job(ledger: Ledger) -> None:
+    """Its instances with when they were asked for and came, and those EC2 took back; no others'."""
+    assert isinstance(ledger, FakeLedger | SqlLedger)
+    ledger.add_request(samples.request(received_at=NOON - timedelta(seconds=5)))
+    ledger.add_intent(samples.intent())
+    ledger.add_intent(samples.intent("int-2", request_id="r-gone"))
+    mine = [samples.instance_row(name, jobs=(12, 112)) for name in ("i-1", "i-2")]
+    later = samples.instance_row("i-3", intent_id="int-2", jobs=(12,), launched_at=LATER)
+    other = samples.instance_row("i-4", jobs=(112,))
+    ledger.answer_attempt(samples.attempt(), [*mine, later, other])
+    nodes = samples.node_names(2)
+    ledger.bind([(nodes[0], samples.instance("i-1")), (nodes[1], samples.instance("i-2"))], NOON)
+    ledger.register([nodes[0]], NOON + timedelta(seconds=30))
+    ledger.end_instances(["i-2"], "spot reclaimed", LATER)
+    ledger.release([nodes[1]], LATER)
+    ledger.add_event(Event(EventKind.SPOT_INTERRUPTED, "goes", instance_id="i-3"), LATER)
+    found = {one.row.instance_id: one for one in ledger.job_launches(12)}
+    assert list(found) == ["i-1", "i-2", "i-3"]
+    assert found["i-1"].took == timedelta(seconds=35)
+    assert found["i-2"].took is None
+    assert found["i-3"].asked_at == samples.intent().created_at
+    assert {name for name, one in found.items() if one.was_reclaimed} == {"i-2", "i-3"}
+    assert ledger.job_launches(1) == ()
+    assert ledger.live_jobs() == {12, 112}
+    ledger.end_instances(["i-1", "i-3"], "over", LATER)
+    assert ledger.live_jobs() == {112}
+
+
+# -- the plans jobs went by
+
+
+def test_the_plan_of_a_job_comes_back_whole(ledger: Ledger) -> None:
+    """Every field, the newest first; written again after a crash, the newest of a request stands."""
+    first, again = samples.job_plan(7, "r-1"), samples.job_plan(7, "r-2", decided_at=LATER)
+    ledger.add_job_plans([first, samples.job_plan(8, "r-1")])
+    ledger.add_job_plans([again])
+    ledger.add_job_plans([first])
+    ledger.add_job_plans([])
+    assert ledger.job_plans(7) == (again, first)
+    assert ledger.job_plans(8) == (samples.job_plan(8, "r-1"),)
+    assert ledger.job_plans(9) == ()
+    bare = JobPlan(7, "r-1", LATER + timedelta(seconds=1))
+    ledger.add_job_plans([bare])
+    assert ledger.job_plans(7) == (bare, again)
+
+
+def test_a_job_that_waits_long_keeps_its_last_plans(ledger: Ledger) -> None:
+    """Old ones make room, of that job only; what is older than the site keeps is forgotten."""
+    ledger.add_job_plans([samples.job_plan(8, "r-00")])
+    for number in range(JOB_PLANS_KEPT + 5):
+        ledger.add_job_plans([samples.job_plan(7, f"r-{number:02d}", decided_at=NOON + timedelta(minutes=number))])
+    kept = [one.request_id for one in ledger.job_plans(7)]
+    assert kept == [f"r-{number:02d}" for number in range(JOB_PLANS_KEPT + 4, 4, -1)]
+    ledger.prune(NOON + timedelta(minutes=JOB_PLANS_KEPT + 4), 100)
+    assert [one.request_id for one in ledger.job_plans(7)] == [f"r-{JOB_PLANS_KEPT + 4:02d}"]
+    assert ledger.job_plans(8) == ()
+
+
+def test_earlier_jobs_are_found_by_user_and_name(ledger: Ledger) -> None:
+    """One row for each job, the newest; others' jobs of that name and other names are left out."""
+    for number in (1, 2, 3):
+        ledger.add_job_plans(
+            [
+                samples.job_plan(number, f"r-{number}-{turn}", decided_at=NOON + timedelta(hours=number, seconds=turn))
+                for turn in (0, 1)
+            ]
+        )
+    ledger.add_job_plans([samples.job_plan(4, "r-4", user="eve"), samples.job_plan(5, "r-5", name="other")])
+    found = ledger.named_job_plans("ada", "ocean", 2)
+    assert [(one.job_id, one.request_id) for one in found] == [(3, "r-3-1"), (2, "r-2-1")]
+    assert ledger.named_job_plans("nobody", "ocean", 2) == ()
+
+
+def test_a_task_is_found_by_what_slurm_calls_it(ledger: Ledger) -> None:
+    """Numbers come again after years: the last one counts."""
+    ledger.add_job_plans([samples.job_plan(7, label="7_1"), samples.job_plan(9, label="7_1", decided_at=LATER)])
+    assert ledger.labelled_job("7_1") == 9
+    assert ledger.labelled_job("7_2") is None
+
+
+def test_many_plans_are_one_write(tmp_path: Path) -> None:
+    """A thousand jobs of a request: one transaction, and nothing is lost."""
+    plans = [samples.job_plan(number, "r-1") for number in range(1000)]
+    ledger = open_ledger(f"sqlite:///{tmp_path}/ledger.db")
+    begun: list[object] = []
+    event_of_sqlalchemy.listen(ledger.engine, "begin", begun.append)
+    ledger.add_job_plans(plans)
+    assert len(begun) == 1
+    assert ledger.job_plans(999) == (plans[999],)
+    ledger.close()

@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -239,3 +240,26 @@ slurm:
           launch_template_overrides: [{{instance_type: c7i.large}}]
           subnet_ids: [subnet-a]
 """
+
+
+def test_a_folder_that_is_closed_to_this_user(file: Path) -> None:
+    """Whoever may not look is told so, as an error of the ledger; an ordinary user's look at the bill is no crash."""
+    file.parent.chmod(0o700)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child runs nothing that other threads could hold
+        child = os.fork()
+    if child == 0:
+        code = ""
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            else:
+                file.parent.chmod(0)
+            open_ledger(f"sqlite:///{file}", migrate=False)
+        except LedgerError as error:
+            code = error.code
+        finally:
+            os._exit(0 if code == "ledger-closed" else 1)
+    _, status = os.waitpid(child, 0)
+    file.parent.chmod(0o700)
+    assert status == 0

@@ -69,6 +69,13 @@ def test_no_room_for_all_leaves_nothing_and_tells_the_job(lab: Cluster, refused:
     shut = lab.asbx("status", "--shortages")["shortages"]
     assert {(row["code"], row["least"], row["placed"]) for row in shut} == {("InsufficientInstanceCapacity", 8, True)}
     assert {row["instance_type"] for row in shut} == set(EFA_TYPES)
+    told = until("its next try is told", lambda: lab.asbx("explain", str(refused)), 20, lambda one: one["next_try"])
+    assert told["now"]["word"] == "waiting"
+    assert "InsufficientInstanceCapacity" in told["now"]["text"]
+    asked = [call for rung in told["tries"][0]["rungs"] for call in rung["calls"]]
+    assert {said["code"] for call in asked for said in call["refusals"]} == {"InsufficientInstanceCapacity"}
+    assert {row["instance_type"] for row in told["closed"]} == set(EFA_TYPES)
+    assert (told["place"], told["cost"]["so_far_usd"]) == (None, "0.00")
 
 
 def test_a_gang_goes_where_there_is_room_for_all(lab: Cluster, refused: int) -> None:
@@ -95,6 +102,8 @@ def test_an_mpi_program_runs_on_demand_in_one_group_where_spot_is_empty(lab: Clu
     made = run(["mpicc", "-O1", "-o", ring, Path(asbx.lab.__file__).with_name("ring.c")], lab.environ)
     assert made.status == 0, made.err
     job = gang(lab, 8, f"srun --mpi=pmix {ring}")
+    during = until("it has instances", lambda: lab.asbx("explain", str(job)), 20, lambda one: one["place"])
+    assert during["now"]["word"] in ("launching", "booting")
     assert lab.ended(job) == "COMPLETED", lab.output(job)
     assert "closed, the token was passed on 8 times by 8 ranks" in lab.output(job)
     assert len(set(re.findall(r"on (aws-cpu-\d+)", lab.output(job)))) == 8
@@ -103,6 +112,12 @@ def test_an_mpi_program_runs_on_demand_in_one_group_where_spot_is_empty(lab: Clu
     (group,) = {row["placement_group"] for row in rows}
     assert re.fullmatch(rf"asbx-.*-job-{job}-[0-9a-f]{{10}}", group)
     assert len({row["subnet"] for row in rows}) == 1
+    told = lab.asbx("explain", str(job))
+    assert told["plan"]["origin"] == during["plan"]["origin"] == "analyzer", "there was no plan: its script told"
+    assert "srun --mpi=pmix" in told["plan"]["why"]
+    assert {one["field"]: one["source"] for one in told["plan"]["filled"]}["placement"] == "analyzer"
+    assert (told["place"]["placement_groups"], told["place"]["zones"]) == ([group], [rows[0]["zone"]])
+    assert (told["job"]["state"], told["now"]["word"]) == ("COMPLETED", "over")
     lab.all_gone([row["id"] for row in rows])
     until(
         "its group is removed", lambda: {one["name"] for one in lab.ask("GET", "groups")}, 40, lambda n: group not in n

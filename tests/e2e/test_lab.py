@@ -11,9 +11,11 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from asbx.lab.layout import Layout
@@ -219,13 +221,48 @@ def test_the_daemon_is_killed_and_started(lab: Lab) -> None:
 
 
 def test_demo_with_accounting(lab: Lab) -> None:
-    """The demo's MPI job bursts, is billed, sacct says COMPLETED too, and nothing is left."""
+    """The demo's MPI job bursts, is billed, sacct says COMPLETED, the epilog exports it, and nothing is left."""
+    lab.up("--accounting")
     done = lab.command("demo", "--json", "--accounting")
     assert done.returncode == 0, done.stdout + done.stderr
     _check_story(done.stdout)
-    assert lab.pids() == []
     summary = json.loads(done.stdout.splitlines()[-1])
     assert {"name": "sacct", "ok": True, "detail": "sacct: COMPLETED"} in summary["checks"]
+    _check_learned(lab, summary)
+    assert lab.command("down").returncode == 0
+    assert lab.pids() == []
+
+
+def _check_learned(lab: Lab, summary: dict[str, Any]) -> None:
+    """Check what the epilog left of the demo's job, against sacct, bill and emulator; and the command itself."""
+    job, folder = summary["job_id"], lab.root / "learning"
+    names = [f"job-{job}-performance.json", f"job-{job}-comment.txt", f"job-{job}-asbb-reconciliation.json"]
+    log = lab.layout.log / "epilog.log"
+    done = wait_until(lambda: log.exists() and "exported" in log.read_text(), 30.0)
+    assert done, log.read_text() if log.exists() else "the epilog was not run"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    made = json.loads((folder / names[0]).read_text())
+    jsonschema.validate(made, json.loads((CHECKOUT / "docs/reference/learning.schema.json").read_text()))
+    execution, metrics = made["job_metadata"]["actual_execution"], made["aws_performance_metrics"]
+    assert (made["provisional"], execution["success"], execution["node_count"]) == (False, True, 4)
+    told = lab.slurm("sacct", "-nXP", "-j", str(job), "-o", "ElapsedRaw,JobName,Partition").strip().split("|")
+    assert execution["execution_duration"] == f"{told[0]}s"
+    assert [made["job_metadata"]["job_name"], made["job_metadata"]["partition"]] == told[1:]
+    mine = [row for row in lab.ask("instances") if row["job"] == str(job)]
+    assert execution["instance_types_used"] == sorted({row["type"] for row in mine})
+    assert metrics["availability_zones"] == sorted({row["zone"] for row in mine})
+    assert len(metrics["instance_launch_times"]) == 4
+    assert None not in metrics["instance_launch_times"]
+    usd = Decimal(summary["cost"]["job_usd"])
+    assert Decimal(repr(execution["actual_cost_usd"])) == usd
+    charge, cost = folder / names[2], lab.root / "spool" / f"job_{job}_cost.json"
+    for path in (charge, cost):
+        assert json.loads(path.read_text(), parse_float=Decimal)["actual_cost"] == usd
+    command = [str(ASBX), "export-performance", "--job-id", str(job), "--format", "slurm-comment", "--admin-comment"]
+    said = subprocess.run(command, env=lab.environ(), capture_output=True, text=True, check=False, timeout=60)
+    assert said.returncode == 0, said.stderr
+    assert "aws_meta:{`cost`:" in lab.slurm("sacct", "-nXP", "-j", str(job), "-o", "AdminComment")
 
 
 @pytest.mark.skipif(

@@ -143,6 +143,14 @@ def test_a_plain_mpi_script_is_a_gang(lab: Cluster) -> None:
     rows = until("launched", lambda: lab.of_job(job), 20, lambda rows: len(rows) == 3)
     assert len({row["placement_group"] for row in rows} - {None, ""}) == 1
     assert len({row["zone"] for row in rows}) == 1
+    page = until(
+        "it boots", lambda: typed(lab, f"asbx explain {job}").out, 20, lambda out: "it is booting: 0 of 3" in out
+    )
+    for said_of_it in ("mpirun starts the program", "placement: cluster (analyzer)", "one zone, "):
+        assert said_of_it in page
+    lab.slurm("scancel", str(job))
+    ended = until("it is over", lambda: lab.asbx("explain", str(job)), 20, lambda one: one["now"]["word"] == "over")
+    assert ended["job"]["state"] == "CANCELLED"
     farm = lab.submit("-N2", "--exclusive", "-waws-cpu-[005-006]", script="srun -n1 ./one & srun -n1 ./two & wait")
     said = planned(lab, farm)
     assert "mpi" not in said["text"]

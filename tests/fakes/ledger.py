@@ -51,5 +51,5 @@ def _faulty(method: str) -> Callable[..., Any]:
     return call
 
 
-for _name in [name for name, one in vars(MemoryLedger).items() if callable(one) and not name.startswith("_")]:
+for _name in [name for name in dir(MemoryLedger) if not name.startswith("_") and callable(getattr(MemoryLedger, name))]:
     setattr(FakeLedger, _name, _faulty(_name))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from asbx.model.boot import BootFailure, BootTrouble
 from asbx.model.job import Request, RequestKind
+from asbx.model.job_plan import FilledValue, JobPlan, PlannedRung
 from asbx.model.market import (
     FleetAnswer,
     FleetOrder,
@@ -166,3 +168,25 @@ def boot_failure(
         launched_at,
         failed_at,
     )
+
+
+def job_plan(job_id: int, request_id: str = "r-1", **fields: Any) -> JobPlan:
+    """Return the plan a job went by."""
+    filled = (FilledValue("aws-cpu", "placement", "cluster", "analyzer"), FilledValue("aws-cpu", "efa", "é", "plan"))
+    told: dict[str, Any] = {
+        "decided_at": NOON,
+        "origin": "plan file 7.json of an administrator",
+        "plan": '{"should_burst": true}',
+        "why": "its script: mpi",
+        "filled": filled,
+        "rungs": (PlannedRung("aws-cpu", "spot+cluster", "spot: c7i.large in us-east-2a"),),
+        "label": f"{job_id}_1",
+        "name": "ocean",
+        "user": "ada",
+        "account": "physics",
+        "partition": "aws",
+        "nodes": 4,
+        "price": Decimal("0.0850"),
+        "time_limit": timedelta(hours=4),
+    }
+    return JobPlan(job_id, request_id, **told | fields)

@@ -443,3 +443,18 @@ def test_the_state_is_told(world: World) -> None:
     world.put(SPOT)
     world.flow.turn()
     assert world.flow.state() == {"queue": "notices", "messages": {"spot-interruption": 1}, "nodes": ["aws-cpu-001"]}
+
+
+def test_an_administrators_drain_stands_where_a_notice_would_only_drain_too() -> None:
+    """Its reason is not replaced by one that is undrained, or powered down, when the notice is over."""
+    world = World(rebalance="no-new-jobs")
+    world.site.scheduler.drain(["aws-cpu-001"], "disk looks bad")
+    world.put(REBALANCE)
+    world.turns()
+    view = world.site.scheduler.node("aws-cpu-001")
+    assert view.reason == "disk looks bad"
+    assert world.flow.evacuation.case("aws-cpu-001") is None
+    assert [e.node for e in world.of(EventKind.REBALANCE_RECOMMENDED)] == ["aws-cpu-001"]
+    world.put(SPOT, **{"instance-action": "terminate"})
+    world.flow.turn()
+    assert world.site.scheduler.node("aws-cpu-001").reason.startswith("asbx:spot-interruption")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.fakes.ledger import FakeLedger
 from tests.fakes.site import Site, config
 
 from asbx.config.policy import Policy, Rule
-from asbx.errors import ExitCode, SlurmError
+from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.outcome import Outcome
+from asbx.flow.resume import Resume
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts
+from asbx.model.job_plan import NO_PLAN, JobPlan
 from asbx.model.market import Market
 
 MPI = "#!/bin/bash\n#SBATCH -n 8\nmodule load openmpi\nmpirun ./ocean\n"
@@ -309,3 +315,102 @@ def test_a_silent_slurmctld_costs_the_script_not_the_launch(site: Site) -> None:
     site.scheduler.fail_next("script", SlurmError("slurm-silent", "no answer"))
     assert gang(site, MPI).exit_code == ExitCode.DONE
     assert source(ladders(site)[0], "launch") == "node group: strategy"
+
+
+# -- what is kept of it
+
+
+def test_by_which_plan_each_job_went_is_kept_in_one_write(site: Site) -> None:
+    """Its own plan, the analyzer's, and the group's defaults, with what was filled in from where."""
+    job(site, 7, "aws-cpu-[000-001]", name="ocean", time_limit=timedelta(hours=4))
+    job(site, 8, "aws-cpu-[002-003]")
+    job(site, 9, "aws-cpu-004")
+    site.plans.leave("7", plan(instance_types=["m7i.large"], purchasing_option="on-demand"))
+    site.scheduler.scripts[8] = MPI
+    resume = (7, "aws-cpu-[000-001]"), (8, "aws-cpu-[002-003]"), (9, "aws-cpu-004")
+    site.resume("aws-cpu-[000-004]", *resume)
+    (own,), (seen,), (bare,) = (site.ledger.job_plans(number) for number in (7, 8, 9))
+    assert own.origin == "plan file 7.json of an administrator"
+    assert json.loads(own.plan)["instance_specification"]["instance_types"] == ["m7i.large"]
+    assert (own.name, own.user, own.account, own.partition, own.nodes) == ("ocean", "ada", "physics", "aws", 2)
+    assert own.time_limit == timedelta(hours=4)
+    told = {one.field: one for one in own.filled}
+    assert (told["instance_types"].group, told["instance_types"].value) == ("aws-cpu", "m7i.large")
+    assert told["instance_types"].source == "plan: instance_specification.instance_types"
+    assert told["subnets"].source == "node group: subnet_ids"
+    assert [(one.group, one.key) for one in own.rungs] == [("aws-cpu", "on-demand")]
+    assert (seen.origin, seen.plan) == ("analyzer", "")
+    assert "mpirun starts the program" in seen.why
+    assert (bare.origin, bare.why, bare.refusal) == (NO_PLAN, "", "")
+    assert not {one.source.partition(":")[0] for one in bare.filled} & {"plan", "analyzer"}
+
+
+def test_what_a_script_does_not_tell_is_kept_too(site: Site) -> None:
+    """The analyzer looked and nothing followed: the group's defaults, and why."""
+    job(site, 8, "aws-cpu-[002-003]")
+    site.scheduler.scripts[8] = FARM
+    site.resume("aws-cpu-[002-003]", (8, "aws-cpu-[002-003]"))
+    (kept,) = site.ledger.job_plans(8)
+    assert kept.origin == NO_PLAN
+    assert "nothing follows for the launch" in kept.why
+
+
+def test_a_refusal_is_kept(site: Site) -> None:
+    """Of a plan that stops its job, and of one the policy refuses."""
+    job(site, 7, "aws-cpu-000")
+    job(site, 8, "aws-cpu-001")
+    site.plans.leave("7", NO_BURST)
+    site.plans.leave("8", plan(user_data="#!/bin/sh"))
+    site.resume("aws-cpu-[000-001]", (7, "aws-cpu-000"), (8, "aws-cpu-001"))
+    (stopped,), (refused,) = site.ledger.job_plans(7), site.ledger.job_plans(8)
+    assert stopped.refusal.startswith("plan-no-burst: the plan file 7.json")
+    assert stopped.origin == "plans folder"
+    assert refused.refusal.startswith("plan-refused: ")
+    assert refused.origin == "plan file 8.json of an administrator"
+
+
+def test_a_plan_of_the_request_that_stops_it_is_kept(site: Site) -> None:
+    """For every job of it."""
+    job(site, 7, "aws-cpu-000")
+    ask = replace(site.ask("aws-cpu-000", (7, "aws-cpu-000")), plan_text=NO_BURST)
+    Resume(site.doors, ask).run()
+    (kept,) = site.ledger.job_plans(7)
+    assert (kept.origin, kept.plan) == ("--execution-plan", NO_BURST)
+    assert kept.refusal.startswith("plan-no-burst: the execution plan says")
+
+
+class CountingLedger(FakeLedger):
+    """Counts how often plans are written."""
+
+    writes = 0
+
+    def add_job_plans(self, plans: Sequence[JobPlan]) -> None:
+        """Keep them."""
+        self.writes += 1
+        super().add_job_plans(plans)
+
+
+def test_many_jobs_are_one_write() -> None:
+    """Fifty gangs and fifty single nodes of one request."""
+    ledger = CountingLedger()
+    site = Site(config(strategy="best-effort"), ledger=ledger)
+    gangs = [(n, f"aws-cpu-[{2 * n:03d}-{2 * n + 1:03d}]") for n in range(50)]
+    loose = [(100 + n, f"aws-cpu-{100 + n:03d}") for n in range(50)]
+    for number, nodes in gangs + loose:
+        job(site, number, nodes)
+    site.resume("aws-cpu-[000-149]", *gangs, *loose)
+    assert ledger.writes == 1
+    assert all(len(ledger.job_plans(number)) == 1 for number, _ in gangs + loose)
+
+
+def test_a_request_repeated_after_a_crash_is_one_decision(site: Site) -> None:
+    """The same request twice: one row."""
+    job(site, 7, "aws-cpu-[000-001]")
+    site.ledger.fail_next("add_attempt", LedgerError("ledger-busy", "", "", ""))
+    with pytest.raises(LedgerError):
+        site.resume("aws-cpu-[000-001]", (7, "aws-cpu-[000-001]"))
+    (first,) = site.ledger.job_plans(7)
+    site.clock.advance(seconds=5)
+    site.resume("aws-cpu-[000-001]", (7, "aws-cpu-[000-001]"))
+    (kept,) = site.ledger.job_plans(7)
+    assert kept.decided_at > first.decided_at

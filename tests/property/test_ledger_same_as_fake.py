@@ -184,6 +184,14 @@ class BothLedgers(RuleBasedStateMachine):
         self.both(lambda ledger: ledger.add_event(Event(EventKind.NODE_BOUND, text, node=node), NOON))
         self.both(lambda ledger: ledger.events(node=node, limit=3))
 
+    @rule(job=JOBS, request_id=REQUESTS, at=SECONDS, user=st.sampled_from(["ada", "eve"]))
+    def add_job_plan(self, job: int, request_id: str, at: datetime, user: str) -> None:
+        """Keep by which plan a job was launched."""
+        plan = samples.job_plan(job, request_id, decided_at=at, user=user)
+        self.both(lambda ledger: ledger.add_job_plans([plan]))
+        self.both(lambda ledger: ledger.job_plans(job))
+        self.both(lambda ledger: ledger.named_job_plans("ada", "ocean", 2))
+
     @rule(before=SECONDS)
     def prune(self, before: datetime) -> None:
         """Forget what is old."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,16 @@ def squeue(*rows: tuple[str, ...]) -> str:
     return "".join(f"{MARK}<" + f"{MARK}|".join(row) + "\n" for row in rows)
 
 
-def row(job: str = "12", label: str = "12", comment: str = "(null)", name: str = "wrf") -> tuple[str, ...]:
+def row(
+    job: str = "12", label: str = "12", comment: str = "(null)", name: str = "wrf", limit: str = "UNLIMITED"
+) -> tuple[str, ...]:
     """Return the fields of one job."""
-    return (job, label, "ada", "(null)", "CONFIGURING", "4294901759", "efa&a", comment, name)
+    return (job, label, "ada", "(null)", "CONFIGURING", "4294901759", limit, "efa&a", comment, name)
 
 
 def test_the_format_parts_fields_by_the_mark() -> None:
     """The mark stands before each row and between all fields."""
-    assert job_format("m") == "m<%Am|%im|%um|%am|%Tm|%Qm|%fm|%km|%j"
+    assert job_format("m") == "m<%Am|%im|%um|%am|%Tm|%Qm|%lm|%fm|%km|%j"
 
 
 def test_a_job_of_the_queue() -> None:
@@ -49,6 +52,22 @@ def test_free_text_stays_what_it_is(name: str, comment: str) -> None:
     assert found.facts.comment == ("c" + comment + forged)[:4096]
 
 
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [
+        ("10:00", timedelta(minutes=10)),
+        ("0:30", timedelta(seconds=30)),
+        ("4:00:00", timedelta(hours=4)),
+        ("2-12:00:00", timedelta(days=2, hours=12)),
+        *((text, None) for text in ("UNLIMITED", "NOT_SET", "INVALID", "(null)", "")),
+    ],
+)
+def test_the_time_limit_of_a_job(text: str, span: timedelta | None) -> None:
+    """As squeue writes it; a job without one, or of which none is known, has none."""
+    (found,) = parse_jobs(squeue(row(limit=text)), MARK)
+    assert found.facts.time_limit == span
+
+
 def test_tasks_and_components_have_names_of_their_own() -> None:
     """The last task of an array and the leader of a heterogeneous job share their number with the whole."""
     rows = (row("9", "3_1"), row("3", "3_2"), row("4", "4+0"), row("5", "4+1"))
@@ -62,7 +81,15 @@ def test_json_says_the_same_and_more() -> None:
     (found,) = parse_jobs_json((RECORDED / "squeue-running.json").read_text())
     assert found.label == "2"
     assert found.facts == JobFacts(
-        2, "root", "proj1", "job.sh", "CONFIGURING", 1, comment="hello", extra="asbx:market=spot"
+        2,
+        "root",
+        "proj1",
+        "job.sh",
+        "CONFIGURING",
+        1,
+        comment="hello",
+        extra="asbx:market=spot",
+        time_limit=timedelta(minutes=10),
     )
 
 

@@ -57,8 +57,10 @@ class World:
 def world(tmp_path: Path) -> World:
     """Return a Slurm 22.05 with tasks 1 and 2 of array 3, the second of which has the array's number."""
     one = World(tmp_path)
-    rows = [f"@<{n}@|{label}@|ada@|(null)@|PENDING@|7@|(null)@|(null)@|x" for n, label in ((9, "3_1"), (3, "3_2"))]
-    rows += [f"@<{n}@|4+{n - 4}@|ada@|(null)@|PENDING@|7@|(null)@|(null)@|x" for n in (4, 5)]
+    rows = [
+        f"@<{n}@|{label}@|ada@|(null)@|PENDING@|7@|1:00:00@|(null)@|(null)@|x" for n, label in ((9, "3_1"), (3, "3_2"))
+    ]
+    rows += [f"@<{n}@|4+{n - 4}@|ada@|(null)@|PENDING@|7@|1:00:00@|(null)@|(null)@|x" for n in (4, 5)]
     one.write(queue="\n".join(rows) + "\n", flags=" 9 0 1 0\n 3 0 1 0\n 4 1 1 2\n 6 0 0 0\n")
     return one
 

@@ -98,25 +98,6 @@ def test_what_is_no_plan_exits_4(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert (status, json.loads(out)["valid"]) == (4, False)
 
 
-def test_companions_are_optional(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without companions all is well; one that is there tells its version, one that fails does not matter."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    status, out, _ = run(capsys, "validate", "integration")
-    assert status == 0
-    assert "asba (advisor): not on this machine's PATH; not needed" in out
-    for name, body in [("asba", "echo asba v0.3.0"), ("asbb", "exit 3")]:
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    status, out, _ = run(capsys, "validate", "integration", "--json")
-    answer = json.loads(out)
-    assert status == 0
-    assert answer["asba"] == {"found": True, "version": "asba v0.3.0"}
-    assert answer["asbb"]["found"]
-    assert not answer["scontrol"]["found"]
-
-
 def test_config_prints_what_belongs_into_slurm_conf(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The printed lines, written to a file, pass the check; an empty slurm.conf does not."""
     status, out, _ = run(capsys, "config", "slurm", "--config", CONFIG, "--programs", "/opt/asbx/bin")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pwd
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,12 +18,14 @@ import typer
 
 from asbx import __version__
 from asbx.cli import site
+from asbx.cli.past import Past, past_facts
 from asbx.config.limits import SCRIPT_MAX_BYTES
 from asbx.config.schema import Config, NodeGroup
-from asbx.decide.script.advice import Advice, Site, advise
+from asbx.decide.history import Expectation
+from asbx.decide.script.advice import Advice, Site, advise, cost_of
 from asbx.decide.script.as_plan import as_plan
-from asbx.decide.script.sbatch import Submission, read
-from asbx.errors import ConfigError, UsageError
+from asbx.decide.script.sbatch import Stating, Submission, read
+from asbx.errors import ConfigError, LedgerError, UsageError
 from asbx.model.catalogue import TypeFacts
 from asbx.model.market import Market
 
@@ -39,6 +43,9 @@ def analyze(
     output: Annotated[Path | None, typer.Option("--output", help="Write to this file instead of stdout.")] = None,
     config: Annotated[Path | None, typer.Option("--config", help="Choose among this site's node groups.")] = None,
     prices: Annotated[bool, typer.Option("--prices", help="Ask AWS for prices, to tell what it costs.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history/--no-history", help="Look at your earlier runs of this name (needs a site).")
+    ] = True,
     as_json: site.JsonOption = False,
 ) -> None:
     """Read a job script as sbatch does and say what it asks of EC2: how its tasks belong together, types, market.
@@ -56,6 +63,10 @@ def analyze(
         _advice(submission, settings, index, ask_prices=prices, clock=clock)
         for index in range(len(submission.components))
     ]
+    if history and settings is not None:
+        found = [
+            _with_history(one, submission.components[at], settings, words, clock.now()) for at, one in enumerate(found)
+        ]
     shown = "json" if as_json else format
     if shown == "execution-plan":
         if len(found) > 1:
@@ -71,10 +82,13 @@ def analyze(
 
 @dataclass(frozen=True)
 class Judged:
-    """Advice, and where its candidates come from."""
+    """Advice, where its candidates come from, and what earlier runs say. likely: (least, most) USD by those."""
 
     advice: Advice
     group: str
+    choice: Site
+    past: Expectation | None = None
+    likely: tuple[Decimal, Decimal] | None = None
 
 
 def _submission(words: Sequence[str]) -> Submission:
@@ -130,8 +144,43 @@ def _advice(submission: Submission, settings: Config | None, index: int, *, ask_
     if ask_prices and settings is not None:
         names = [one.name for one in advice.types]
         on_demand, spot = _prices(settings, names, clock)
-        advice = advise(submission, Site(types, choice.hpc_from, choice.placed_from, on_demand, spot), index)
-    return Judged(advice, name)
+        choice = replace(choice, prices=on_demand, spot_prices=spot)
+        advice = advise(submission, choice, index)
+    return Judged(advice, name, choice)
+
+
+def _name_of(stated: Stating, words: Sequence[str]) -> str:
+    """Return the job's name: as sbatch has it without one, the script's, `wrap`, or `sbatch` for stdin (sbatch(1))."""
+    named = stated.get("job-name")
+    if named is not None:
+        return named.value
+    script = next(iter(read("#!/bin/sh\n", words, {}).arguments), None)
+    if script is None:
+        return "wrap"
+    return "sbatch" if script == "-" else Path(script).name
+
+
+def _with_history(one: Judged, stated: Stating, settings: Config, words: Sequence[str], now: datetime) -> Judged:
+    """Add what earlier runs of the caller's jobs of this name say. The ledger is rarely theirs to read."""
+    from asbx.ledger.store import open_ledger
+    from asbx.slurm.jobs import SlurmJobs
+    from asbx.slurm.process import SlurmCommands
+
+    archive = SlurmJobs(SlurmCommands(settings.slurm.bin_path, settings.slurm.config_path))
+    limit = one.advice.geometry.time_limit
+    user, name = pwd.getpwuid(os.getuid()).pw_name, _name_of(stated, words)
+    with contextlib.ExitStack() as stack:
+        ledger = None
+        with contextlib.suppress(LedgerError):
+            ledger = stack.enter_context(contextlib.closing(open_ledger(settings.ledger_url, migrate=False)))
+        past = Past(ledger, archive, settings, now).of(
+            user, name, one.advice.nodes, None if limit == timedelta.max else limit
+        )
+    if past.shortest is None or past.longest is None:
+        return replace(one, past=past)
+    ends = [cost_of(one.advice, one.choice, span) for span in (past.shortest, past.longest)]
+    told = [end for end in ends if end is not None]
+    return replace(one, past=past, likely=(told[0][0], told[-1][1]) if told else None)
 
 
 def _candidates(submission: Submission, settings: Config | None, index: int) -> tuple[str, Mapping[str, TypeFacts]]:
@@ -211,6 +260,8 @@ def _facts(one: Judged) -> dict[str, Any]:
         "requires_efa": advice.efa,
         "placement": advice.placement or None,
         "cost_usd": [str(round(amount, 2)) for amount in advice.cost] if advice.cost else None,
+        "history": past_facts(one.past),
+        "likely_cost_usd": [str(round(amount, 2)) for amount in one.likely] if one.likely else None,
         "reasons": [{"about": r.about, "text": r.text} for r in advice.reasons],
         "notes": list(advice.notes),
     }
@@ -228,6 +279,8 @@ def _page(one: Judged, number: int, count: int) -> str:
         ("candidates", one.group),
         *((reason.about, reason.text) for reason in advice.reasons),
         ("cost", _money(advice)),
+        *([("history", one.past.text)] if one.past is not None else []),
+        *([("likely", _likely(one.likely))] if one.likely is not None else []),
         *(("note", note) for note in advice.notes),
     ]
     title = f"component {number}\n" if count > 1 else ""
@@ -248,6 +301,10 @@ def _money(advice: Advice) -> str:
         return "not known: no prices were asked for (--prices), or there is no time limit"
     least, most = (f"{amount:,.2f}" for amount in advice.cost)
     return f"at most {most} USD" if least == most else f"{least} to {most} USD if it runs to its time limit"
+
+
+def _likely(ends: tuple[Decimal, Decimal]) -> str:
+    return f"{ends[0]:,.2f} to {ends[1]:,.2f} USD if it runs as long as those did"
 
 
 def _write(text: str, output: Path | None) -> None:

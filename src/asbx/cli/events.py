@@ -51,8 +51,12 @@ def events(  # noqa: PLR0913, PLR0917  an option each
             site.show({"events": [facts(at, event) for _, at, event in ledger.marked_events(wanted, limit=limit)]})
             return
         show = Machine() if as_json else Person() if sys.stdout.isatty() else Pipe()
+        found = False
         for at, event in _rows(ledger, wanted, limit, clock if follow else None):
             show.event(at, event)
+            found = True
+    if not found:
+        site.warn("no such events are in the ledger")
 
 
 def _rows(ledger: SqlLedger, wanted: Wanted, limit: int, clock: RealClock | None) -> Iterator[tuple[datetime, Event]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from asbx.cli import boots, reading, site
+from asbx.cli import boots, explain_job, job_page, page, reading, site
 from asbx.cli import nodes as served
 from asbx.daemon.clock import RealClock
 from asbx.decide.explain import outlook
@@ -30,19 +30,26 @@ _TAIL_LINES = 30
 
 @app.command()
 def explain(
-    target: Annotated[str, typer.Argument(metavar="NODE", help="Node name, for example aws-cpu-003.")],
+    target: Annotated[
+        str, typer.Argument(metavar="NODE|JOBID", help="A node (aws-cpu-003) or a job (12, 12_3, 12+1).")
+    ],
     config: site.ConfigOption = None,
-    lines: Annotated[int, typer.Option("--lines", min=0, help="Lines of the console to show.")] = _TAIL_LINES,
+    lines: Annotated[int, typer.Option("--lines", min=0, help="Lines of a node's console to show.")] = _TAIL_LINES,
     as_json: site.JsonOption = False,
 ) -> None:
-    """Explain a node: its state and instance, its history, why boots failed, what the machine wrote, what comes next.
+    """Explain a job (its plan, what EC2 said, when it is tried next, its cost), or a node (its boots, its console).
 
-    Example: asbx explain aws-cpu-003
+    Example: asbx explain 12
     """
+    if explain_job.is_job(target):
+        told = explain_job.explain(target, config)
+        site.show(told) if as_json else job_page.show(told)
+        return
     settings, now = site.load(config).config, RealClock().now()
     why = refusal(settings, target)
     if why is not None:
-        raise UsageError("usage", f"{target} is no node of ours", why, "`asbx nodes` lists those that have an instance")
+        hint = "`asbx nodes` lists those that have an instance; a job is named by 12, 12_3 or 12+1"
+        raise UsageError("usage", f"{target} is no node of ours", why, hint)
     view = _view(settings, target)
     with reading.ledger_of(config) as ledger:
         facts = explained(ledger, settings, target, view, now)
@@ -134,43 +141,47 @@ def _console(found: Console | None) -> dict[str, Any] | None:
 # -- for people
 
 
-def _tell(facts: dict[str, Any], lines: int) -> None:
+def rows(facts: dict[str, Any], lines: int) -> Iterator[tuple[str, str]]:
+    """Return the page of a node, without the console itself."""
     slurm, instance, group = facts["slurm"], facts["instance"], facts["group"]
-    typer.echo(f"node       {facts['node']}: {_state(slurm)}")
-    typer.echo(f"instance   {_instance(instance)}")
-    typer.echo(f"group      {group['group']}: {_group(group)}")
-    typer.echo(f"next       {facts['next']}")
-    _tell_history(facts["history"])
+    yield "node", f"{facts['node']}: {_state(slurm)}"
+    yield "instance", _instance(instance)
+    yield "group", f"{group['group']}: {_group(group)}"
+    yield "next", facts["next"]
+    for one in facts["history"]:
+        yield "history", _served(one)
+    if not facts["history"]:
+        yield "history", "it never had an instance"
     for one in facts["failures"]:
-        typer.echo(f"failure    {_shown(one['failed_at'])}  {one['instance']} {one['trouble']}: {one['detail']}")
-    console = facts["console"]
-    if console is None:
-        typer.echo("console    none is kept" if facts["failures"] else "console    kept only of instances that failed")
-        return
-    text = console["text"].splitlines()[-lines:] if lines else []
-    typer.echo(f"console    of {console['instance']}, {_shown(console['taken_at'])}, the last {len(text)} line(s):")
-    for one in text:
+        yield "failure", f"{_shown(one['failed_at'])} {one['instance']} {one['trouble']}: {one['detail']}"
+    yield "console", _heading(facts, lines)
+
+
+def _tell(facts: dict[str, Any], lines: int) -> None:
+    page.show(rows(facts, lines))
+    for one in _tail(facts["console"], lines):
         typer.echo(f"  | {one}")
 
 
-def _tell_history(history: Sequence[dict[str, Any]]) -> None:
-    if not history:
-        typer.echo("history    it never had an instance")
-        return
-    columns = ("INSTANCE", "TYPE", "ZONE", "LAUNCHED", ">REGISTERED AFTER", "ENDED", "WHY")
-    rows = [
-        (
-            one["instance"],
-            one["type"] or "?",
-            one["zone"] or "?",
-            _shown(one["launched_at"]),
-            "never" if one["registered_after_seconds"] is None else f"{one['registered_after_seconds']:.0f} s",
-            _shown(one["ended_at"]) or "-",
-            one["end_reason"] or "",
-        )
-        for one in history
-    ]
-    reading.show_table(columns, rows)
+def _tail(console: dict[str, Any] | None, lines: int) -> list[str]:
+    return console["text"].splitlines()[-lines:] if console is not None and lines else []
+
+
+def _heading(facts: dict[str, Any], lines: int) -> str:
+    console = facts["console"]
+    if console is None:
+        return "none is kept" if facts["failures"] else "kept only of instances that failed"
+    many = len(_tail(console, lines))
+    return f"of {console['instance']}, {_shown(console['taken_at'])}, the last {many} line(s):"
+
+
+def _served(one: dict[str, Any]) -> str:
+    took = one["registered_after_seconds"]
+    registered = "never registered" if took is None else f"registered after {took:.0f} s"
+    ended = _shown(one["ended_at"])
+    end = f"ended {ended} ({one['end_reason'] or 'no reason is kept'})" if ended else "has not ended"
+    kind = f"{one['type'] or '?'} in {one['zone'] or '?'}"
+    return f"{one['instance']} {kind}: launched {_shown(one['launched_at']) or '?'}, {registered}, {end}"
 
 
 def _shown(moment: str | None) -> str:

@@ -89,6 +89,7 @@ def up(  # noqa: PLR0913, PLR0917  one parameter an option
     where = f" --state-dir {shlex.quote(str(layout.root))}" if state_dir else ""
     typer.echo("The lab is up." if is_new else "The lab is up already.")
     typer.echo(f'  eval "$(asbx lab env{where})"    then use sbatch, squeue, sinfo as on any cluster')
+    typer.echo(f"  http://127.0.0.1:{record.slot.telemetry_port}/metrics    what Prometheus reads of the daemon")
     typer.echo(f"  asbx lab down{where}    ends it")
 
 
@@ -198,11 +199,13 @@ def down(state_dir: StateOption = None, as_json: JsonOption = False) -> None:
     """
     from asbx.lab.up import down as end
 
-    had = end(_layout(state_dir), _say)
+    layout = _layout(state_dir)
+    had = end(layout, _say)
     if as_json:
         _show({"ended": had})
         return
-    typer.echo("The lab is down." if had else "No lab is up here.")
+    where = layout.root
+    typer.echo(f"The lab is down; its logs and ledger stay in {where}" if had else f"No lab is up in {where}")
 
 
 @app.command()

@@ -23,7 +23,8 @@ def spot_interrupt(
 ) -> None:
     """Reclaim a Spot instance: notice now, termination after --notice seconds.
 
-    The notice is in the instance's metadata, and as EC2's own message in the lab's queue.
+    The notice is in the instance's metadata, and as EC2's own message in the lab's queue. That message names no time:
+    ASBX takes EC2's two minutes for granted, whatever --notice says.
 
     Example: asbx lab spot interrupt --node aws-cpu-003 --notice 30
     """

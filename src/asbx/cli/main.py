@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import typer
 
 from asbx import __version__
-from asbx.errors import AsbxError, UsageError, without_passwords
+from asbx.errors import AsbxError, ExitCode, UsageError, without_passwords
 
 # name -> (module that holds a Typer `app`, one line of help); a module is imported when its command is used.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "analyze": ("asbx.cli.analyze", "Say what a job script asks of EC2, as text, JSON or execution plan."),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
-    "explain": ("asbx.cli.explain", "Explain a node: its history, why it did not come, what comes next."),
+    "explain": ("asbx.cli.explain", "Explain a job or a node: why this plan, what EC2 said, what comes next."),
     "boots": ("asbx.cli.boots", "Show node groups whose instances do not become nodes, and let them try again."),
     "nodes": ("asbx.cli.nodes", "Show the nodes that have an instance."),
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
@@ -45,6 +45,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Print lines for slurm.conf and gres.conf, the schema, and where values come from.",
     ),
     "iam": ("asbx.cli.iam", "Print the least IAM policy, and the stack for interruption messages."),
+    "export-performance": ("asbx.cli.export", "Write what a job that is over teaches, for advisor and budget service."),
+    "export-due": ("asbx.cli.export_due", "Export the jobs that the epilog has noted."),
     "validate": ("asbx.cli.validate", "Check a configuration, a plan, or the companions."),
     "simulate": ("asbx.cli.simulate", "Play a scenario in virtual time: a week in a minute."),
     "lab": ("asbx.cli.lab", "A real Slurm and an emulated EC2 on this machine."),
@@ -76,6 +78,9 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  one retur
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:  # noqa: BLE001  the edge: nobody is shown a traceback
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands by itself: its message is its help
+            print(error, file=sys.stderr)
+            return int(ExitCode.USAGE)
         if isinstance(error, _UsageError):
             return _say(_usage(str(error)), as_json=as_json)
         return _say(_internal(error), as_json=as_json)
@@ -117,6 +122,11 @@ def _usage(text: str) -> UsageError:
 def validate() -> int:
     """`aws-slurm-burst-validate`."""
     return main(["validate", *sys.argv[1:]])
+
+
+def export_performance() -> int:
+    """`aws-slurm-burst-export-performance`."""
+    return main(["export-performance", *sys.argv[1:]])
 
 
 def state_manager() -> int:

@@ -41,6 +41,13 @@ def nodes(
         raise UsageError("node-state", f"there is no state {state!r}", "", f"states are {', '.join(WORDS)}")
     now = RealClock().now()
     settings = site.load(config).config
+    known = {
+        stem for p, g in settings.groups() for stem in (g.node_group_name, f"{p.partition_name}-{g.node_group_name}")
+    }
+    if group is not None and group not in known:
+        raise UsageError(
+            "node-group", f"there is no node group {group!r}", "", f"groups are {', '.join(sorted(known))}"
+        )
     with reading.ledger_of(config) as ledger:
         bindings = {binding.node: binding for binding in ledger.live_bindings()}
         rows = {row.instance_id: row for row in ledger.instances(live_only=True)}

@@ -107,15 +107,22 @@ class _Work:
                 return
             wait = self.sweep.first_look(look)
             if not wait:
-                self._show((*self.sweep.act(look), *self._rest()), look)
+                self._do(look)
                 return
         # Without the lock: the hooks' workers serve Slurm meanwhile. What needs longer is for the daemon or --watch,
         # which remember.
         most = timedelta(seconds=self._doors.config.reconcile.orphan_grace_seconds)
         self._doors.clock.sleep(min(wait, most))
         with self.lock(self._doors.config.resume_deadline):
-            look = self._look()
-            self._show((*self.sweep.act(look), *self._rest()), look)
+            self._do(self._look())
+
+    def _do(self, look: Snapshot) -> None:
+        """Do what is due and the rest; what was done is shown, also where a part of the rest could not be."""
+        actions = self.sweep.act(look)
+        rest, trouble = self._rest()
+        self._show((*actions, *rest), look)
+        if trouble is not None:
+            raise trouble
 
     def watch(self) -> None:
         """Do a pass every interval until Ctrl-C; one in which a side does not answer is said, and is not the last."""
@@ -135,14 +142,19 @@ class _Work:
         try:
             look = self._look()
             found = self.sweep.findings(look) if self._is_dry else self.sweep.act(look)
-            rest = self._leftovers.look() if self._is_dry else self._rest()
+            rest, trouble = (self._leftovers.look(), None) if self._is_dry else self._rest()
         except AsbxError as error:
-            if self._as_json:
-                site.show({"error": error.as_dict()})
-            else:
-                typer.echo(f"{reading.time_shown(self._doors.clock.now())}  skipped: {error}")
+            self._skipped(error)
             return
         self._show((*found, *rest), look)
+        if trouble is not None:
+            self._skipped(trouble)
+
+    def _skipped(self, error: AsbxError) -> None:
+        if self._as_json:
+            site.show({"error": error.as_dict()})
+        else:
+            typer.echo(f"{reading.time_shown(self._doors.clock.now())}  skipped: {error}")
 
     def _rest_until(self, moment: datetime) -> None:
         """Wait; a terminal sees how long."""
@@ -166,12 +178,20 @@ class _Work:
         intents = {i.intent_id for r in requests for i in self._doors.ledger.intents(r.request_id)}
         return self.sweep.look(nodes, intents)
 
-    def _rest(self) -> tuple[Action, ...]:
-        """Do what else the daemon's pass does."""
-        done = self._leftovers.run()
+    def _rest(self) -> tuple[tuple[Action, ...], AsbxError | None]:
+        """Do what else the daemon's pass does, as far as it can be; return what was done and the first trouble."""
+        done: tuple[Action, ...] = ()
+        troubles: list[AsbxError] = []
+        try:
+            done = self._leftovers.run()
+        except AsbxError as error:
+            troubles.append(error)
         for part in self._others:
-            part.run()
-        return done
+            try:
+                part.run()
+            except AsbxError as error:
+                troubles.append(error)
+        return done, next(iter(troubles), None)
 
     # -- what is printed
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from asbx.config.load import LoadedConfig, find_config, load_config
+from asbx.config.load import LOCAL_NAME, LoadedConfig, find_config, load_config
 
 ConfigOption = Annotated[
     Path | None,
@@ -26,6 +26,8 @@ def load(path: Path | None, *, here: bool = True) -> LoadedConfig:
     here: ./config.yaml may serve a person; what slurmctld or systemd starts never looks where it happens to stand.
     """
     found = find_config(path, os.environ, Path() if here and path is None else None)
+    if found.path == Path(LOCAL_NAME):
+        warn(f"note: {LOCAL_NAME} of the working directory is used; name another with --config or $ASBX_CONFIG")
     return load_config(found.path, os.environ)
 
 
@@ -37,3 +39,10 @@ def show(value: dict[str, Any]) -> None:
 def warn(text: str) -> None:
     """Say something beside the answer."""
     print(text, file=sys.stderr, flush=True)
+
+
+def mark(*, ok: bool) -> str:
+    """Return a tick or a cross, in letters where the terminal has no such signs."""
+    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
+        return "✓" if ok else "✗"
+    return "ok" if ok else "x"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from asbx.cli import site
+from asbx.cli import integration, site
 from asbx.cli.trial import trial
-from asbx.config.limits import COMPANION_TIMEOUT, PLAN_MAX_BYTES
+from asbx.config.limits import PLAN_MAX_BYTES
 from asbx.config.load import LoadedConfig
 from asbx.config.problem import InvalidConfigError
 from asbx.daemon.guard import examine, refuse
@@ -27,13 +24,7 @@ from asbx.model.names import GroupName
 from asbx.model.plan import ExecutionPlan, Origin, parse_plan
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
-
-# program -> what it is, and how it tells its version
-_COMPANIONS = {
-    "asba": ("advisor", "--version"),
-    "asbb": ("budget service", "--version"),
-    "scontrol": ("Slurm", "-V"),
-}
+app.command()(integration.integration)
 
 
 @app.command()
@@ -89,21 +80,6 @@ def execution_plan(
         _refused("execution-plan", file, (error.why or error.what,), error, as_json=as_json)
         raise typer.Exit(error.exit_code) from error
     _fine("execution-plan", file, facts, warnings, as_json=as_json, filled=filled)
-
-
-@app.command()
-def integration(as_json: site.JsonOption = False) -> None:
-    """Look for the companions on this machine. None of them is required.
-
-    Example: aws-slurm-burst-validate integration
-    """
-    found = {name: _version(name) for name in _COMPANIONS}
-    if as_json:
-        site.show({name: {"found": text is not None, "version": text} for name, text in found.items()})
-        return
-    for name, text in found.items():
-        what = f"{name} ({_COMPANIONS[name][0]})"
-        typer.echo(f"{_mark(ok=True)} {what}: {text}" if text else f"- {what}: not on this machine's PATH; not needed")
 
 
 def _config_facts(loaded: LoadedConfig) -> Iterator[str]:
@@ -235,27 +211,6 @@ def _read_plan(path: Path) -> str:
         raise PlanError("plan-unreadable", f"cannot read {path}", error.strerror or str(error)) from error
 
 
-def _version(name: str) -> str | None:
-    """Return what a program says of its version, or None when it is not there."""
-    path = shutil.which(name)
-    if path is None:
-        return None
-    try:
-        done = subprocess.run(
-            [path, _COMPANIONS[name][1]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=COMPANION_TIMEOUT.total_seconds(),
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return f"{path}, which did not tell its version"
-    words = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    return words[0][:120] if words and done.returncode == 0 else f"{path}, which did not tell its version"
-
-
 def _fine(
     kind: str,
     path: Path,
@@ -271,7 +226,7 @@ def _fine(
         site.show({"kind": kind, "path": str(path), "valid": True, "facts": facts, "warnings": warnings, **more})
         return
     for fact in facts:
-        typer.echo(f"{_mark(ok=True)} {fact}")
+        typer.echo(f"{site.mark(ok=True)} {fact}")
     for name, rows in (filled or {}).items():
         typer.echo(f"  launched by {name}:")
         for row in rows:
@@ -290,13 +245,6 @@ def _refused(kind: str, path: Path | None, problems: Iterable[str], error: AsbxE
     site.warn(f"error: {error.what} [{error.code}]")
     for problem in problems:
         if problem != error.what:
-            site.warn(f"  {_mark(ok=False)} {problem}")
+            site.warn(f"  {site.mark(ok=False)} {problem}")
     if error.hint:
         site.warn(f"  do: {error.hint}")
-
-
-def _mark(*, ok: bool) -> str:
-    """Return a tick or a cross, in letters where the terminal has no such signs."""
-    if (sys.stdout.encoding or "").lower().replace("-", "") == "utf8":
-        return "✓" if ok else "✗"
-    return "ok" if ok else "x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 # EC2 ----------------------------------------------------------------------------------------------------------
 # RunInstances' and CreateFleet's resource bucket holds 1,000 instances, and MinTargetCapacity ends there.
@@ -272,6 +273,18 @@ SCRIPT_MAX_BYTES = 4 * 1024 * 1024
 SCRIPTS_A_REQUEST = 64
 # Quotes are understood in commands up to this long: shlex takes time by the square, and a script may be one word.
 COMMAND_MAX_CHARS = 8192
+# Decisions kept of one job: a job that waits for room is planned anew each time, and only the last ones explain it.
+JOB_PLANS_KEPT = 20
+# Characters of a plan kept with each job: the advisor's have 4,000, and all tasks of an array may name one plan. Of a
+# longer one only where it came from is kept.
+PLAN_TEXT_KEPT = 16_384
+# Earlier runs of a job's name that are looked at, the last ones and no older ones: programs change.
+HISTORY_MOST_RUNS = 50
+HISTORY_SPAN = timedelta(days=90)
+# Of fewer runs than these nothing is expected: one odd one would be a third of them or more.
+HISTORY_LEAST_RUNS = 4
+# The range that is told leaves out this share of the runs at each end: with four to nine runs none.
+HISTORY_TAIL = 0.1
 # The largest MaxArraySize that slurm.conf(5) allows: indexes are below it.
 MOST_ARRAY_INDEXES = 4_000_001
 # Pauses before the second look at what is not as ordered, and further ones where EC2 does not answer.
@@ -292,3 +305,10 @@ REPEATS_DOUBLE = 6
 SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
+# Learning -----------------------------------------------------------------------------------------------------
+# The advisor states 1.2 times its own estimate as the limit of cost (seen in every plan it wrote).
+ADVISOR_MARGIN = Decimal("1.2")
+# How often jobs that are over are looked at again until their instances are gone, too: idle nodes last minutes.
+SETTLE_EVERY = timedelta(seconds=5)
+# What a companion may print before it is cut off: --help of real ones has a few KB.
+COMPANION_MAX_BYTES = 64 * 1024

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from asbx.config.companions import Asba, Asbb, Ecosystem
 from asbx.config.interruptions import Interruptions
+from asbx.config.learning import Learning
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.policy import Analyzer, Policy
@@ -359,6 +360,11 @@ class Paths(Section):
         return self.spool / "plans"
 
     @property
+    def due(self) -> Path:
+        """Return where the epilog notes jobs that are to be exported."""
+        return self.spool / "learning"
+
+    @property
     def set_aside(self) -> Path:
         """Return where unreadable spool files are kept."""
         return self.spool / "set-aside"
@@ -437,6 +443,8 @@ class Config(Section):
     """The budget service."""
     ecosystem: Ecosystem = Ecosystem()
     """The companion projects."""
+    learning: Learning = Learning()
+    """What becomes of what jobs teach."""
     mpi: Mpi = Mpi()
     """Defaults for tightly coupled jobs."""
     logging: Logging = Logging()

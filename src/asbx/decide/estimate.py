@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from decimal import ROUND_CEILING, Decimal
 
+from asbx.config.schema import Config
 from asbx.decide.cost import total
 
 _HOUR = timedelta(hours=1)
@@ -72,3 +73,8 @@ class Estimate:
 
 def _hours(span: timedelta | None) -> str:
     return f"{(span or timedelta()) / _HOUR:.3g}"
+
+
+def course(settings: Config, limit: timedelta | None) -> Course:
+    """Return the longest usual course of a node at a site: a boot that ends just in time, the limit, the idle tail."""
+    return Course(settings.resume_deadline, limit, timedelta(seconds=settings.slurm.suspend_time))

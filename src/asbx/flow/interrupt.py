@@ -153,6 +153,8 @@ class Interruptions:
         """Drain first: that is what must be quick. Raises SlurmError or LedgerError, and is done again then."""
         case = decide.open_case(notice, binding, self.doors.config.interruptions, received)
         is_news = decide.stronger(case, self.evacuation.case(case.node))
+        if case.response is Response.DRAIN and is_news and self._is_drained(case.node):
+            is_news = False  # somebody drained it for a reason of their own, which ours must neither replace nor end
         drained: datetime | None = None
         if case.response is not Response.IGNORE and is_news:
             self.doors.scheduler.drain([case.node], decide.reason(case, notice.detail))
@@ -161,6 +163,11 @@ class Interruptions:
         if notice.kind is NoticeKind.SPOT_INTERRUPTION:
             self._short(self._rows.get(case.instance_id))
         self._say(notice, case, received, drained)
+
+    def _is_drained(self, node: str) -> bool:
+        """Whether a node is drained for another reason than a notice."""
+        views = (view for view in self.doors.scheduler.nodes() if view.name == node)
+        return any("DRAIN" in view.flags and not view.reason.startswith("asbx:") for view in views)
 
     def _short(self, row: InstanceRow | None) -> None:
         """Remember the pool of an instance as short."""

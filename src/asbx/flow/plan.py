@@ -34,7 +34,10 @@ class Others:
 
 @dataclass(frozen=True)
 class PartPlan:
-    """What is to be launched for the nodes of one node group. filled: each value, and who said so."""
+    """What is to be launched for the nodes of one node group. filled: each value, and who said so.
+
+    price: of the dearest instance it may be, USD an hour; None where one of them is not known.
+    """
 
     part: Part
     group: NodeGroup
@@ -43,6 +46,7 @@ class PartPlan:
     found: Found
     judged: Judgement
     filled: tuple[Filled, ...]
+    price: Decimal | None = None
 
 
 class Planner:
@@ -98,7 +102,7 @@ class Planner:
         if judged.notes:
             choice = replace(choice, notes=(*judged.notes, *choice.notes))
         filled = filling(self._group(part), found.plan, want, judged, choice)
-        return PartPlan(part, group, want, choice, found, judged, filled)
+        return PartPlan(part, group, want, choice, found, judged, filled, dearest(choice, known.prices))
 
     @property
     def types(self) -> dict[str, TypeFacts]:
@@ -172,6 +176,21 @@ class Planner:
         if not (self._doors.config.aws.spot_placement_scores and want.together and Market.SPOT in want.markets):
             return known
         return replace(known, scores=self._doors.catalogue.spot_scores(kinds, count))
+
+
+def dearest(choice: Choice, prices: Mapping[tuple[str, str, Market], Decimal]) -> Decimal | None:
+    """Return the highest price among the pools of a choice. A spot price that is not known is below the other one.
+
+    EC2: "the default maximum price is the On-Demand price" (EC2 user guide, "Spot Instance pricing").
+    """
+    known = [
+        prices.get((pool.instance_type, pool.zone, rung.market))
+        or prices.get((pool.instance_type, pool.zone, Market.ON_DEMAND))
+        for rung in choice.rungs
+        for pool in rung.pools
+    ]
+    told = [price for price in known if price is not None]
+    return max(told) if told and len(told) == len(known) else None
 
 
 def job_hints(asks: Mapping[int, object], facts: Mapping[int, JobFacts], jobs: Sequence[int]) -> JobHints:

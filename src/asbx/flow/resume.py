@@ -13,6 +13,7 @@ from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
 from asbx.flow.admission import Admission
 from asbx.flow.arrivals import Arrival, Arrivals, come_up
+from asbx.flow.deciding import Decisions
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
 from asbx.flow.gangs import give_back_unused, prepare
@@ -79,7 +80,10 @@ class Resume:
         plan = parse_plan(self._request.plan_text) if self._request.plan_text else None
         if plan is not None and not plan.should_burst:
             why = "the execution plan says should_burst=false; nothing was launched"
-            self._tell([self._lost(self._request.nodes, Failure("plan-no-burst", why, ExitCode.PLAN, hopeless=True))])
+            failure = Failure("plan-no-burst", why, ExitCode.PLAN, hopeless=True)
+            whole = JobPlans(self._doors, self._request, {}, plan)
+            Decisions(self._doors, self._request, {}, whole).keep_refused(failure)
+            self._tell([self._lost(self._request.nodes, failure)])
             return
         with self._doors.workers.pool(1, "ask") as beside:  # both only ask Slurm, and each is a process to wait for
             asked = beside.submit(self._facts)
@@ -101,6 +105,7 @@ class Resume:
         self._tell([self._lost(nodes, failure) for nodes, failure in barred])
         plans.analyze(gangs)
         self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner)
+        Decisions(self._doors, self._request, facts, plans).keep(self._runs, refused)
         self._tell([self._lost(gang.nodes, Failure.of_error(error)) for gang, error in refused])
         give_back_unused(self._doors, before, self._runs)
         self._note_wishes()

@@ -63,7 +63,10 @@ def lab_settings(layout: Layout, record: Record) -> dict[str, str]:
             "AccountingStoragePort": str(slot.slurmdbd_port),
             "AccountingStoragePass": str(layout.munge_socket),
             "AccountingStoreFlags": "job_comment",
-            "JobAcctGatherType": "jobacct_gather/none",
+            "JobAcctGatherType": "jobacct_gather/linux",
+            # A lab's jobs are over before the first sample of the usual 30 s.
+            "JobAcctGatherFrequency": "task=1",
+            "EpilogSlurmctld": str(layout.bin / "epilog"),
         }
     return settings
 

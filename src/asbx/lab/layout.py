@@ -23,6 +23,7 @@ _OWN = (
     "tmp",
     "database",
     "demo",
+    "learning",
     "postgres",
     "ctl1",
     "ctl2",

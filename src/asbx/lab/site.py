@@ -53,6 +53,10 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
         "backoff": {"first_seconds": 5, "longest_seconds": 30},
         "reconcile": {"interval_seconds": 10, "orphan_grace_seconds": 20},
         "interruptions": {"queue": account.queue},
+        "learning": {
+            "output_dir": str(layout.root / "learning"),
+            "formats": ["asba-learning", "slurm-comment", "asbb-reconciliation"],
+        },
         "slurm": {
             "bin_path": str(programs.find("scontrol").parent),
             "config_path": str(layout.slurm_conf),

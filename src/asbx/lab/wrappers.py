@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from importlib import resources
 from pathlib import Path
 
 from asbx.lab import pair
@@ -10,6 +11,7 @@ from asbx.lab.conf import task_prolog
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
 
+_EPILOG = "epilog-asbx.sh"
 HOOKS = ("resume", "suspend", "resume-fail")
 
 
@@ -48,9 +50,18 @@ def write_wrappers(layout: Layout, record: Record, commands: Path) -> None:
         ]
         _program(layout, f"{hook}-program", f'case "$SLURM_CONF" in\n{"".join(cases)}esac\n')
     _program(layout, "machine-poweroff", ': > "$ASBX_MACHINE/poweroff"\n')
+    if record.wishes.accounting:
+        log = {"ASBX_PROGRAM": str(commands / "asbx"), "ASBX_EPILOG_LOG": str(layout.log / "epilog.log")}
+        _program(layout, "epilog", f"{_call(environment | log, str(_epilog()))}\n")
     path = layout.bin / "task-prolog"
     path.write_text(task_prolog(record.disguise), encoding="utf-8")
     path.chmod(0o755)
+
+
+def _epilog() -> Path:
+    """Return the epilog that is shipped to sites: in the package, or in a checkout."""
+    shipped = Path(str(resources.files("asbx").joinpath("_contrib", _EPILOG)))
+    return shipped if shipped.is_file() else Path(__file__).resolve().parents[3] / "contrib" / _EPILOG
 
 
 def host_environment(host: pair.Host) -> dict[str, str]:

@@ -6,6 +6,7 @@ import json
 import zlib
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from sqlalchemy import DateTime, LargeBinary, Text
@@ -99,6 +100,12 @@ class Facts(TypeDecorator[dict[str, object]]):
         return dict(json.loads(value or "{}"))
 
 
+@lru_cache(maxsize=64)
+def _pack(text: str) -> bytes:
+    """Pack a text. Many rows written at once hold the same one: packing takes longer than writing them."""
+    return zlib.compress(text.encode())
+
+
 class Packed(TypeDecorator[str]):
     """A long text, compressed: a console's 64 KiB take some ten."""
 
@@ -107,7 +114,7 @@ class Packed(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, _: Dialect) -> bytes | None:
         """Pack it."""
-        return None if value is None else zlib.compress(value.encode())
+        return None if value is None else _pack(value)
 
     def process_result_value(self, value: bytes | None, _: Dialect) -> str | None:
         """Unpack it."""

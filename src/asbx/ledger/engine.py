@@ -170,7 +170,15 @@ def _insert_new(connection: Connection, table: Table) -> Insert:
 
 def put(connection: Connection, table: Table, row: dict[str, Any]) -> None:
     """Write a whole row, in the place of one with its key."""
+    put_all(connection, table, [row])
+
+
+def put_all(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Write whole rows, which have the same columns, in the place of those with their keys."""
+    if not rows:
+        return
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     keys = list(table.primary_key.columns)
-    rest = {name: value for name, value in row.items() if name not in table.primary_key.columns}
-    connection.execute(dialect.insert(table).values(row).on_conflict_do_update(index_elements=keys, set_=rest))
+    fresh = dialect.insert(table)
+    rest = {name: fresh.excluded[name] for name in rows[0] if name not in table.primary_key.columns}
+    connection.execute(fresh.on_conflict_do_update(index_elements=keys, set_=rest), rows)

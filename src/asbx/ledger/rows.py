@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cache
+import json
+from datetime import timedelta
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -10,6 +12,7 @@ from pydantic import TypeAdapter
 from asbx.model.boot import BootFailure, BootTrouble, Breaker, Console, Service
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk, Request, RequestKind
+from asbx.model.job_plan import FilledValue, JobPlan, PlannedRung
 from asbx.model.market import FleetAnswer, FleetOrder, Market
 from asbx.model.names import GroupName
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
@@ -66,7 +69,20 @@ def request_of(row: RowMapping) -> Request:
     )
 
 
-_Value = Intent | InstanceRow | Shortage | Resource | Setback | Event | BootFailure | Breaker | Console
+_Value = (
+    Intent
+    | InstanceRow
+    | Shortage
+    | Resource
+    | Setback
+    | Event
+    | BootFailure
+    | Breaker
+    | Console
+    | JobPlan
+    | FilledValue
+    | PlannedRung
+)
 
 
 def _plain(value: _Value) -> dict[str, Any]:
@@ -79,7 +95,7 @@ def _flat(value: Intent | InstanceRow | BootFailure | Breaker) -> dict[str, Any]
     return row | {"partition": value.group.partition, "node_group": value.group.group}
 
 
-def _nested(row: RowMapping) -> dict[str, Any]:
+def _nested(row: RowMapping | dict[str, Any]) -> dict[str, Any]:
     fields = dict(row)
     fields["group"] = GroupName(fields.pop("partition"), fields.pop("node_group"))
     return fields
@@ -133,7 +149,12 @@ def instance_row(instance: InstanceRow) -> dict[str, Any]:
 
 def instance_of(row: RowMapping) -> InstanceRow:
     """Read an instance back."""
-    return InstanceRow(**_nested(row) | {"market": Market(row["market"])})
+    return instance_of_fields(dict(row))
+
+
+def instance_of_fields(fields: dict[str, Any]) -> InstanceRow:
+    """Read an instance back from just its own columns."""
+    return InstanceRow(**_nested(fields) | {"market": Market(fields["market"])})
 
 
 def binding_of(row: RowMapping) -> Binding:
@@ -169,6 +190,28 @@ def setback_row(setback: Setback) -> dict[str, Any]:
 def setback_of(row: RowMapping) -> Setback:
     """Read a setback back."""
     return Setback(**row)
+
+
+@lru_cache(maxsize=16)
+def _lists(values: tuple[FilledValue, ...] | tuple[PlannedRung, ...]) -> str:
+    """Return values as JSON, their fields in order; the jobs of a request mostly share one tuple."""
+    return json.dumps([list(_plain(one).values()) for one in values])
+
+
+def job_plan_row(plan: JobPlan) -> dict[str, Any]:
+    """Return the row of the plan a job went by."""
+    row = _plain(plan) | {"filled": _lists(plan.filled), "rungs": _lists(plan.rungs)}
+    limit = row.pop("time_limit")
+    return row | {"time_limit_s": None if limit is None else round(limit.total_seconds())}
+
+
+def job_plan_of(row: RowMapping) -> JobPlan:
+    """Read one back."""
+    fields = dict(row)
+    limit = fields.pop("time_limit_s")
+    fields["filled"] = tuple(FilledValue(*one) for one in json.loads(fields["filled"]))
+    fields["rungs"] = tuple(PlannedRung(*one) for one in json.loads(fields["rungs"]))
+    return JobPlan(**fields, time_limit=None if limit is None else timedelta(seconds=limit))
 
 
 def boot_failure_row(failure: BootFailure) -> dict[str, Any]:

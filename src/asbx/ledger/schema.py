@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
 # Every revision under migrations/versions, oldest first (a test compares): asking Alembic costs 0.7 s.
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0009")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -29,9 +29,9 @@ def prepare(engine: Engine, place: str, *, migrate: bool) -> None:
     """Check the schema and, if asked to, create or upgrade it.
 
     Raises LedgerError: `ledger-newer` when a newer program wrote it, `ledger-missing` or `ledger-older` when
-    it may not be migrated here. SQLAlchemy's errors pass through.
+    it may not be migrated here, `ledger-closed` when this user may not look. SQLAlchemy's errors pass through.
     """
-    if not migrate and engine.dialect.name == "sqlite" and not Path(place).exists():
+    if not migrate and engine.dialect.name == "sqlite" and not _is_there(place):
         # Looking must not create: SQLite makes an empty file of whatever it opens.
         raise _not_ready(None, place)
     with engine.connect() as connection:
@@ -50,6 +50,18 @@ def prepare(engine: Engine, place: str, *, migrate: bool) -> None:
         _refuse_newer(found, place)
         if found != REVISIONS[-1]:
             upgrade(connection)
+
+
+def _is_there(place: str) -> bool:
+    try:
+        return Path(place).exists()
+    except OSError as error:  # its folder is closed to this user
+        raise LedgerError(
+            "ledger-closed",
+            "the ledger may not be read by this user",
+            f"{place}: {error.strerror}",
+            "run this as SlurmUser or root",
+        ) from error
 
 
 def upgrade(connection: Connection) -> None:

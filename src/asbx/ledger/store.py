@@ -16,6 +16,8 @@ from asbx.ledger.boots import BootMemory
 from asbx.ledger.control import Controls
 from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new, insert_new, make_engine
 from asbx.ledger.faults import is_conflict, ledger_error
+from asbx.ledger.job_plans import JobPlans
+from asbx.ledger.launches import JobLaunches
 from asbx.ledger.memory import Memory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
@@ -57,7 +59,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, Controls, Retention):
+class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests

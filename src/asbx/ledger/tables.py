@@ -197,6 +197,30 @@ control = Table(
     Column("since", Moment),
 )
 
+# The plans jobs went by. Texts that many jobs share are packed: a job of an array has the same ones as its neighbours.
+job_plans = Table(
+    "job_plans",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("request_id", String, primary_key=True),
+    Column("decided_at", Moment, nullable=False, index=True),
+    Column("origin", Text, nullable=False),
+    Column("plan", Packed, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("refusal", Text, nullable=False),
+    Column("filled", Packed, nullable=False),
+    Column("rungs", Packed, nullable=False),
+    Column("label", String, nullable=False, index=True),
+    Column("name", Text, nullable=False),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("partition", String, nullable=False),
+    Column("nodes", Integer, nullable=False),
+    Column("price", Money),
+    Column("time_limit_s", BigInteger),
+    Index("ix_job_plans_user_name", "user", "name"),
+)
+
 # SQLite numbers rows by itself only where the column is an INTEGER, which holds 64 bits there.
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
 

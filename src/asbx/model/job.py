@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 
@@ -59,6 +59,8 @@ class JobFacts:
 
     features: the job's constraint, as sbatch took it. leader: job id of the heterogeneous job it is a component of,
     0 for none. extra: of `--extra` (23.02), comment: of `--comment`; both are the user's own words.
+    time_limit: None where it is not known, or there is none.
+    label: of a task of an array (`12_3`) or a component (`12+1`), "" of other jobs.
     """
 
     job_id: int
@@ -71,6 +73,8 @@ class JobFacts:
     comment: str = ""
     extra: str = ""
     leader: int = 0
+    time_limit: timedelta | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,3 +94,40 @@ class Tenant:
     def is_leaving(self) -> bool:
         """Whether it ends or was requeued already, and only its processes are not gone yet."""
         return self.state == "COMPLETING"
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job as Slurm tells somebody who asks for it; empty strings and None where it does not.
+
+    label: what Slurm calls it (`12`, `12_3`, `12+1`). state: in capitals. reason: why it waits. nodes: a folded list.
+    starts_at: when it started, or is expected to. elapsed: how long it has run. is_past: it is known from accounting
+    only, which does not tell its name here.
+    """
+
+    job_id: int
+    label: str
+    user: str = ""
+    account: str = ""
+    partition: str = ""
+    name: str = ""
+    state: str = ""
+    reason: str = ""
+    nodes: str = ""
+    node_count: int = 0
+    time_limit: timedelta | None = None
+    submitted_at: datetime | None = None
+    starts_at: datetime | None = None
+    ended_at: datetime | None = None
+    elapsed: timedelta | None = None
+    is_past: bool = False
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run of a job that is over. state: how it ended, in capitals. elapsed: without the time its nodes booted."""
+
+    job_id: int
+    state: str
+    elapsed: timedelta
+    nodes: int

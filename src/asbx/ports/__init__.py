@@ -2,15 +2,20 @@
 
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
-from asbx.ports.ledger import Ledger, Tenure
-from asbx.ports.scheduler import Controllers, Scheduler
+from asbx.ports.ledger import JobPlanRecord, Ledger, Tenure
+from asbx.ports.past import Accounting, Launches
+from asbx.ports.scheduler import Controllers, JobArchive, Scheduler
 
 __all__ = [
+    "Accounting",
     "Catalogue",
     "Clock",
     "Cloud",
     "CloudError",
     "Controllers",
+    "JobArchive",
+    "JobPlanRecord",
+    "Launches",
     "Ledger",
     "Line",
     "Notices",

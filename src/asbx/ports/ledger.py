@@ -11,6 +11,7 @@ from asbx.model.boot import BootFailure, Breaker, Console, Service
 from asbx.model.control import Control
 from asbx.model.event import Event
 from asbx.model.job import Request
+from asbx.model.job_plan import JobPlan
 from asbx.model.market import Instance
 from asbx.model.names import GroupName
 from asbx.model.record import (
@@ -25,7 +26,23 @@ from asbx.model.record import (
 )
 
 
-class Ledger(Protocol):
+class JobPlanRecord(Protocol):
+    """By which plan each job was launched. Raises LedgerError."""
+
+    def add_job_plans(self, plans: Sequence[JobPlan]) -> None:
+        """Keep them, in one go; the newest of a job and request stands. Only the last JOB_PLANS_KEPT of a job stay."""
+
+    def job_plans(self, job_id: int) -> tuple[JobPlan, ...]:
+        """Return how a job was decided, newest first."""
+
+    def labelled_job(self, label: str) -> int | None:
+        """Return the job that Slurm called this last, a task `12_3` or a component `12+1`; None for none."""
+
+    def named_job_plans(self, user: str, name: str, limit: int) -> tuple[JobPlan, ...]:
+        """Return how the last so many jobs of this user and name were decided, newest first, one for each job."""
+
+
+class Ledger(JobPlanRecord, Protocol):
     """The memory. Short transactions; every method raises LedgerError when the database cannot serve.
 
     All times are aware UTC. Writing the same row twice is not an error: flows repeat themselves after a crash.

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from asbx.model.control import Controller
 from asbx.model.fence import Fence
-from asbx.model.job import JobFacts, Tenant
+from asbx.model.job import JobFacts, JobView, PastRun, Tenant
 from asbx.model.market import Instance
 from asbx.model.node import NodeView
 
@@ -121,3 +121,13 @@ class Controllers(Protocol):
 
     def serves(self) -> bool:
         """Return whether one of them is in control: it answers more than a ping."""
+
+
+class JobArchive(Protocol):
+    """What Slurm remembers of jobs that a person names, for as long as it does."""
+
+    def find(self, label: str) -> tuple[JobView, ...]:
+        """Return the jobs meant by `12`, `12_3` or `12+1`. Raises SlurmError when slurmctld does not answer."""
+
+    def past_runs(self, user: str, name: str) -> tuple[PastRun, ...] | None:
+        """Return the last runs that are over of a user's jobs of a name, oldest first; None without accounting."""

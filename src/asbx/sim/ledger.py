@@ -16,13 +16,17 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from threading import Lock
 
+from asbx.decide.interrupt import ENDS
 from asbx.errors import LedgerError
 from asbx.model.boot import BootFailure, Breaker, Console, Service
-from asbx.model.event import Event, Wanted
+from asbx.model.event import Event, EventKind, Wanted
 from asbx.model.job import Request
+from asbx.model.job_instance import JobInstance
 from asbx.model.market import Instance
 from asbx.model.names import GroupName
+from asbx.model.notice import NoticeKind
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
+from asbx.sim.job_plans import MemoryJobPlans
 
 
 def _refuse(code: str, what: str) -> LedgerError:
@@ -40,7 +44,7 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger:
+class MemoryLedger(MemoryJobPlans):
     """The door `Ledger`. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
@@ -386,6 +390,28 @@ class MemoryLedger:
             end_reason=row.end_reason if row else "",
         )
 
+    def job_launches(self, job_id: int) -> tuple[JobInstance, ...]:
+        """Return every instance that was launched for a job, first launched first."""
+        mine = sorted((row for row in self._instances.values() if job_id in row.jobs), key=_launch_order)
+        return tuple(self._launched(row) for row in mine)
+
+    def live_jobs(self) -> frozenset[int]:
+        """Return the jobs whose instances have not ended."""
+        return frozenset(job for one in self._alive for job in self._instances[one].jobs)
+
+    def _launched(self, row: InstanceRow) -> JobInstance:
+        intent = self._intents[row.intent_id]
+        request = self._requests.get(intent.request_id)
+        bindings = (*itertools.chain(*self._past.values()), *self._bound.values())
+        seen = [one.registered_at for one in bindings if one.instance_id == row.instance_id and one.registered_at]
+        warned = {event.instance_id for _, event in self._events if event.kind is EventKind.SPOT_INTERRUPTED}
+        return JobInstance(
+            row,
+            request.received_at if request else intent.created_at,
+            min(seen, default=None),
+            was_reclaimed=row.instance_id in warned or row.end_reason == ENDS[NoticeKind.SPOT_INTERRUPTION],
+        )
+
     # -- events
 
     def add_event(self, event: Event, at: datetime) -> None:
@@ -403,6 +429,7 @@ class MemoryLedger:
 
     def prune(self, before: datetime, most: int) -> int:
         """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
+        self._forget_plans(before)
         self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
         oldest = [at for at, _ in itertools.islice(self._events, most) if at < before]
         kept = (row for number, row in enumerate(self._events) if number >= most or row[0] >= before)

@@ -9,19 +9,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from asbx.errors import AsbxError, SlurmError
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts, Tenant
 
-# squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q is the priority.
-_FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%f", "%k", "%j")
+# squeue(1): %A is unique for each task of an array, %i says what it is part of (`3_2`, `4+1`), %Q the priority,
+# %l the time limit.
+_FIELDS = ("%A", "%i", "%u", "%a", "%T", "%Q", "%l", "%f", "%k", "%j")
+# What Slurm says of jobs that have left the queue (seen on 22.05.8); of a list it serves the others all the same.
+GONE = ("Invalid job id", "Job has already finished")
 # Nobody reads more of a name, comment or constraint.
 _LONGEST_TEXT = 4096
 _NUMBER = re.compile(r"[0-9]{1,10}")
+_SPAN = re.compile(r"(?:([0-9]{1,6})-)?(?:([0-9]{1,6}):)?([0-9]{1,6}):([0-9]{1,2})")
 
 
 @dataclass(frozen=True)
@@ -38,29 +43,51 @@ class QueuedJob:
 
 def job_format(mark: str) -> str:
     """Return the argument of --format. mark: a random word of letters and digits, new for each call."""
-    return f"{mark}<" + f"{mark}|".join(_FIELDS)
+    return format_of(_FIELDS, mark)
+
+
+def format_of(fields: Sequence[str], mark: str) -> str:
+    """Return what prints these fields so that `rows_of` tells them apart."""
+    return f"{mark}<" + f"{mark}|".join(fields)
+
+
+def rows_of(text: str, mark: str, count: int) -> Iterator[list[str]]:
+    """Read what squeue printed in format_of(..., mark); rows of another shape are left out."""
+    for row in text.split(f"{mark}<")[1:]:
+        fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
+        if len(fields) == count and _is_number(fields[0]):
+            yield fields
 
 
 def parse_jobs(text: str, mark: str) -> tuple[QueuedJob, ...]:
     """Read what squeue printed in job_format(mark); rows of another shape are left out."""
     found = []
-    for row in text.split(f"{mark}<")[1:]:
-        fields = [_plain(field) for field in row.removesuffix("\n").split(f"{mark}|")]
-        if len(fields) == len(_FIELDS) and _is_number(fields[0]):
-            number, label, user, account, state, priority, features, comment, name = fields
-            facts = JobFacts(
-                int(number),
-                user,
-                account,
-                name[:_LONGEST_TEXT],
-                state,
-                int(priority) if _is_number(priority) else None,
-                features[:_LONGEST_TEXT],
-                comment[:_LONGEST_TEXT],
-                leader=_number(label.partition("+")[0]) if "+" in label else 0,
-            )
-            found.append(QueuedJob(facts, label if set(label) & {"_", "+"} else number))
+    for number, label, user, account, state, priority, limit, features, comment, name in rows_of(
+        text, mark, len(_FIELDS)
+    ):
+        facts = JobFacts(
+            int(number),
+            user,
+            account,
+            name[:_LONGEST_TEXT],
+            state,
+            int(priority) if _is_number(priority) else None,
+            features[:_LONGEST_TEXT],
+            comment[:_LONGEST_TEXT],
+            leader=_number(label.partition("+")[0]) if "+" in label else 0,
+            time_limit=span_of(limit),
+        )
+        found.append(_labelled(facts, label))
     return tuple(found)
+
+
+def span_of(text: str) -> timedelta | None:
+    """Read a time as squeue prints it, `[days-][hours:]minutes:seconds`; None for UNLIMITED, NOT_SET and the like."""
+    match = _SPAN.fullmatch(text.strip())
+    if match is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def _plain(field: str) -> str:
@@ -93,6 +120,7 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
     # A flag beside the base state says more here, as `squeue --format %T` shows it.
     state = next((word for word in words if word in ("CONFIGURING", "COMPLETING")), words[0] if words else "")
     leader, array = _value(row.get("het_job_id")) or 0, _value(row.get("array_job_id")) or 0
+    minutes = _value(row.get("time_limit"))
     facts = JobFacts(
         number,
         str(row.get("user_name") or ""),
@@ -104,11 +132,19 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
         _text(row, "comment"),
         _text(row, "extra"),
         leader,
+        None if minutes is None else timedelta(minutes=minutes),
     )
     task = _value(row.get("array_task_id"))
     if leader:
-        return QueuedJob(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
-    return QueuedJob(facts, f"{array}_{task}" if array and task is not None else str(number))
+        return _labelled(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
+    return _labelled(facts, f"{array}_{task}" if array and task is not None else str(number))
+
+
+def _labelled(facts: JobFacts, label: str) -> QueuedJob:
+    """Return a job under its label; that of a range of tasks (`12_[3-9]`) that have no number yet is no job's own."""
+    named = bool(set(label) & {"_", "+"})
+    own = label if named and "[" not in label else ""
+    return QueuedJob(replace(facts, label=own), label if named else str(facts.job_id))
 
 
 def _text(row: dict[str, Any], key: str) -> str:

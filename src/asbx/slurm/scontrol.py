@@ -19,6 +19,7 @@ from asbx.slurm import reservation
 from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
 from asbx.slurm.process import SlurmCommands, suppress_refusal
 from asbx.slurm.queue import (
+    GONE,
     REQUEUE_FORMAT,
     TENANT_FORMAT,
     QueuedJob,
@@ -37,10 +38,8 @@ _JSON = (23, 2)
 # TCP to the broadcast address fails at once with ENETUNREACH. A node's own name in its place makes slurmctld resolve it
 # for every message, ten tries a second apart, holding its locks: 40 s for a killed job of four nodes (seen on 22.05.8).
 PARKED = "255.255.255.255"
-# What Slurm says of jobs that have left the queue (seen on 22.05.8); of a list it serves the others all the same.
-_GONE = ("Invalid job id", "Job has already finished")
 # What `scontrol requeue` says of jobs that asked not to be, or are no batch jobs (seen on 22.05.8).
-_NO_REQUEUE = ("disabled", "only possible for batch", "not possible", *_GONE)
+_NO_REQUEUE = ("disabled", "only possible for batch", "not possible", *GONE)
 _TARGETS = {"batch": ("--batch",), "steps": (), "all": ("--full",)}
 # More tasks and components than are under way at once on a large cluster.
 _MOST_LABELS = 100_000
@@ -192,7 +191,7 @@ class Slurm:
         """Set Requeue of many jobs in one call. Slurm sets those it can and refuses for the others."""
         for batch in _batches(job_ids, SCONTROL_JOBS):
             names = ",".join(map(self._label, batch))
-            with suppress_refusal(*_GONE):
+            with suppress_refusal(*GONE):
                 self._commands.run("scontrol", "update", f"jobid={names}", f"requeue={value}")
 
     def drain(self, nodes: Sequence[str], reason: str) -> None:
@@ -223,7 +222,7 @@ class Slurm:
     def signal(self, job_ids: Sequence[int], name: str, target: str) -> None:
         """Signal as scancel(1) does; without `--batch` or `--full` the batch script hears nothing (seen on 22.05.8)."""
         for batch in _batches(job_ids, SCONTROL_JOBS):
-            with suppress_refusal(*_GONE):
+            with suppress_refusal(*GONE):
                 self._commands.run("scancel", f"--signal={name}", *_TARGETS[target], *map(self._label, batch))
 
     def requeue(self, job_id: int) -> bool:
@@ -295,7 +294,7 @@ class Slurm:
 
     def _squeue(self, *arguments: str) -> str:
         """Run squeue. With one job it is an error that it is gone, with several it is not (seen on 22.05.8)."""
-        with suppress_refusal(*_GONE):  # --array: else the pending tasks of an array are one row
+        with suppress_refusal(*GONE):  # --array: else the pending tasks of an array are one row
             return self._commands.run("squeue", "--noheader", "--array", *arguments)
         return ""
 

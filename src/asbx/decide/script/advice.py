@@ -175,7 +175,18 @@ def _cost(chosen: Sequence[Fit], asked: Geometry, site: Site, purchase: Purchase
     limit = asked.time_limit
     if limit is None or limit == timedelta.max:
         return None
-    hours = Decimal(int(limit.total_seconds())) / 3600 * asked.array_tasks
+    return _cost_of(chosen, asked, site, purchase, limit)
+
+
+def cost_of(advice: Advice, site: Site, span: timedelta) -> tuple[Decimal, Decimal] | None:
+    """Return (least, most) in USD where each task runs for so long; None where no price is known."""
+    return _cost_of(advice.types, advice.geometry, site, advice.purchase, span)
+
+
+def _cost_of(
+    chosen: Sequence[Fit], asked: Geometry, site: Site, purchase: Purchase, span: timedelta
+) -> tuple[Decimal, Decimal] | None:
+    hours = Decimal(int(span.total_seconds())) / 3600 * asked.array_tasks
     tables = [site.prices] if purchase == "on-demand" else [site.spot_prices, site.prices]
     found = [table[one.name] * one.need.nodes * hours for one in chosen for table in tables if one.name in table]
     return (min(found), max(found)) if found else None
