@@ -10,13 +10,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
+from asbx.config.limits import COMMAND_MAX_CHARS
 from asbx.decide.script.geometry import Geometry
 from asbx.decide.script.programs import (
     COLLECTIVE,
     COPY,
     COUNT,
     FARM,
+    FRAMEWORK,
     IMPORTS,
     INTERPRETER,
     LAUNCHER,
@@ -95,14 +98,16 @@ def _from_script(script: Script, geometry: Geometry, *, nested: bool = False) ->
     """Read a script's lines. nested: it is a text the script writes and runs, and what it writes is not followed."""
     parts = [(line, [*_all_commands(line)]) for line in script.lines]
     waits = any(words[0] == "wait" for _, found in parts for words in found)
+    run: dict[str, str] = {}
     for line, found in parts:
         yield from _from_line(line, waits=waits)
         for words in found:
             yield from _from_command(words, line, geometry, script)
-            if not nested:
-                yield from _from_written(words, script, geometry)
+            name = _written_and_run(words, script)
+            run |= {name: script.written[name]} if name else {}
     if not nested:
-        yield from _fed(script, geometry)
+        for name, text in (*run.items(), *_fed(script)):
+            yield from _from_text(text, name, geometry)
 
 
 def _all_commands(line: str) -> Iterator[list[str]]:
@@ -136,6 +141,8 @@ def _from_command(words: Sequence[str], line: str, geometry: Geometry, script: S
         yield from _from_srun(words, line, geometry, script)
     else:
         yield from _from_name(program, words)
+        if geometry.tasks > 1 and geometry.wants_gpus and program in ("module", "ml") and FRAMEWORK.search(line):
+            yield Evidence(Coupling.COLLECTIVE, 0.4, "a framework for training is loaded, for several tasks with GPUs")
         if geometry.tasks > 1 and not QUOTING.fullmatch(program):
             yield from _from_parallel(program, words)
     if any(word == "mpi4py" or word.startswith("mpi4py.") for word in words):
@@ -162,7 +169,7 @@ def _from_name(program: str, words: Sequence[str]) -> Iterator[Evidence]:
 
 def _from_parallel(program: str, words: Sequence[str]) -> Iterator[Evidence]:
     """Read a command of a job of several tasks: one that starts processes itself, or that is one process."""
-    itself = starts_itself(program, " ".join(words))
+    itself = starts_itself(program, " ".join(words)[:COMMAND_MAX_CHARS])
     variable = LAUNCHER_VARIABLE.fullmatch(words[0])
     if itself:
         yield Evidence(Coupling.MPI, 0.7, f"{itself} starts parallel processes itself")
@@ -189,7 +196,7 @@ def _from_srun(words: Sequence[str], line: str, geometry: Geometry, script: Scri
     if re.search(r"--(het|pack)-group=\S*[,-]", line):
         yield Evidence(Coupling.MPI, 0.7, "one step over several components", 2)
     if "--multi-prog" in words:
-        yield _from_multi_prog(next(filter(None, map(script.written, map(base, words[1:]))), ""))
+        yield _from_multi_prog(_text_of(next((w for w in words[1:] if base(w) in script.written), ""), script))
         return
     farm = _independent(words, line, geometry, script)
     if farm is not None:
@@ -204,7 +211,9 @@ def _independent(words: Sequence[str], line: str, geometry: Geometry, script: Sc
     """Return what says that the tasks of a step, or the steps of a job, do not know each other."""
     tasks, program = _value(words, "-n", "--ntasks"), _payload(words)
     alone = tasks == "1" or (tasks == "" and geometry.tasks == 1)
-    if line.rstrip().endswith("&") and (alone or "--exclusive" in words or "--exact" in words):
+    # Steps of several tasks in the background are parallel programs side by side: those have ranks that wait.
+    shared = not (tasks.isdecimal() and int(tasks[:9]) > 1) and ("--exclusive" in words or "--exact" in words)
+    if line.rstrip().endswith("&") and (alone or shared):
         return Evidence(Coupling.FARM, 0.8, "srun steps of one task, side by side")
     if WORKER.fullmatch(program):
         return Evidence(Coupling.FARM, 0.7, f"{program}: workers that are handed tasks")
@@ -220,8 +229,18 @@ def _picks_own_work(words: Sequence[str], script: Script) -> bool:
 
     It says so on the line, or in a file the script writes; not one that sets something and goes on with its arguments.
     """
-    texts = [*words[1:], script.written(_payload(words)) or ""]
-    return any(RANK.search(text) and not re.search(r"\bRANK=|[\"\s]\\?\$[@*]", text) for text in texts)
+    texts = [*words[1:], _text_of(_payload(words), script)]
+    return any(map(_takes_rank, texts))
+
+
+@lru_cache(maxsize=256)  # one file may be started by thousands of lines
+def _takes_rank(text: str) -> bool:
+    return bool(RANK.search(text)) and not re.search(r"\bRANK=|[\"\s]\\?\$[@*]", text)
+
+
+def _text_of(name: str, script: Script) -> str:
+    """Return the beginning of a file the script writes: it is looked at anew for each command that starts it."""
+    return script.written.get(base(name), "")[:COMMAND_MAX_CHARS]
 
 
 def _from_multi_prog(text: str) -> Evidence:
@@ -236,23 +255,21 @@ def _from_multi_prog(text: str) -> Evidence:
 # -- from what the script writes and runs, and from scripts that are no shell's
 
 
-def _from_written(words: Sequence[str], script: Script, geometry: Geometry) -> Iterator[Evidence]:
-    """Read a file that a here-document writes and this command runs, by itself or by an interpreter."""
+def _written_and_run(words: Sequence[str], script: Script) -> str:
+    """Return the file that a here-document writes and this command runs, by itself or by an interpreter, or ""."""
     name = base(words[0])
     if INTERPRETER.fullmatch(name) or STARTERS.fullmatch(name):
-        name = next((base(word) for word in words[1:] if script.written(base(word)) is not None), "")
-    text = script.written(name)
-    if text is not None and "--multi-prog" not in words:
-        yield from _from_text(text, name, geometry)
+        name = next((base(word) for word in words[1:] if base(word) in script.written), "")
+    return name if name in script.written and "--multi-prog" not in words else ""
 
 
-def _fed(script: Script, geometry: Geometry) -> Iterator[Evidence]:
-    """Read here-documents that an interpreter is fed with: `python - <<EOF`."""
+def _fed(script: Script) -> Iterator[tuple[str, str]]:
+    """Yield interpreters and the here-documents they are fed with: `python - <<EOF`."""
     for document in script.documents:
         for words in commands(document.opener.partition("<<")[0]):
             found = next((base(word) for word in words if INTERPRETER.fullmatch(base(word))), "")
             if found and not document.target:
-                yield from _from_text(document.text, found, geometry)
+                yield found, document.text
 
 
 def _from_text(text: str, name: str, geometry: Geometry) -> Iterator[Evidence]:

@@ -111,6 +111,8 @@ COLLECTIVE = (
     (r"\bNCCL_[A-Z_]+=|MASTER_ADDR=", 0.5, "settings of NCCL or of a collective's first rank"),
     (r"\bray\s+start\b.*--(head|address)", 0.6, "a Ray cluster"),
 )
+# Frameworks whose processes, where several are started on GPUs, train one model together.
+FRAMEWORK = re.compile(r"\b(pytorch|tensorflow|jax|horovod|deepspeed)\b", re.IGNORECASE)
 # What a program in Python imports to speak to others.
 IMPORTS = (
     (r"mpi4py", "mpi", 0.6, "mpi4py"),

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from asbx.decide.script.options import LETTERS, OPTIONS, Option, Takes, by_name
 
 _MARK = "#SBATCH"
+COMMAND_LINE = "command line"  # the source of what is typed
+NO_OPTION = "sbatch has no option"
 _SEPARATORS = ("hetjob", "packjob")
 # These exclude each other, whatever the order of their sources; only a variable gives way (seen on 22.05.8).
 _MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
@@ -26,7 +28,7 @@ _ONE_OF = (("requeue", "no-requeue"), ("exclusive", "oversubscribe"))
 
 @dataclass(frozen=True)
 class Stated:
-    """A value and where it was stated: `line 3`, a variable's name, or `command line`. "" for options without one."""
+    """A value and where it was stated: `line 3`, a variable's name, or COMMAND_LINE. "" for options without one."""
 
     value: str
     source: str
@@ -135,7 +137,7 @@ def _command_line(words: Sequence[str], problems: list[str]) -> tuple[list[Stati
     rest = list(words)
     while True:
         reading = _Reading(problems=problems)
-        rest = _options(rest, "command line", reading)
+        rest = _options(rest, COMMAND_LINE, reading)
         components.append(reading.found)
         if not rest or rest[0] != ":" or len(components) >= _MOST_COMPONENTS:
             return components, rest
@@ -206,7 +208,7 @@ def _long(word: str, rest: list[str], source: str, reading: _Reading) -> None:
     name, sign, value = word.partition("=")
     option = by_name(name)
     if option is None:
-        reading.problems.append(f"{source}: sbatch has no option --{name}")
+        reading.problems.append(f"{source}: {NO_OPTION} --{name}")
     elif option.takes is Takes.VALUE and not sign:
         if not rest:
             reading.problems.append(f"{source}: --{name} needs a value")
@@ -223,7 +225,7 @@ def _short(letters: str, rest: list[str], source: str, reading: _Reading) -> Non
         letter, letters = letters[0], letters[1:]
         option = LETTERS.get(letter)
         if option is None:
-            reading.problems.append(f"{source}: sbatch has no option -{letter}")
+            reading.problems.append(f"{source}: {NO_OPTION} -{letter}")
             return
         if option.takes is Takes.NOTHING:
             reading.state(option, "", source)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from asbx.config.limits import COMMAND_MAX_CHARS
 
@@ -52,9 +53,10 @@ class Script:
     lines: tuple[str, ...]
     documents: tuple[Document, ...]
 
-    def written(self, name: str) -> str | None:
-        """Return the text of the file of that base name, None where the script writes no such file."""
-        return next((one.text for one in reversed(self.documents) if one.target == name), None) if name else None
+    @cached_property
+    def written(self) -> Mapping[str, str]:
+        """Return the text of each file the script writes, by base name."""
+        return {one.target: one.text for one in self.documents if one.target}
 
 
 def parse(body: str) -> Script:
@@ -156,17 +158,25 @@ def commands(line: str) -> Iterator[list[str]]:
     """Yield the simple commands of a line as words, prefixes such as `time`, variables and containers left out."""
     for part in re.split(r"\|\||&&|[;|]|&(?=\s|$)|\bdo\b|\bthen\b|\belse\b|[({]\s", line):
         words = _words(part)
-        while words:
-            if re.fullmatch(r"[A-Za-z_]\w*=.*", words[0], re.DOTALL) or words[0] in ("export", "if", "while", "!"):
-                words = words[1:]
-            elif _PREFIXES.fullmatch(base(words[0])):
-                words = words[1:]
-                while words and (words[0].startswith("-") or words[0][:1].isdigit()):
-                    words = words[1:]
-            else:
-                break
+        words = words[_begins(words) :]
         if words:
             yield words
+
+
+def _begins(words: Sequence[str]) -> int:
+    """Return where the program stands, after variables, keywords, and prefixes with their options."""
+    at, prefixed = 0, False
+    for word in words:
+        is_option = prefixed and (word.startswith("-") or word[:1].isdigit())
+        is_before = word in ("export", "if", "while", "!") or re.match(r"[A-Za-z_]\w*=", word)
+        if _PREFIXES.fullmatch(base(word)):
+            prefixed = True
+        elif is_before:
+            prefixed = False
+        elif not is_option:
+            break
+        at += 1
+    return at
 
 
 def _words(text: str) -> list[str]:
