@@ -15,7 +15,7 @@ from asbx.decide.script.geometry import Geometry, geometry
 from asbx.decide.script.sbatch import Submission, read
 
 FOLDER = Path(__file__).parent
-TABLES = ("labels.toml", "holdout.toml", "holdout2.toml", "holdout3.toml")
+TABLES = ("labels.toml", "holdout.toml", "holdout2.toml", "holdout3.toml", "holdout4.toml")
 _MIB = {"M": 1, "G": 1024}
 Label = Mapping[str, Any]
 

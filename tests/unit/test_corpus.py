@@ -143,6 +143,12 @@ def test_what_is_said_of_efa_is_what_the_plan_says(nodes: int) -> None:
         ("srun namd2 x.namd", "mpi"),
         ("srun --exact -n4 ./x &\nsrun --exact -n4 ./y &\nwait", "mpi"),
         ("srun --exact -n1 ./x &\nsrun --exact -n1 ./y &\nwait", "farm"),
+        ("module load openmpi\n./configure --enable-mpi\nmake -j8", "alone"),
+        ("module load openmpi\n./solver", "mpi"),
+        ("module load openmpi\nabaqus job=a cpus=8 mp_mode=threads", "alone"),
+        ("solver.py --nprocs=8", "mpi"),
+        ("solver.py --nprocs $SLURM_NTASKS", "mpi"),
+        ("solver.py --nprocs=4", "alone"),
         ("solver --without-mpi -mpi=none", "alone"),
     ],
 )

@@ -33,8 +33,10 @@ from asbx.decide.script.programs import (
     WORKER,
     WORKFLOW,
     built_with_mpi,
+    is_opaque,
     starts_itself,
     told_mpi,
+    told_processes,
 )
 from asbx.decide.script.shell import Script, base, commands, inside, is_shell, parse
 
@@ -67,6 +69,10 @@ class Evidence:
     launches: int = 0
 
 
+# It says nothing where all that runs is known: a build, a pipeline of tools.
+_LOADED = Evidence(Coupling.MPI, 0.4, "an MPI library is loaded")
+
+
 def observed(body: str, geometry: Geometry) -> Iterator[Evidence]:
     """Yield all there is to see. geometry: of the job's first component."""
     script = parse(body)
@@ -97,12 +103,13 @@ def library(body: str) -> str:
 def _from_script(script: Script, geometry: Geometry, *, nested: bool = False) -> Iterator[Evidence]:
     """Read a script's lines. nested: it is a text the script writes and runs, and what it writes is not followed."""
     parts = [(line, [*_all_commands(line)]) for line in script.lines]
-    waits = any(words[0] == "wait" for _, found in parts for words in found)
+    started = {base(words[0]) for _, found in parts for words in found}
+    waits, opaque = "wait" in started, any(map(is_opaque, started))
     run: dict[str, str] = {}
     for line, found in parts:
         yield from _from_line(line, waits=waits)
         for words in found:
-            yield from _from_command(words, line, geometry, script)
+            yield from (e for e in _from_command(words, line, geometry, script) if opaque or e is not _LOADED)
             name = _written_and_run(words, script)
             run |= {name: script.written[name]} if name else {}
     if not nested:
@@ -144,7 +151,7 @@ def _from_command(words: Sequence[str], line: str, geometry: Geometry, script: S
         if geometry.tasks > 1 and geometry.wants_gpus and program in ("module", "ml") and FRAMEWORK.search(line):
             yield Evidence(Coupling.COLLECTIVE, 0.4, "a framework for training is loaded, for several tasks with GPUs")
         if geometry.tasks > 1 and not QUOTING.fullmatch(program):
-            yield from _from_parallel(program, words)
+            yield from _from_parallel(program, words, geometry.tasks)
     if any(word == "mpi4py" or word.startswith("mpi4py.") for word in words):
         yield Evidence(Coupling.MPI, 0.6, "mpi4py")
     known = next((name for name in map(built_with_mpi, words[1:]) if name), "")
@@ -162,24 +169,26 @@ def _from_name(program: str, words: Sequence[str]) -> Iterator[Evidence]:
     elif FARM.fullmatch(program) and (program != "xargs" or _value(words, "-P", "--max-procs") not in ("", "1")):
         yield Evidence(Coupling.FARM, 0.8, f"{program} starts tasks that do not know each other")
     elif program in ("module", "ml", "spack") and any(re.search(p, w) for w in words[1:] for p, _ in MPI_MODULES):
-        yield Evidence(Coupling.MPI, 0.4, "an MPI library is loaded")
+        yield _LOADED
     elif re.fullmatch(r"foam[A-Z]\w*|\w+Foam", program) and "-parallel" in words:
         yield Evidence(Coupling.MPI, 0.7, "OpenFOAM with -parallel")
 
 
-def _from_parallel(program: str, words: Sequence[str]) -> Iterator[Evidence]:
+def _from_parallel(program: str, words: Sequence[str], tasks: int) -> Iterator[Evidence]:
     """Read a command of a job of several tasks: one that starts processes itself, or that is one process."""
-    itself = starts_itself(program, " ".join(words)[:COMMAND_MAX_CHARS])
+    itself, is_told = starts_itself(program, " ".join(words)[:COMMAND_MAX_CHARS])
     variable = LAUNCHER_VARIABLE.fullmatch(words[0])
-    if itself:
+    if itself and is_told:
         yield Evidence(Coupling.MPI, 0.7, f"{itself} starts parallel processes itself")
     elif told_mpi(words[1:]):
         yield Evidence(Coupling.MPI, 0.6, f"{program} is told to use MPI")
     elif variable and len(words) > 1:
         yield Evidence(Coupling.MPI, 0.6, f"${variable[1]} is a launcher, by its name", 1)
-    elif built_with_mpi(program):
+    elif built_with_mpi(program) or itself:
         # A program with MPI that nothing starts several times is one process.
         yield Evidence(Coupling.ALONE, 0.5, f"{program} is called by itself: one process")
+    elif is_opaque(program) and told_processes(words, tasks):
+        yield Evidence(Coupling.MPI, 0.35, f"{program} is told to use as many processes as there are tasks")
 
 
 def _from_launcher(program: str, words: Sequence[str], line: str, script: Script) -> Evidence:

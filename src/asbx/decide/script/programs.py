@@ -38,6 +38,12 @@ QUOTING = re.compile(
     r"|cmake|make|ninja|meson|configure|pip3?|git|g?cc|g\+\+|gfortran|icx?|icpx?|ifort|ifx|nvcc|mpi(cc|cxx|f90|fort)"
 )
 
+# Of the shell itself: they start nothing.
+SHELL_WORD = re.compile(
+    r"set|setenv|unset|source|\.|\[\[?|test|fi|done|for|foreach|end|endif|case|esac|in|ulimit|limit|trap|wait|exit|return"
+    r"|local|readonly|declare|umask|shopt|pushd|popd|kill|\}|\)|;;|@|:|\W*"
+)
+
 # Built with MPI under these names.
 _BUILT = tuple(
     (re.compile(pattern), name)
@@ -86,6 +92,7 @@ _SELF_STARTING = tuple(
         (r"dalton", r"\s-N\s*(?!1\b)\S", "Dalton"),
         (r"pymolcas", r"\s-np\s*(?!1\b)\S", "OpenMolcas"),
         (r"runmpi\w*|runP(crystal|properties)\w*", r"", "CRYSTAL"),
+        (r"(telemac[23]d|tomawac|artemis|gaia)\.py", r"\s--ncsize[\s=]*(?!1\b)\S", "TELEMAC"),
         (r"case\.run|\.case\.run", r"", "CESM"),
     )
 )
@@ -117,6 +124,7 @@ FRAMEWORK = re.compile(r"\b(pytorch|tensorflow|jax|horovod|deepspeed)\b", re.IGN
 IMPORTS = (
     (r"mpi4py", "mpi", 0.6, "mpi4py"),
     (r"CIME\b", "mpi", 0.7, "CIME runs a climate model with the machine's own launcher"),
+    (r"multiprocessing|concurrent\.futures|joblib", "alone", 0.5, "processes of one Python on one node"),
     (r"pylauncher", "farm", 0.8, "pylauncher starts tasks that do not know each other"),
     (r"dask_jobqueue|parsl|submitit", "workflow", 0.7, "a library that submits jobs of its own"),
 )
@@ -125,6 +133,17 @@ IMPORTS = (
 # `PARA_ARCH=MPI`, `-start-method "Intel MPI Distributed Parallel"`; not `--without-mpi`, `-mpi=none`, or file names.
 _OPTION = re.compile(r"--?(?!no|without|disable)(\w+-)*mpi(\w*)(=(?!no|off|false|0).*)?|\w+=mpi", re.IGNORECASE)
 _WORDS = re.compile(r"[\w -]*\b(?<!no )mpi\b[\w -]*", re.IGNORECASE)
+# An option for the number of processes.
+_PROCESSES = re.compile(r"--?(np|nprocs?|ncsize|ntasks|ranks|num[-_]?procs)(?:=(\d+|\$\{?SLURM_NTASKS\}?))?")
+
+
+def told_processes(words: Sequence[str], tasks: int) -> bool:
+    """Whether a program is given the number of the job's tasks as its number of processes."""
+    for word, after in zip(words, (*words[1:], ""), strict=True):
+        found = _PROCESSES.fullmatch(word)
+        if found and (found[2] or after).strip("${}") in (str(tasks), "SLURM_NTASKS"):
+            return True
+    return False
 
 
 def built_with_mpi(word: str) -> str:
@@ -136,12 +155,15 @@ def built_with_mpi(word: str) -> str:
     return found
 
 
-def starts_itself(program: str, line: str) -> str:
-    """Return the name of the application that starts several processes when called like this, "" for none."""
-    for pattern, told, name in _SELF_STARTING:
-        if pattern.fullmatch(program) and told.search(line):
-            return name
-    return ""
+def starts_itself(program: str, line: str) -> tuple[str, bool]:
+    """Return an application that can start several processes itself, "" for none, and whether this line tells it to."""
+    found = [(name, bool(told.search(line))) for pattern, told, name in _SELF_STARTING if pattern.fullmatch(program)]
+    return found[0] if found else ("", False)
+
+
+def is_opaque(program: str) -> bool:
+    """Whether nothing is known of what a program starts, so that it might call mpirun itself."""
+    return not any(known.fullmatch(program) for known in (QUOTING, NEUTRAL, SHELL_WORD))
 
 
 def told_mpi(words: Sequence[str]) -> bool:
