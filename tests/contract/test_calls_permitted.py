@@ -14,6 +14,7 @@ from asbx.aws.catalogue import Ec2Catalogue
 from asbx.aws.cloud import Ec2
 from asbx.aws.notices import SqsNotices
 from asbx.aws.permissions import ALLOWED_BY, PERMISSIONS
+from asbx.aws.price_list import Ec2PriceList
 from asbx.aws.prices import Ec2Prices
 from asbx.config.interruptions import Interruptions
 from asbx.config.schema import Aws
@@ -58,7 +59,7 @@ def test_every_door_together_makes_exactly_the_calls_of_the_policy(machine: emul
     template = Template(template_id=ground.template, version="1")
     use_cloud(Ec2(settings), template, ground)
     use_catalogue(Ec2Catalogue(settings, RealClock()), template, ground)
-    prices = Ec2Prices(settings, RealClock())
+    prices = Ec2Prices(Ec2PriceList(settings, RealClock()), RealClock())
     assert prices.hourly("c7i.large", "", Market.ON_DEMAND)
     prices.hourly("c7i.large", "us-east-2a", Market.SPOT)
     use_notices(SqsNotices(settings, Interruptions(queue="asbx-lab"), RealClock()))

@@ -245,3 +245,51 @@ def test_a_time_without_a_zone_is_utc() -> None:
     assert moment_of("2026-03-01", NOW) == datetime(2026, 3, 1, tzinfo=UTC)
     assert moment_of("2026-03-01T01:00:00+01:00", NOW) == datetime(2026, 3, 1, tzinfo=UTC)
     assert moment_of("90m", NOW) == NOW - timedelta(minutes=90)
+
+
+@pytest.mark.usefixtures("ledger")
+def test_cost_by_what_one_asks_for(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sums by several things at once are the whole bill; whose it is can be narrowed; days are whole."""
+    whole = json.loads(run(capsys, "cost", "--json", "--config", config)[1])
+    year = str(BEGUN.year)
+    for asked in (
+        ("--by", "account", "--by", "market"),
+        ("--by", "day"),
+        ("--period", year),
+        ("-p", year, "-b", "job"),
+    ):
+        status, out, _ = run(capsys, "cost", "--json", *asked, "--config", config)
+        answer = json.loads(out)
+        assert status == 0
+        assert answer["waste_usd"] == whole["waste_usd"]
+        # The clock goes on between two looks: what lives costs a little more.
+        assert Decimal(answer["total_usd"]) >= Decimal(whole["total_usd"])
+        assert sum(Decimal(row["usd"]) for row in answer["rows"]) == Decimal(answer["total_usd"])
+    rows = json.loads(run(capsys, "cost", "--json", "--user", "ada", "--config", config)[1])["rows"]
+    assert [row["job"] for row in rows] == ["12"]
+    assert json.loads(run(capsys, "cost", "--json", "-A", "bio", "--config", config)[1])["rows"] == []
+    _, out, _ = run(capsys, "cost", "--period", year, "--by", "account", "--config", config)
+    for word in ("ACCOUNT", "physics", "WASTE", "1.0000", "borne by jobs", "waste 1.00 USD", "i-free"):
+        assert word in out
+    assert "job 99" in run(capsys, "cost", "--job", "99", "--config", config)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--by", "colour"), "colour"),
+        (("--period", "2026-13"), "2026-13"),
+        (("--period", "2026-03-09..2026-03-01"), "no period"),
+        (("--period", "0d"), "no period"),
+        (("--period", "99999y"), "no period"),
+        (("--period", "30d", "--job", "7"), "whole days"),
+    ],
+)
+@pytest.mark.usefixtures("ledger")
+def test_cost_asked_wrongly(
+    config: str, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], word: str
+) -> None:
+    """Said with what would be right."""
+    status, _, err = run(capsys, "cost", *arguments, "--config", config)
+    assert status == 2
+    assert word in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,6 +23,7 @@ from asbx.model.market import (
     Verdict,
 )
 from asbx.model.names import GroupName
+from asbx.model.price import PriceChange, PriceSource
 from asbx.model.record import Attempt, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -168,6 +170,18 @@ def boot_failure(
         launched_at,
         failed_at,
     )
+
+
+def price_change(usd: str = "0.0890", since: datetime = NOON, **other: object) -> PriceChange:
+    """Return an on-demand price AWS told when it began."""
+    told = PriceChange("c7i.large", "", Market.ON_DEMAND, since, Decimal(usd), PriceSource.PRICING, since)
+    return replace(told, **other)  # type: ignore[arg-type]
+
+
+def spot_change(usd: str, since: datetime = NOON, zone: str = "us-east-2a", **other: object) -> PriceChange:
+    """Return a spot price AWS told when it began."""
+    told = PriceChange("c7i.large", zone, Market.SPOT, since, Decimal(usd), PriceSource.SPOT_HISTORY, since)
+    return replace(told, **other)  # type: ignore[arg-type]
 
 
 def job_plan(job_id: int, request_id: str = "r-1", **fields: Any) -> JobPlan:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.fakes import samples
 from tests.fakes.samples import NOON
 
-from asbx.decide.cost import Bearer, bill
+from asbx.decide.cost import bill
+from asbx.decide.meter.spans import Bearer
 from asbx.model.record import InstanceRow
 
 SPANS = st.integers(-(10**6), 10**6).map(lambda number: timedelta(milliseconds=number * 137))

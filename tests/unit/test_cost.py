@@ -10,7 +10,9 @@ import pytest
 from tests.fakes import samples
 from tests.fakes.samples import NOON
 
-from asbx.decide.cost import Bearer, bill, billed_seconds
+from asbx.decide.cost import bill
+from asbx.decide.meter.spans import Bearer
+from asbx.decide.meter.tariff import tariff
 from asbx.model.names import GroupName
 from asbx.model.record import InstanceRow
 
@@ -49,7 +51,7 @@ def row(
 )
 def test_seconds_are_billed_as_ec2_does(ran: timedelta, seconds: int) -> None:
     """Begun seconds count, a start costs a minute at least, nothing costs before its launch."""
-    assert billed_seconds(NOON, NOON + ran) == seconds
+    assert tariff(NOON, Decimal(1), ()).seconds(NOON + ran) == seconds
 
 
 def test_a_job_pays_for_its_instances() -> None:

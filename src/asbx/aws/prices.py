@@ -1,95 +1,78 @@
-"""What EC2 charges now: the Pricing API for on-demand, the spot price history for spot. Cached; never raises."""
+"""What EC2 charges, as last learned: by the refresh, from the ledger, or by asking when somebody must know now."""
 
 from __future__ import annotations
 
-import json
 import threading
-from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
-from typing import Any
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
 
-from asbx.aws.client import client, translated
 from asbx.config.limits import ON_DEMAND_PRICE_LIFE, SPOT_PRICE_LIFE
-from asbx.config.schema import Aws
 from asbx.model.market import Market
-from asbx.ports import Clock, CloudError
+from asbx.model.price import PriceChange, PriceSource
+from asbx.ports import Clock, CloudError, PriceList
 
-# The Pricing API lives in few regions (AWS, "Price List Query API endpoints").
-_PRICING_HOMES = {"ap": "ap-south-1", "eu": "eu-central-1", "cn": "cn-northwest-1"}
 _Key = tuple[str, str, Market]
 
 
 class Ec2Prices:
     """The Prices port. A price that was learned is kept when a refresh fails."""
 
-    def __init__(self, settings: Aws, clock: Clock) -> None:
-        self._settings = settings
+    def __init__(self, price_list: PriceList, clock: Clock) -> None:
+        self._list = price_list
         self._clock = clock
-        self._clients: dict[str, Any] = {}
-        self._known: dict[_Key, tuple[datetime, Decimal | None]] = {}
+        self._known: dict[_Key, PriceChange] = {}
+        self._asked: dict[_Key, datetime] = {}
         self._lock = threading.RLock()
 
     def known(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
-        """Return the price last learned, however old, without asking AWS."""
-        key = (instance_type, zone if market is Market.SPOT else "", market)
-        return self._known.get(key, (None, None))[1]
+        """Return the price last learned, however old, without asking AWS.
+
+        AWS tells no price of a Capacity Block: where the site's table has none either, it counts as on-demand.
+        """
+        change = self._known.get(_key(instance_type, zone, market))
+        if change is None and market is Market.CAPACITY_BLOCK:
+            change = self._known.get(_key(instance_type, "", Market.ON_DEMAND))
+        return None if change is None else change.usd
 
     def hourly(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
-        """Return USD an hour, or None while it cannot be learned."""
-        key = (instance_type, zone if market is Market.SPOT else "", market)
-        life: timedelta = SPOT_PRICE_LIFE if market is Market.SPOT else ON_DEMAND_PRICE_LIFE
+        """Return what an hour costs, or None while it cannot be learned."""
+        sold = Market.SPOT if market is Market.SPOT else Market.ON_DEMAND
+        key = _key(instance_type, zone, sold)
+        life = SPOT_PRICE_LIFE if market is Market.SPOT else ON_DEMAND_PRICE_LIFE
         with self._lock:
-            asked_at, price = self._known.get(key, (None, None))
-            now = self._clock.now()
+            asked_at, now = self._asked.get(key), self._clock.now()
             if asked_at is None or now - asked_at > life:
-                price = self._ask(instance_type, zone, market) or price
-                self._known[key] = (now, price)
-            return price
+                self._asked[key] = now
+                self._ask(instance_type, zone, sold)
+            return self.known(instance_type, zone, market)
 
-    def _ask(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
+    def learn(self, changes: Iterable[PriceChange]) -> None:
+        """Take what somebody learned, unless better is known."""
+        now = self._clock.now()
+        with self._lock:
+            for change in changes:
+                key = _key(change.instance_type, change.zone, change.market)
+                other = self._known.get(key)
+                if change.since <= now and (other is None or _rank(change) > _rank(other)):
+                    self._known[key] = change
+                    self._asked[key] = max(self._asked.get(key, change.learned_at), change.learned_at)
+
+    def _ask(self, instance_type: str, zone: str, market: Market) -> None:
+        """Ask for one; without an answer the bill says `unpriced`: a launch never waits for a price list."""
         try:
-            return self._spot(instance_type, zone) if market is Market.SPOT else self._on_demand(instance_type)
-        except (CloudError, ValueError, KeyError, InvalidOperation):
-            return None  # the bill says `unpriced`; a launch never waits for a price list
+            if market is Market.SPOT:
+                self.learn(self._list.spot([instance_type], [zone] if zone else [], self._clock.now()))
+            else:
+                self.learn(self._list.on_demand([instance_type]))
+        except CloudError:
+            return
 
-    def _spot(self, instance_type: str, zone: str) -> Decimal | None:
-        """Ask for the price in force: StartTime=now returns the last change before it (EC2 API reference)."""
-        arguments: dict[str, Any] = {
-            "InstanceTypes": [instance_type],
-            "ProductDescriptions": ["Linux/UNIX"],
-            "StartTime": self._clock.now(),
-        }
-        if zone:
-            arguments["AvailabilityZone"] = zone
-        with translated("ec2", "DescribeSpotPriceHistory"):
-            rows = self._client("ec2", "").describe_spot_price_history(**arguments).get("SpotPriceHistory") or []
-        return Decimal(rows[0]["SpotPrice"]) if rows else None
 
-    def _on_demand(self, instance_type: str) -> Decimal | None:
-        filters = {
-            "instanceType": instance_type,
-            "regionCode": self._settings.region,
-            "operatingSystem": "Linux",
-            "preInstalledSw": "NA",
-            "capacitystatus": "Used",
-            "tenancy": "Shared",
-            "marketoption": "OnDemand",
-        }
-        home = _PRICING_HOMES.get(self._settings.region.split("-")[0], "us-east-1")
-        with translated("pricing", "GetProducts"):
-            raw = self._client("pricing", home).get_products(
-                ServiceCode="AmazonEC2",
-                Filters=[{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in filters.items()],
-            )
-        for text in raw.get("PriceList") or []:
-            for term in json.loads(text)["terms"]["OnDemand"].values():
-                for dimension in term["priceDimensions"].values():
-                    price = Decimal(dimension["pricePerUnit"].get("USD", "0"))
-                    if price > 0:
-                        return price
-        return None
+def _key(instance_type: str, zone: str, market: Market) -> _Key:
+    return instance_type, "" if market is Market.ON_DEMAND else zone, market
 
-    def _client(self, service: str, region: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = client(self._settings, service, region=region)
-        return self._clients[service]
+
+def _rank(change: PriceChange) -> tuple[bool, datetime, datetime]:
+    """AWS stands above the site's table."""
+    return change.source is not PriceSource.BUNDLED, change.learned_at, change.since

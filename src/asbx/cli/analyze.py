@@ -22,13 +22,13 @@ from asbx.cli.past import Past, past_facts
 from asbx.config.limits import SCRIPT_MAX_BYTES
 from asbx.config.schema import Config, NodeGroup
 from asbx.decide.history import Expectation
+from asbx.decide.price_history import in_force
 from asbx.decide.script.advice import Advice, Site, advise, cost_of
 from asbx.decide.script.as_plan import as_plan
 from asbx.decide.script.geometry import mistyped
 from asbx.decide.script.sbatch import Stating, Submission, read
 from asbx.errors import ConfigError, LedgerError, UsageError
 from asbx.model.catalogue import TypeFacts
-from asbx.model.market import Market
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 Format = Literal["text", "json", "execution-plan"]
@@ -212,23 +212,19 @@ def _names(group: NodeGroup) -> list[str]:
 
 
 def _prices(settings: Config, names: Sequence[str], clock: Any) -> tuple[dict[str, Decimal], dict[str, Decimal]]:
-    """Ask AWS what types cost now: on demand, and spot in the cheapest zone."""
-    from asbx.aws.bundled import bundled_zones
-    from asbx.aws.prices import Ec2Prices
+    """Ask AWS what types cost now: on demand, and spot in the cheapest zone. What it does not tell is left out."""
+    from asbx.aws.price_list import Ec2PriceList
+    from asbx.ports import CloudError
 
-    door = Ec2Prices(settings.aws, clock)
-    zones = bundled_zones(settings.aws.region)
-    on_demand = {name: door.hourly(name, "", Market.ON_DEMAND) for name in names}
-    spot = {
-        name: min(
-            (p for z in zones.get(name, ()) if (p := door.hourly(name, z, Market.SPOT)) is not None), default=None
-        )
-        for name in names
-    }
-    return (
-        {name: price for name, price in on_demand.items() if price is not None},
-        {name: price for name, price in spot.items() if price is not None},
-    )
+    told = Ec2PriceList(settings.aws, clock)
+    on_demand: dict[str, Decimal] = {}
+    spot: dict[str, Decimal] = {}
+    with contextlib.suppress(CloudError):
+        on_demand = {one.instance_type: one.usd for one in told.on_demand(names)}
+    with contextlib.suppress(CloudError):
+        for one in in_force(told.spot(names, (), clock.now())):
+            spot[one.instance_type] = min(spot.get(one.instance_type, one.usd), one.usd)
+    return on_demand, spot
 
 
 # -- saying it

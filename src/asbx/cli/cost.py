@@ -2,51 +2,121 @@
 
 from __future__ import annotations
 
+import getpass
+from collections.abc import Sequence
+from datetime import date, datetime
 from typing import Annotated, Any
 
 import typer
 
-from asbx.cli import reading, site
+from asbx.cli import cost_table, reading, site
 from asbx.daemon.clock import RealClock
-from asbx.decide.cost import Bill, InstanceCost, JobCost, bill
+from asbx.decide.cost import Bill, InstanceCost, JobCost, bill_of
+from asbx.decide.meter.spans import Kind, Life
+from asbx.decide.meter.sums import Dimension, Slice, sums
+from asbx.decide.meter.tariff import Rules
+from asbx.errors import UsageError
+from asbx.flow.cost_report import Inquiry, report, rules_of
+from asbx.ledger.store import SqlLedger
+from asbx.model.record import InstanceRow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+_BY = ", ".join(Dimension)
 
 
 @app.command()
-def cost(
-    job: Annotated[int | None, typer.Option("--job", "-j", help="Only what was launched for this job.")] = None,
+def cost(  # noqa: PLR0913, PLR0917  an option each
+    job: Annotated[int | None, typer.Option("--job", "-j", help="Only what this job bears.")] = None,
     since: Annotated[
         str | None, typer.Option("--since", help="Count from this time on (ISO 8601, UTC), or from 2h, 1d ago.")
     ] = None,
+    period: Annotated[
+        str | None,
+        typer.Option("--period", "-p", help="Whole UTC days: 30d, 1y, today, 2026, 2026-03, 2026-03-01..2026-03-15."),
+    ] = None,
+    by: Annotated[list[str] | None, typer.Option("--by", "-b", help=f"Add up by this; may be repeated: {_BY}.")] = None,
+    user: Annotated[str | None, typer.Option("--user", "-u", help="Only what jobs of this user bear.")] = None,
+    account: Annotated[str | None, typer.Option("--account", "-A", help="Only what jobs of this account bear.")] = None,
+    me: Annotated[bool, typer.Option("--me", help="Only what my own jobs bear.")] = False,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show the dearest so many rows of a table.")] = 50,
     config: site.ConfigOption = None,
     as_json: site.JsonOption = False,
 ) -> None:
     """Show what jobs cost, what stood idle and what was wasted, from launch to end or to now.
 
-    Example: asbx cost --since 2026-03-01 --json
+    Without --period and --by: job by job with the instances behind them, to the second. With them: sums.
+
+    Example: asbx cost --period 2026-03 --by account --by market --json
     """
-    begin = None if since is None else reading.moment_of(since, RealClock().now())
-    least = site.load(config).config.cost.minimum_seconds
+    now, loaded = RealClock().now(), site.load(config).config
+    mine = {Dimension.USER: getpass.getuser() if me else user, Dimension.ACCOUNT: account}
+    only = {dimension: [value] for dimension, value in mine.items() if value is not None}
+    dimensions = _dimensions(by or [])
+    if period is not None and (since is not None or job is not None):
+        raise UsageError("usage", "--period is about whole days of all jobs", "", "leave --since and --job out")
+    begin = None if since is None else reading.moment_of(since, now)
+    rules = rules_of(loaded)
     with reading.ledger_of(config) as ledger:
-        found = bill(ledger.instances(), RealClock().now(), begin, job, minimum_s=least)
-    if as_json:
-        site.show(facts(found))
-        return
-    _tell(found)
+        if period is not None:
+            days = cost_table.days_of(period, now.date())
+            keys = dimensions or (Dimension.ACCOUNT, Dimension.USER)
+            asked = Inquiry(days, keys, only, 0 if as_json else limit)
+            found = report(ledger, lives_of(ledger), asked, now, rules)
+            cost_table.show(cost_table.Table.of(found), cost_table.period_facts(days), limit, as_json=as_json)
+            return
+        found_bill = _bill(ledger, now, begin, job, rules)
+    if dimensions or only:
+        keys = dimensions or (Dimension.JOB,)
+        wanted = Slice(None, date.max, only)
+        added = sums((charge for charge in found_bill.charges if wanted.holds(charge)), keys)
+        running = sum(1 for one in found_bill.instances if one.is_running)
+        cost_table.show(
+            cost_table.Table(keys, added, found_bill.unpriced, running), _period(found_bill), limit, as_json=as_json
+        )
+    elif as_json:
+        site.show(facts(found_bill))
+    else:
+        _tell(found_bill, job)
+
+
+def lives_of(ledger: SqlLedger) -> Any:
+    """Return what finds out all that is known of instances."""
+    del ledger
+
+    def lives(rows: Sequence[InstanceRow]) -> list[Life]:
+        return [Life(row) for row in rows]
+
+    return lives
+
+
+def _bill(ledger: SqlLedger, now: datetime, begin: datetime | None, job: int | None, rules: Rules) -> Bill:
+    return bill_of(lives_of(ledger)(ledger.instances()), now, begin, job, rules=rules)
+
+
+def _dimensions(names: Sequence[str]) -> tuple[Dimension, ...]:
+    unknown = [name for name in names if name not in list(Dimension)]
+    if unknown:
+        raise UsageError("cost-by", f"costs are not added up by {unknown[0]!r}", "", f"by one of {_BY}")
+    return tuple(dict.fromkeys(Dimension(name) for name in names))
 
 
 def facts(found: Bill) -> dict[str, Any]:
     """Return a bill as contract.md promises it: USD as strings that add up exactly."""
     return {
-        "period": {"since": reading.time_text(found.since), "until": reading.time_text(found.until)},
+        "period": _period(found),
         "total_usd": reading.usd_text(found.total_usd),
         "jobs": [_job(job) for job in found.jobs],
         "idle_usd": reading.usd_text(found.idle_usd),
         "waste_usd": reading.usd_text(found.waste_usd),
+        "volumes_usd": reading.usd_text(found.volumes_usd),
+        "kinds": {kind.value: reading.usd_text(usd) for kind, usd in found.kinds.items()},
         "instances": [_instance(instance) for instance in found.instances],
         "unpriced": list(found.unpriced),
     }
+
+
+def _period(found: Bill) -> dict[str, Any]:
+    return {"since": reading.time_text(found.since), "until": reading.time_text(found.until)}
 
 
 def _job(job: JobCost) -> dict[str, Any]:
@@ -58,6 +128,7 @@ def _job(job: JobCost) -> dict[str, Any]:
         "usd": reading.usd_text(job.usd),
         "instances": job.instances,
         "seconds": job.seconds,
+        "kinds": {kind.value: reading.usd_text(usd) for kind, usd in job.kinds.items()},
     }
 
 
@@ -68,41 +139,45 @@ def _instance(instance: InstanceCost) -> dict[str, Any]:
         "market": instance.market.value,
         "seconds": instance.seconds,
         "usd": reading.usd_text(instance.usd),
+        "volumes_usd": reading.usd_text(instance.volumes_usd),
         "usd_per_hour": reading.usd_text(instance.price),
         "zone": instance.zone,
         "node": instance.node,
         "jobs": list(instance.jobs),
         "running": instance.is_running,
         "charged_to": [
-            {"bearer": share.bearer.value, "job_id": share.job_id, "usd": reading.usd_text(share.usd)}
+            {
+                "bearer": share.bearer.value,
+                "kind": share.kind.value,
+                "job_id": share.job_id,
+                "usd": reading.usd_text(share.usd),
+            }
             for share in instance.shares
         ],
     }
 
 
-def _tell(found: Bill) -> None:
+def _tell(found: Bill, job: int | None) -> None:
+    if job is not None and not found.instances:
+        typer.echo(f"nothing was launched for job {job}, and it ran on no instance of ours")
+        return
     rows = [
         (
-            str(job.job_id),
-            job.user,
-            job.account,
-            job.partition,
-            str(job.instances),
-            f"{job.seconds / 3600:,.2f}",
-            reading.usd_shown(job.usd),
+            str(one.job_id),
+            one.user,
+            one.account,
+            one.partition,
+            str(one.instances),
+            f"{one.seconds / 3600:,.2f}",
+            reading.usd_shown(one.kinds.get(Kind.BOOT)) if Kind.BOOT in one.kinds else "",
+            reading.usd_shown(one.usd),
         )
-        for job in found.jobs
+        for one in found.jobs
     ]
     rows += [
-        ("idle", "", "", "", "", "", reading.usd_shown(found.idle_usd)),
-        ("waste", "", "", "", "", "", reading.usd_shown(found.waste_usd)),
+        ("idle", "", "", "", "", "", "", reading.usd_shown(found.idle_usd)),
+        ("waste", "", "", "", "", "", "", reading.usd_shown(found.waste_usd)),
     ]
-    columns = ("JOB", "USER", "ACCOUNT", "PARTITION", ">INSTANCES", ">HOURS", ">USD")
-    reading.show_table(columns, rows, ("total", "", "", "", "", "", reading.usd_shown(found.total_usd)))
-    if found.unpriced:
-        typer.echo(
-            f"{len(found.unpriced)} instance(s) without a known price are not in it: {', '.join(found.unpriced)}"
-        )
-    running = sum(1 for instance in found.instances if instance.is_running)
-    if running:
-        typer.echo(f"{running} instance(s) still running, counted to now")
+    columns = ("JOB", "USER", "ACCOUNT", "PARTITION", ">INSTANCES", ">HOURS", ">BOOT", ">USD")
+    reading.show_table(columns, rows, ("total", "", "", "", "", "", "", reading.usd_shown(found.total_usd)))
+    cost_table.remarks(found.unpriced, sum(1 for instance in found.instances if instance.is_running))

@@ -17,6 +17,7 @@ from asbx.errors import SlurmError
 from asbx.flow.standing import standing
 from asbx.model.hostlist import fold
 from asbx.model.node import NodeView
+from asbx.model.price import currency_of
 
 if TYPE_CHECKING:
     from asbx.flow.doors import Doors
@@ -67,7 +68,7 @@ def status(
 
 
 def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
-    now = standing(doors.ledger, doors.clock.now())
+    now = standing(doors.ledger, doors.clock.now(), doors.price_sources.book if doors.price_sources else None)
     views = _views(doors.scheduler.nodes)
     return {
         "at": reading.time_text(now.at),
@@ -81,7 +82,12 @@ def _facts(doors: Doors, daemon: dict[str, Any] | None) -> dict[str, Any]:
         "open_requests": [request.request_id for request in now.requests],
         "oldest_request_seconds": _seconds(now.at, [request.received_at for request in now.requests]),
         "cost_per_hour": str(now.cost_per_hour),
+        "currency": currency_of(doors.config.aws.region),
         "unpriced": now.unpriced,
+        "prices": [
+            {"market": market, "source": source, "oldest_age_seconds": int(age.total_seconds())}
+            for (market, source), age in sorted(now.price_ages.items())
+        ],
     }
 
 

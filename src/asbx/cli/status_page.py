@@ -14,6 +14,7 @@ from asbx.cli import reading
 from asbx.config.limits import WATCH_EVERY
 from asbx.errors import UsageError
 from asbx.model.hostlist import fold
+from asbx.model.price import PriceSource
 from asbx.ports import Clock
 
 _WORD = 11  # the column of words
@@ -116,7 +117,18 @@ def _instances(facts: dict[str, Any]) -> str:
     cost = reading.usd_shown(Decimal(facts["cost_per_hour"]))
     markets = ", ".join(f"{count} {market}" for market, count in facts["markets"].items())
     unpriced = f" and {facts['unpriced']} of unknown price" if facts["unpriced"] else ""
-    return f"{facts['instances']}{f' ({markets})' if markets else ''}, {cost} USD an hour{unpriced}"
+    said = f"{cost} {facts.get('currency', 'USD')} an hour{_age_of_prices(facts)}"
+    return f"{facts['instances']}{f' ({markets})' if markets else ''}, {said}{unpriced}"
+
+
+def _age_of_prices(facts: dict[str, Any]) -> str:
+    """Say how old the prices are, and whether some are not AWS's own word."""
+    told = facts.get("prices") or []
+    if not told:
+        return ""
+    age = _age(max(one["oldest_age_seconds"] for one in told))
+    bundled = any(one["source"] == PriceSource.BUNDLED.value for one in told)
+    return f" at prices up to {age} old" + (", some bundled" if bundled else "")
 
 
 def _gangs(gangs: list[dict[str, Any]], width: int) -> Iterator[str]:

@@ -80,6 +80,12 @@ FENCE_FOR_GOOD = timedelta(days=365)
 TOPOLOGY_EVERY = timedelta(minutes=5)
 # How often EC2 is asked for the place of an instance of which it tells nothing: most types have none.
 TOPOLOGY_TRIES = 3
+# Limits ---------------------------------------------------------------------------------------------------------
+# A call whose request was closed without an answer counts as launched for so long: several reconcile passes, which find
+# by their tag what it has launched.
+UNSETTLED = timedelta(minutes=10)
+# How far back the ended instances of running jobs are looked for: longer than a job usually runs.
+LIMIT_LOOK_BACK = timedelta(days=30)
 # Telemetry ----------------------------------------------------------------------------------------------------
 # What is read from the ledger for a scrape serves others this close to it; Prometheus asks every 15 s or less often.
 SCRAPE_LIFE = timedelta(seconds=5)
@@ -155,6 +161,21 @@ SPOT_SCORE_TYPES = 3
 # On-demand prices change rarely; spot moves by the hour.
 ON_DEMAND_PRICE_LIFE = timedelta(hours=12)
 SPOT_PRICE_LIFE = timedelta(minutes=5)
+# A filter's value has at most 1,024 characters (Price List API reference, Filter).
+PRICE_FILTER_CHARS = 1024
+# DescribeSpotPriceHistory answers up to 1,000 changes a page, and reaches back 90 days (EC2 API reference).
+SPOT_HISTORY_PAGE = 1000
+SPOT_HISTORY_REACH = timedelta(days=90)
+# A change may become visible a little after the moment it names: each question about spot reaches back so far.
+SPOT_HISTORY_OVERLAP = timedelta(hours=1)
+# A price list that gave no answer is asked again after this; where it is a missing permission, after REFUSED_AGAIN.
+PRICES_AGAIN = timedelta(minutes=5)
+# How often prices that nobody needs any more are forgotten: there are a few a day of each pool.
+FORGET_PRICES_EVERY = timedelta(days=1)
+# How far back a daemon that starts looks for them: what a longer pause has left stays, some bytes a price.
+FORGET_PRICES_REACH = timedelta(days=30)
+# A price file of every type in every zone of a region has about ten thousand lines, a hundred bytes each.
+PRICE_FILE_MAX_BYTES = 4 * 1024 * 1024
 # Launches of one request in flight at once: CreateFleet's request bucket is small and shared by the account.
 GANGS_AT_ONCE = 8
 # How often a command that waits for the daemon looks at the ledger.
@@ -312,3 +333,11 @@ ADVISOR_MARGIN = Decimal("1.2")
 SETTLE_EVERY = timedelta(seconds=5)
 # What a companion may print before it is cut off: --help of real ones has a few KB.
 COMPANION_MAX_BYTES = 64 * 1024
+
+# -- money
+# EC2's own times, and the last word of Slurm on a job, come some passes after an instance's end (flow/dating, usage).
+SETTLE_AFTER = timedelta(minutes=10)
+# Instances settled in one pass: some 50 ms of work; a ledger that is behind catches up pass by pass.
+SETTLE_MOST = 1000
+# Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
+REPORT_FRESH_ROWS = 400

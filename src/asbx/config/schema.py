@@ -20,7 +20,9 @@ from asbx.config.interruptions import Interruptions
 from asbx.config.learning import Learning
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.limits_section import Limits
 from asbx.config.policy import Analyzer, Policy
+from asbx.config.prices import PriceSettings
 from asbx.config.section import Section
 from asbx.config.security import Security
 from asbx.config.telemetry import Telemetry
@@ -402,6 +404,10 @@ class Cost(Section):
 
     minimum_seconds: int = Field(default=60, ge=0)
     """The least that is charged for one start of an instance; EC2 bills 60 seconds."""
+    spot_hour_seconds: int = Field(default=3600, ge=1)
+    """How long a price holds for an instance: EC2 charges what is in effect when each hour of its life begins."""
+    free_first_hour: bool = True
+    """EC2 charges nothing for a Spot instance that it takes back within its first hour."""
 
 
 class Config(Section):
@@ -433,8 +439,12 @@ class Config(Section):
     """What is done when EC2 announces that an instance will go."""
     cost: Cost = Cost()
     """How instances are billed."""
+    prices: PriceSettings = PriceSettings()
+    """How prices are learned."""
     policy: Policy = Policy()
     """Who may launch what, and what a plan may ask for."""
+    limits: Limits = Limits()
+    """How much may be spent and run."""
     analyzer: Analyzer = Analyzer()
     """Reading job scripts at launch time."""
     asba: Asba = Asba()

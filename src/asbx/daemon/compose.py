@@ -6,10 +6,13 @@ import contextlib
 import gc
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from asbx.aws.catalogue import Ec2Catalogue
 from asbx.aws.cloud import Ec2
 from asbx.aws.notices import SqsNotices
+from asbx.aws.price_file import read_table
+from asbx.aws.price_list import Ec2PriceList
 from asbx.aws.prices import Ec2Prices
 from asbx.config.schema import Config, NodeGroup
 from asbx.daemon.clock import RealClock
@@ -17,9 +20,11 @@ from asbx.daemon.guard import make_folders, owners
 from asbx.daemon.plan_folder import PlanFolder
 from asbx.daemon.threads import Threads
 from asbx.errors import AsbxError
-from asbx.flow.doors import Doors
+from asbx.flow.doors import Doors, PriceSources
+from asbx.flow.price_refresh import learn_from_ledger
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market, Template
+from asbx.model.price import PriceChange
 from asbx.ports import Catalogue
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
@@ -38,12 +43,13 @@ def doors(
     make_folders(config)
     clock = clock or RealClock()
     ledger = open_ledger(config.ledger_url)
+    price_list = Ec2PriceList(config.aws, clock)
     return Doors(
         config=config,
         cloud=Ec2(config.aws),
         scheduler=Slurm(SlurmCommands(config.slurm.bin_path, config.slurm.config_path), topology_file(config.slurm)),
         ledger=ledger,
-        prices=Ec2Prices(config.aws, clock),
+        prices=Ec2Prices(price_list, clock),
         clock=clock,
         recorder=LedgerAndLogRecorder(
             audit(ledger) if audit else ledger,
@@ -56,7 +62,12 @@ def doors(
         workers=Threads(),
         notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
         plans=PlanFolder(config.paths.plans, owners(config)),
+        price_sources=PriceSources(ledger, price_list, partial(_table, config)),
     )
+
+
+def _table(config: Config) -> tuple[PriceChange, ...]:
+    return read_table(config.prices.file, config.aws.region) if config.prices.file is not None else ()
 
 
 def with_cluster_name(config: Config) -> Config:
@@ -78,11 +89,9 @@ def warm(doors: Doors) -> None:
     if isinstance(doors.cloud, Ec2):
         with contextlib.suppress(AsbxError):  # said when the first request needs it
             doors.cloud.warm()
+    with contextlib.suppress(AsbxError):
+        learn_from_ledger(doors)  # the rest is asked for by the first pass
     groups = [group for partition in doors.config.slurm.partitions for group in partition.node_groups]
-    for group in groups:
-        for override in group.launch_template_overrides:
-            if group.purchasing_option != "spot":
-                doors.prices.hourly(override.instance_type, "", Market.ON_DEMAND)
     _learn(doors.catalogue, groups)
     # The SDK's models are a million objects that never die. Left to the collector, each full pass over them stops a
     # launch for about 0.1 s (measured: a describe of 500 took 60 or 150 ms); frozen, it never looks at them again.

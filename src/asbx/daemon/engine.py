@@ -31,6 +31,8 @@ from asbx.flow.late import still_wanted
 from asbx.flow.leftovers import Leftovers
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
+from asbx.flow.overruns import Overruns
+from asbx.flow.price_refresh import PriceRefresh
 from asbx.flow.pricing import Pricing
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
@@ -71,6 +73,7 @@ class Engine:
         doors = self._pulse.doors(doors, _PASSES)  # what passes are made of
         self.sweep = Sweep(doors)
         self._dating = Dating(doors)
+        self._price_refresh = PriceRefresh(doors)
         self._pricing = Pricing(doors)
         self._unheard = Unheard(doors, self.sweep.land, self._set_apart, self.sweep.spare)
         self._leftovers = Leftovers(doors)
@@ -80,6 +83,7 @@ class Engine:
         self._boots = Boots(doors)
         self._health = Health(doors)
         self._retention = Retention(doors)
+        self._overruns = Overruns(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -257,8 +261,8 @@ class Engine:
 
     @property
     def troubles(self) -> dict[str, str]:
-        """Return what EC2 refuses to tell about nodes, by action."""
-        return self._boots.troubles | self._health.troubles
+        """Return what AWS refuses to tell, by action; of prices by part."""
+        return self._boots.troubles | self._health.troubles | self._price_refresh.troubles
 
     # -- the sweep
 
@@ -270,7 +274,7 @@ class Engine:
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
-        parts = (self.interruptions, *ours, self._pricing)
+        parts = (self.interruptions, *ours, self._price_refresh, self._pricing, self._overruns)
         with self._pulse.work(_PASSES):
             for part in (self._sweep_once, *(one.run for one in parts)):
                 self._in_pass(part)

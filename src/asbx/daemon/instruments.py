@@ -11,13 +11,14 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from asbx.aws.answers import VERDICTS
-from asbx.config.limits import HEALTH_LIFE, SCRAPE_LIFE
+from asbx.config.limits import HEALTH_LIFE, SCRAPE_LIFE, UNSETTLED
 from asbx.daemon import health
 from asbx.daemon.http import Page
 from asbx.daemon.pulse import Pulse, patience
+from asbx.decide.limits_room import Reach, of_rule
 from asbx.decide.standing import Standing, by_word
 from asbx.errors import AsbxError, LedgerError
-from asbx.flow.doors import Doors
+from asbx.flow.doors import Doors, PriceSources
 from asbx.flow.standing import standing
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
@@ -45,6 +46,9 @@ _ACTIONS = {
     "topology": "DescribeInstanceTopology",
     "unwell": "DescribeInstanceStatus",
     "console": "GetConsoleOutput",
+    "on_demand": "GetProducts",
+    "volumes": "GetProducts",
+    "spot": "DescribeSpotPriceHistory",
 }
 # The errors that say slurmctld itself does not answer; a refusal is an answer.
 _SLURM_AWAY = ("slurm-silent", "slurm-missing", "slurm-conf")
@@ -67,6 +71,7 @@ class Instruments:
         self._nodes: dict[tuple[str, str, str], int] = {}
         self._nodes_at: datetime | None = None
         self._standing = _Kept[tuple[Standing, ...]](SCRAPE_LIFE)
+        self._limits = _Kept[tuple[Reach, ...]](SCRAPE_LIFE)
         self._checks = _Kept[tuple[health.Check, ...]](HEALTH_LIFE)
         self._page: Page | None = None
         self.metrics.read_by(Gauges(self._read))
@@ -75,6 +80,7 @@ class Instruments:
             cloud=watched(doors.cloud, self._ec2_called),
             scheduler=watched(doors.scheduler, self._slurm_called),
             ledger=watched(doors.ledger, self._ledger_called),
+            price_sources=self._watched_prices(doors.price_sources),
             recorder=CountingRecorder(doors.recorder, self.metrics, doors.clock.now),
         )
 
@@ -121,6 +127,14 @@ class Instruments:
         self.metrics.ec2_call(_ACTIONS.get(method, method), seconds, error)
         away = isinstance(error, CloudError) and error.verdict in _EC2_AWAY
         self._ec2 = health.Try(self._raw.clock.now(), f"{error}" if away else "")
+
+    def _watched_prices(self, sources: PriceSources | None) -> PriceSources | None:
+        """Count calls for prices among those to EC2. That prices are not told does not make the daemon unwell."""
+
+        def seen(method: str, seconds: float, error: BaseException | None, _: object) -> None:
+            self.metrics.ec2_call(_ACTIONS.get(method, method), seconds, error)
+
+        return None if sources is None else replace(sources, told=watched(sources.told, seen))
 
     def _slurm_called(self, method: str, seconds: float, error: BaseException | None, answer: Any) -> None:
         self.metrics.slurm_call(method, seconds, error)
@@ -192,12 +206,29 @@ class Instruments:
         now = self._raw.clock.now()
         good = {check.name: check.good for check in self._checked()}
         kept = self._standing.get(self._stand)
-        return Reading(kept[0] if kept else None, self._nodes, self._nodes_at, self._spool(now), good, self._lost())
+        standing_now = kept[0] if kept else None
+        limits = self._limits.get(self._reached)
+        return Reading(standing_now, self._nodes, self._nodes_at, self._spool(now), good, self._lost(), limits)
+
+    def _reached(self) -> tuple[Reach, ...]:
+        """Return how far the limits of what may run at once are used, () while the ledger cannot be read."""
+        settings = self._raw.config.limits
+        if not settings.rules:
+            return ()
+        try:
+            use = self._raw.ledger.in_use(self._raw.clock.now() - UNSETTLED)
+        except LedgerError:
+            return ()
+        kinds = {(row.instance_type, row.zone, row.market) for row in use.live}
+        told = {kind: self._raw.prices.known(*kind) for kind in kinds}
+        prices = {kind: price for kind, price in told.items() if price is not None}
+        return tuple(one for rule in settings.rules for one in of_rule(settings, rule, use, prices))
 
     def _stand(self) -> tuple[Standing, ...]:
         """Return how things stand, () while the ledger cannot be read: its check says why."""
         try:
-            return (standing(self._raw.ledger, self._raw.clock.now()),)
+            sources = self._raw.price_sources
+            return (standing(self._raw.ledger, self._raw.clock.now(), sources.book if sources else None),)
         except LedgerError:
             return ()
 

@@ -28,6 +28,7 @@ from asbx.daemon.notify import Notifier
 from asbx.daemon.socket import ControlSocket, Guests, ask
 from asbx.errors import AsbxError, ConfigError, LedgerError
 from asbx.flow.doors import Doors
+from asbx.flow.price_refresh import learn_from_ledger
 from asbx.ledger.store import SqlLedger
 from asbx.model.event import Event, EventKind
 from asbx.ports import CloudError
@@ -81,6 +82,7 @@ def work(config: Config, patience: timedelta) -> bool:
             signal.signal(signal.SIGTERM, lambda *_: clock.stop())
             doors = open_doors(config, clock)
             warn(doors, warnings)
+            learn_from_ledger(doors)
             with post.held(doors, patience) as mine:
                 refuse_lost(doors)
                 engine = Engine(doors)

@@ -58,6 +58,12 @@ class Pulse:
             scheduler=beating(doors.scheduler, beat),
             ledger=beating(doors.ledger, beat),
             prices=beating(doors.prices, beat),
+            price_sources=doors.price_sources
+            and replace(
+                doors.price_sources,
+                told=beating(doors.price_sources.told, beat),
+                book=beating(doors.price_sources.book, beat),
+            ),
             catalogue=beating(doors.catalogue, beat),
             clock=beating(doors.clock, beat),
         )

@@ -18,7 +18,9 @@ from asbx.model.market import Verdict
 # These stay as they are until the job or its plan is changed. Missing permissions and templates are not among them:
 # an administrator mends those, and the job then runs by itself.
 _LASTING = frozenset({Verdict.NOT_OFFERED, Verdict.INVALID})
-_LASTING_CODES = frozenset({"plan-invalid", "plan-refused", "plan-no-burst", "policy-refused", "quota-below-request"})
+_LASTING_CODES = frozenset(
+    {"plan-invalid", "plan-refused", "plan-no-burst", "policy-refused", "quota-below-request", "limit-refused"}
+)
 # Past this many doublings any first pause is longer than the longest one allowed.
 _MOST_DOUBLINGS = 20
 

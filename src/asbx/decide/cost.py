@@ -1,50 +1,27 @@
-"""Charge every second of every instance to somebody: the jobs it was launched for, idle, or waste.
+"""A bill: what jobs cost, what stood idle, what was wasted, and the instances behind it.
 
-EC2 bills Linux instances by the second, at least 60 seconds for each start (AWS, "Amazon EC2 On-Demand Pricing":
-"billed per second, with a minimum of 60 seconds"; spot instances likewise). We count from the launch to the end, or
-to now. EC2 itself starts at `running`, some seconds later: our bill is never below Amazon's. EBS and data transfer are
-not in it. One price holds for a whole lifetime: the one recorded at launch.
-
-Who bears an instance, looked at in this order:
-- never bound to a node: waste (a failed gang, a node that never came);
-- launched for no job: idle (a manual power-up);
-- otherwise the jobs it was launched for, in even parts.
-
-USD are rounded once, per instance, to a billionth; parts of it are cut so that they sum to it exactly. So the sum over
-jobs, idle and waste IS the sum over instances, digit for digit.
+The sum over jobs, idle and waste IS the sum over instances, digit for digit (see decide/meter). Amounts are Decimal
+with nine places; a billionth is the smallest there is.
 """
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
-from dataclasses import dataclass, replace
-from decimal import ROUND_DOWN, ROUND_HALF_EVEN, Context, Decimal, localcontext
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Context, Decimal, localcontext
 
+from asbx.decide.meter.charges import Charge, Metered, all_charges
+from asbx.decide.meter.spans import BEARERS, Bearer, Kind, Life
+from asbx.decide.meter.tariff import Rules
 from asbx.model.market import Market
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from datetime import datetime
-
-    from asbx.model.record import InstanceRow
+from asbx.model.record import InstanceRow
 
 MINIMUM_S = 60
-_HOUR_S = Decimal(3600)
-_UNIT = Decimal("1E-9")
 _ZERO = Decimal(0)
 # Room for any sum of billionths: the default of 28 digits would round large ones.
 _EXACT = Context(prec=80)
-
-
-class Bearer(StrEnum):
-    """Who an amount is charged to."""
-
-    JOB = "job"
-    IDLE = "idle"
-    WASTE = "waste"
 
 
 @dataclass(frozen=True)
@@ -54,11 +31,15 @@ class Share:
     bearer: Bearer
     usd: Decimal | None
     job_id: int | None = None
+    kind: Kind = Kind.RUN
 
 
 @dataclass(frozen=True)
 class InstanceCost:
-    """What an instance cost within the period. seconds: as billed. price: USD an hour."""
+    """What an instance cost within the period. seconds: as billed. price: USD an hour, at launch.
+
+    volumes_usd: what of it its EBS volumes cost. usd: None while the price is unknown.
+    """
 
     instance_id: str
     instance_type: str
@@ -71,11 +52,12 @@ class InstanceCost:
     usd: Decimal | None
     shares: tuple[Share, ...]
     is_running: bool
+    volumes_usd: Decimal = _ZERO
 
 
 @dataclass(frozen=True)
 class JobCost:
-    """What a job cost. seconds: sum over its instances, in full even where others share them."""
+    """What a job cost. seconds: sum over its instances, in full even where others share them. kinds: parts of usd."""
 
     job_id: int
     user: str
@@ -84,11 +66,15 @@ class JobCost:
     usd: Decimal
     instances: int
     seconds: int
+    kinds: Mapping[Kind, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Bill:
-    """Where the money went. since: None = from the first launch on. unpriced: instances whose price is unknown."""
+    """Where the money went. since: None = from the first launch on. unpriced: instances whose price is unknown.
+
+    kinds: USD by what it was spent on, all kinds there are.
+    """
 
     since: datetime | None
     until: datetime
@@ -97,6 +83,9 @@ class Bill:
     waste_usd: Decimal
     instances: tuple[InstanceCost, ...]
     unpriced: tuple[str, ...]
+    kinds: Mapping[Kind, Decimal] = field(default_factory=dict)
+    volumes_usd: Decimal = _ZERO
+    charges: tuple[Charge, ...] = ()
 
     @property
     def total_usd(self) -> Decimal:
@@ -110,11 +99,10 @@ def total(amounts: Iterable[Decimal | None]) -> Decimal:
         return sum((amount for amount in amounts if amount is not None), _ZERO)
 
 
-def billed_seconds(launched_at: datetime, until: datetime, minimum_s: int = MINIMUM_S) -> int:
-    """Return the seconds EC2 charges for an instance that ran until then; 0 if it had not been launched."""
-    if until <= launched_at:
-        return 0
-    return max(minimum_s, math.ceil((until - launched_at).total_seconds()))
+def usd_of(nanos: int) -> Decimal:
+    """Return billionths of a USD as USD, exactly."""
+    with localcontext(_EXACT):
+        return Decimal(nanos).scaleb(-9)
 
 
 def bill(
@@ -125,32 +113,52 @@ def bill(
     *,
     minimum_s: int = MINIMUM_S,
 ) -> Bill:
-    """Add up instances over a period; periods that follow one another add up to the whole.
+    """Add up instances of which no more is known than their rows: see bill_of."""
+    return bill_of([Life(row) for row in rows], until, since, job_id, rules=Rules(minimum_s=minimum_s))
 
-    job_id: only what was launched for that job, other jobs' parts left out. minimum_s: charged for each start.
+
+def bill_of(
+    lives: Iterable[Life],
+    until: datetime,
+    since: datetime | None = None,
+    job_id: int | None = None,
+    *,
+    rules: Rules | None = None,
+) -> Bill:
+    """Add up lives over a period; periods that follow one another add up to the whole.
+
+    job_id: only what that job bears, and what was wasted or stood idle of instances launched for it alone.
     """
-    mine = [row for row in rows if job_id is None or job_id in row.jobs]
-    costs = [(row, _cost(row, until, since, minimum_s)) for row in mine]
-    billed = [(row, _only(cost, job_id)) for row, cost in costs if cost.seconds > 0]
-    instances = tuple(cost for _, cost in billed)
+    metered = all_charges(lives, until, since, rules)
+    mine = [(one, _of(one, job_id)) for one in metered]
+    kept = [(one, charges) for one, charges in mine if charges]
+    every = tuple(charge for _, charges in kept for charge in charges)
+    instances = tuple(_instance(one, charges, until) for one, charges in kept)
     return Bill(
         since,
         until,
-        _jobs(billed),
-        _borne(instances, Bearer.IDLE),
-        _borne(instances, Bearer.WASTE),
+        _jobs(every),
+        _sum(charge for charge in every if charge.bearer is Bearer.IDLE),
+        _sum(charge for charge in every if charge.bearer is Bearer.WASTE),
         instances,
-        tuple(cost.instance_id for cost in instances if cost.usd is None),
+        tuple(one.instance_id for one in instances if one.usd is None),
+        {kind: _sum(charge for charge in every if charge.kind is kind) for kind in Kind},
+        usd_of(sum(charge.volumes for charge in every)),
+        every,
     )
 
 
-def _cost(row: InstanceRow, until: datetime, since: datetime | None, minimum_s: int) -> InstanceCost:
-    end = min(until, row.ended_at or until)
-    # The difference of two bills, so that the minimum is charged once, in the period of the launch.
-    seconds = billed_seconds(row.launched_at, end, minimum_s)
-    if since is not None:
-        seconds -= billed_seconds(row.launched_at, min(since, end), minimum_s)
-    usd = None if row.price is None else _amount(row.price, seconds)
+def _of(one: Metered, job_id: int | None) -> tuple[Charge, ...]:
+    if job_id is None:
+        return one.charges
+    is_mine = job_id in one.life.row.jobs or any(charge.job_id == job_id for charge in one.charges)
+    alone = set(one.life.row.jobs) == {job_id}
+    wanted = {job_id, None} if alone else {job_id}
+    return tuple(charge for charge in one.charges if is_mine and charge.job_id in wanted)
+
+
+def _instance(one: Metered, charges: Sequence[Charge], until: datetime) -> InstanceCost:
+    row = one.life.row
     return InstanceCost(
         row.instance_id,
         row.instance_type,
@@ -158,66 +166,45 @@ def _cost(row: InstanceRow, until: datetime, since: datetime | None, minimum_s: 
         row.market,
         row.node,
         row.jobs,
-        seconds,
+        one.seconds,
         row.price,
-        usd,
-        _shares(row, usd),
+        _sum(charges) if one.has_price else None,
+        _shares(charges, has_price=one.has_price),
         is_running=row.ended_at is None or row.ended_at > until,
+        volumes_usd=usd_of(sum(charge.volumes for charge in charges)),
     )
 
 
-def _amount(price: Decimal, seconds: int) -> Decimal:
-    with localcontext(_EXACT):
-        return (price * seconds / _HOUR_S).quantize(_UNIT, ROUND_HALF_EVEN)
+def _shares(charges: Iterable[Charge], *, has_price: bool) -> tuple[Share, ...]:
+    """Add up days: one share for each bearer and kind."""
+    sums: dict[tuple[Kind, int | None], int] = defaultdict(int)
+    for charge in charges:
+        sums[charge.kind, charge.job_id] += charge.nanos
+    return tuple(
+        Share(BEARERS[kind], usd_of(nanos) if has_price else None, job, kind) for (kind, job), nanos in sums.items()
+    )
 
 
-def _shares(row: InstanceRow, usd: Decimal | None) -> tuple[Share, ...]:
-    if row.bound_at is None:
-        return (Share(Bearer.WASTE, usd),)
-    jobs = tuple(dict.fromkeys(row.jobs))
-    if not jobs:
-        return (Share(Bearer.IDLE, usd),)
-    return tuple(Share(Bearer.JOB, part, job) for job, part in zip(jobs, _even_parts(usd, len(jobs)), strict=True))
+def _sum(charges: Iterable[Charge]) -> Decimal:
+    return usd_of(sum(charge.nanos for charge in charges))
 
 
-def _even_parts(usd: Decimal | None, count: int) -> list[Decimal | None]:
-    if usd is None:
-        return [None] * count
-    with localcontext(_EXACT):
-        part = (usd / count).quantize(_UNIT, ROUND_DOWN)
-        # The billionths that cannot be parted go to the first job.
-        return [usd - part * (count - 1), *[part] * (count - 1)]
-
-
-def _only(cost: InstanceCost, job_id: int | None) -> InstanceCost:
-    if job_id is None:
-        return cost
-    shares = tuple(share for share in cost.shares if share.job_id in (None, job_id))
-    usd = None if cost.usd is None else total(share.usd for share in shares)
-    return replace(cost, shares=shares, usd=usd)
-
-
-def _borne(instances: Iterable[InstanceCost], bearer: Bearer) -> Decimal:
-    return total(share.usd for cost in instances for share in cost.shares if share.bearer == bearer)
-
-
-def _jobs(billed: Sequence[tuple[InstanceRow, InstanceCost]]) -> tuple[JobCost, ...]:
-    borne: dict[int, list[tuple[InstanceRow, InstanceCost, Share]]] = defaultdict(list)
-    for row, cost in billed:
-        for share in cost.shares:
-            if share.job_id is not None:
-                borne[share.job_id].append((row, cost, share))
+def _jobs(charges: Iterable[Charge]) -> tuple[JobCost, ...]:
+    borne: dict[int, list[Charge]] = defaultdict(list)
+    for charge in charges:
+        if charge.job_id is not None:
+            borne[charge.job_id].append(charge)
     return tuple(_job(job_id, borne[job_id]) for job_id in sorted(borne))
 
 
-def _job(job_id: int, parts: Sequence[tuple[InstanceRow, InstanceCost, Share]]) -> JobCost:
-    rows = [row for row, _, _ in parts]
+def _job(job_id: int, parts: Sequence[Charge]) -> JobCost:
     return JobCost(
         job_id,
-        rows[0].user,
-        rows[0].account,
-        ",".join(sorted({row.group.partition for row in rows})),
-        total(share.usd for _, _, share in parts),
-        len(parts),
-        sum(cost.seconds for _, cost, _ in parts),
+        parts[0].user,
+        parts[0].account,
+        ",".join(sorted({charge.partition for charge in parts})),
+        _sum(parts),
+        len({charge.instance_id for charge in parts}),
+        sum(charge.seconds for charge in parts),
+        {kind: _sum(one for one in parts if one.kind is kind) for kind in Kind if any(p.kind is kind for p in parts)},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -12,6 +12,7 @@ from asbx.decide.shortage import Phase, phase
 from asbx.model.boot import Breaker
 from asbx.model.job import Request
 from asbx.model.node import NodeView
+from asbx.model.price import PriceChange
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Shortage
 
 # One word for a node, first match first: what an administrator would say of it.
@@ -51,7 +52,7 @@ class UnderWay:
 
 @dataclass(frozen=True)
 class Standing:
-    """What the ledger says at a moment."""
+    """What the ledger says at a moment. prices: instance id -> the price in force."""
 
     at: datetime
     requests: tuple[Request, ...]
@@ -59,16 +60,31 @@ class Standing:
     instances: tuple[InstanceRow, ...]
     shortages: tuple[Shortage, ...]
     breakers: tuple[Breaker, ...] = ()
+    prices: Mapping[str, PriceChange] = field(default_factory=dict)
+
+    def hourly(self, row: InstanceRow) -> Decimal | None:
+        """Return what an instance costs an hour now; where the history does not say, what it cost at its launch."""
+        now = self.prices.get(row.instance_id)
+        return row.price if now is None else now.usd
 
     @property
     def cost_per_hour(self) -> Decimal:
-        """Return what the running instances cost an hour, in USD, as far as prices are known."""
-        return sum((row.price for row in self.instances if row.price is not None), Decimal(0))
+        """Return what the running instances cost an hour, in the region's currency, as far as prices are known."""
+        return sum((price for row in self.instances if (price := self.hourly(row)) is not None), Decimal(0))
 
     @property
     def unpriced(self) -> int:
         """Return how many instances have no known price."""
-        return sum(1 for row in self.instances if row.price is None)
+        return sum(1 for row in self.instances if self.hourly(row) is None)
+
+    @property
+    def price_ages(self) -> dict[tuple[str, str], timedelta]:
+        """Return (market, source) -> age of the oldest price in use."""
+        ages: dict[tuple[str, str], timedelta] = {}
+        for change in self.prices.values():
+            key = (change.market.value, change.source.value)
+            ages[key] = max(ages.get(key, timedelta(0)), self.at - change.learned_at)
+        return ages
 
     @property
     def closed(self) -> tuple[Shortage, ...]:

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from asbx.config.schema import Config
 from asbx.model.event import Event
 from asbx.model.plan_file import PlanFile
-from asbx.ports import Catalogue, Clock, Cloud, Ledger, Notices, Prices, Recorder, Scheduler, Workers
+from asbx.model.price import PriceChange
+from asbx.ports import (
+    Catalogue,
+    Clock,
+    Cloud,
+    Ledger,
+    Notices,
+    PriceBook,
+    PriceList,
+    Prices,
+    Recorder,
+    Scheduler,
+    Workers,
+)
 
 
 class Plans(Protocol):
@@ -19,10 +33,19 @@ class Plans(Protocol):
 
 
 @dataclass(frozen=True)
+class PriceSources:
+    """Where prices come from and where they are kept. table: reads the site's own; raises ConfigError."""
+
+    book: PriceBook
+    told: PriceList
+    table: Callable[[], tuple[PriceChange, ...]] = tuple
+
+
+@dataclass(frozen=True)
 class Doors:
     """The site's configuration and the doors to its outside. notices: None where no queue is configured.
 
-    plans: None where plans of jobs are not looked for.
+    plans: None where plans of jobs are not looked for. price_sources: None where prices are not refreshed.
     """
 
     config: Config
@@ -36,6 +59,7 @@ class Doors:
     workers: Workers
     notices: Notices | None = None
     plans: Plans | None = None
+    price_sources: PriceSources | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

@@ -15,6 +15,7 @@ from asbx.errors import PlanError
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
+from asbx.flow.limiting import Limiter
 from asbx.flow.plan import Others, PartPlan, Planner
 from asbx.flow.run import GangRun, Slice
 from asbx.model.event import Event, EventKind
@@ -35,6 +36,7 @@ def prepare(
     served: frozenset[str],
     before: Sequence[Intent],
     planner: Planner,
+    limiter: Limiter,
 ) -> tuple[list[GangRun], list[tuple[Gang, PlanError]]]:
     """Make the runs of all gangs, in their order, with what an earlier run of the same request has tried (before).
 
@@ -57,11 +59,13 @@ def prepare(
     refused: list[tuple[Gang, PlanError]] = []
     for gang, others, old in wanted:
         try:
-            plans = planner.parts(gang, gang.parts, others)
+            limited = limiter.cap(gang, planner.parts(gang, gang.parts, others))
         except PlanError as error:
             refused.append((gang, error))
         else:
-            runs.append(_run(doors, request, gang, plans, old))
+            run = _run(doors, request, gang, limited.parts, old)
+            run.at_once = limited.at_once
+            runs.append(run)
     return runs, refused
 
 

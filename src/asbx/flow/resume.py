@@ -18,6 +18,7 @@ from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
 from asbx.flow.gangs import give_back_unused, prepare
 from asbx.flow.giving import give_back
+from asbx.flow.limiting import Limiter
 from asbx.flow.memory import Memory
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.plan import Planner
@@ -94,7 +95,11 @@ class Resume:
         plans = JobPlans(self._doors, self._request, facts, plan)
         plans.look()
         asks = self._stop(plans)
-        sorted_out = intake(self._doors.config, asks, facts, self._unknown, together=together, plans=plans.kinds())
+        limiter = Limiter(self._doors, self._request, facts, plans)
+        limiter.keep()
+        sorted_out = intake(
+            self._doors.config, asks, facts, self._unknown, together=together, plans=limiter.kinds(plans.kinds())
+        )
         self._jobs_of = sorted_out.jobs_of
         self._refuse(sorted_out)
         served = self._already_served(bindings)
@@ -104,7 +109,7 @@ class Resume:
         gangs, barred = self._admission.admit(sorted_out.gangs, served, before)
         self._tell([self._lost(nodes, failure) for nodes, failure in barred])
         plans.analyze(gangs)
-        self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner)
+        self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner, limiter)
         Decisions(self._doors, self._request, facts, plans).keep(self._runs, refused)
         self._tell([self._lost(gang.nodes, Failure.of_error(error)) for gang, error in refused])
         give_back_unused(self._doors, before, self._runs)

@@ -15,6 +15,7 @@ from asbx.model.job import JobAsk, Request, RequestKind
 from asbx.model.job_plan import FilledValue, JobPlan, PlannedRung
 from asbx.model.market import FleetAnswer, FleetOrder, Market
 from asbx.model.names import GroupName
+from asbx.model.price import PriceChange, PriceSource
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ _Value = (
     | JobPlan
     | FilledValue
     | PlannedRung
+    | PriceChange
 )
 
 
@@ -106,7 +108,7 @@ def intent_row(intent: Intent) -> dict[str, Any]:
     return _flat(intent)
 
 
-def intent_of(row: RowMapping) -> Intent:
+def intent_of(row: RowMapping | dict[str, Any]) -> Intent:
     """Read an intent back."""
     return Intent(**_nested(row))
 
@@ -126,7 +128,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def attempt_of(row: RowMapping) -> Attempt:
+def attempt_of(row: RowMapping | dict[str, Any]) -> Attempt:
     """Read an attempt back, order and answer equal to what was put in."""
     answer = row["answer"]
     return Attempt(
@@ -248,6 +250,16 @@ def service_of(row: RowMapping) -> Service:
     """Read one; of an instance that is not recorded little is known."""
     texts = {name: row[name] or "" for name in ("instance_type", "zone", "market", "end_reason")}
     return Service(**dict(row) | texts)
+
+
+def price_change_row(change: PriceChange) -> dict[str, Any]:
+    """Return the row of a price."""
+    return _plain(change) | {"market": change.market.value, "source": change.source.value}
+
+
+def price_change_of(row: RowMapping) -> PriceChange:
+    """Read one back."""
+    return PriceChange(**dict(row) | {"market": Market(row["market"]), "source": PriceSource(row["source"])})
 
 
 def event_row(event: Event) -> dict[str, Any]:

@@ -147,6 +147,29 @@ setbacks = Table(
     Column("next_at", Moment),
 )
 
+# Limits that jobs set themselves, and what was done about limits that were reached.
+job_limits = Table(
+    "job_limits",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("measure", String, primary_key=True),
+    Column("said_by", String, primary_key=True),
+    Column("most", Money, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+limit_marks = Table(
+    "limit_marks",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("rule", String, primary_key=True),
+    Column("measure", String, primary_key=True),
+    Column("step", String, nullable=False),
+    Column("at", Moment, nullable=False),
+    Column("due_at", Moment),
+)
+
 # Instances that never became nodes, and what follows.
 boot_failures = Table(
     "boot_failures",
@@ -186,6 +209,20 @@ breakers = Table(
     Column("probe_by", String, nullable=False),
     Column("cleared_at", Moment),
 )
+
+# A row is in force until the next one of the same type, zone and market. zone: "" for the whole region.
+prices = Table(
+    "prices",
+    metadata,
+    Column("instance_type", String, primary_key=True),
+    Column("zone", String, primary_key=True),
+    Column("market", String, primary_key=True),
+    Column("since", Moment, primary_key=True),
+    Column("usd", Money, nullable=False),
+    Column("source", String, nullable=False),
+    Column("learned_at", Moment, nullable=False),
+)
+
 # One row: which controller of a pair works. See control.py.
 control = Table(
     "control",
@@ -238,4 +275,41 @@ events = Table(
     Column("node", String, nullable=False, index=True),
     Column("instance_id", String, nullable=False),
     Column("data", Facts, nullable=False),
+)
+
+# What closed instances have cost whom. Amounts are billionths of a USD: whole numbers add up exactly in any database.
+# job_id: 0 where no job bears it.
+settlements = Table(
+    "settlements",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("ended_at", Moment, nullable=False),
+    Column("seconds", _BIG, nullable=False),
+    Column("nanos", _BIG, nullable=False),
+    Column("has_price", Boolean, nullable=False),
+)
+Index(
+    "unpriced",
+    settlements.c.instance_id,
+    sqlite_where=settlements.c.has_price.is_(False),
+    postgresql_where=settlements.c.has_price.is_(False),
+)
+
+charges = Table(
+    "charges",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("day", String, primary_key=True, index=True),
+    Column("kind", String, primary_key=True),
+    Column("job_id", _BIG, primary_key=True, autoincrement=False),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("partition", String, nullable=False),
+    Column("node_group", String, nullable=False),
+    Column("instance_type", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("market", String, nullable=False),
+    Column("seconds", _BIG, nullable=False),
+    Column("compute", _BIG, nullable=False),
+    Column("volumes", _BIG, nullable=False),
 )

@@ -4,6 +4,7 @@ from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
 from asbx.ports.ledger import JobPlanRecord, Ledger, Tenure
 from asbx.ports.past import Accounting, Launches
+from asbx.ports.prices import PriceBook, PriceList
 from asbx.ports.scheduler import Controllers, JobArchive, Scheduler
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "Ledger",
     "Line",
     "Notices",
+    "PriceBook",
+    "PriceList",
     "Prices",
     "Recorder",
     "Scheduler",

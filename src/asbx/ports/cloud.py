@@ -11,6 +11,7 @@ from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateChange, 
 from asbx.model.health import InstanceHealth
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market, Template, Verdict
 from asbx.model.notice import Message
+from asbx.model.price import PriceChange
 
 
 class CloudError(AsbxError):
@@ -118,6 +119,9 @@ class Prices(Protocol):
 
     def hourly(self, instance_type: str, zone: str, market: Market) -> Decimal | None:
         """Return the price now."""
+
+    def learn(self, changes: Iterable[PriceChange]) -> None:
+        """Take what somebody else learned."""
 
 
 class Notices(Protocol):

@@ -11,6 +11,7 @@ from asbx.aws.bundled import bundled
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateFacts, TypeFacts
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Market, Template
+from asbx.model.price import PriceChange
 from asbx.sim.hub import SECOND, Hub
 from asbx.sim.market import Market as Pools
 from asbx.sim.prices import Lifecycle, PoolKey
@@ -94,6 +95,9 @@ class SimPrices:
         return self._pools.prices.price(key, self._hub.now_us / SECOND)
 
     hourly = known
+
+    def learn(self, changes: Iterable[PriceChange]) -> None:
+        """Learn nothing: the market is known as it is."""
 
 
 class SimRecorder:

@@ -81,7 +81,15 @@ _OTHER_USD = "0.06"
 _SMALL_UNITS = {"nano": "0.125", "micro": "0.25", "small": "0.5", "medium": "1", "large": "2", "xlarge": "4"}
 _ON_DEMAND_ONLY = ("hpc", "mac", "u-")
 _LARGE = re.compile(r"(?:metal-)?(\d+)xl(?:arge)?")
-_FAR_PAST = 0.0
+# 2024-01-01: since when the prices nobody has set are in force.
+_FAR_PAST = 1704067200.0
+# EBS, a month: by volume type what a GB, an IOPS (by tier) and a MiB/s beyond the free ones cost.
+VOLUME_USD = {
+    "gp2": {"GB-Mo": "0.10"},
+    "gp3": {"GB-Mo": "0.08", "IOPS-Mo": "0.005", "GiBps-mo": "40.96"},
+    "io1": {"GB-Mo": "0.125", "IOPS-Mo": "0.065"},
+    "io2": {"GB-Mo": "0.125", "IOPS-Mo": "0.065", "IOPS-Mo.tier2": "0.0455", "IOPS-Mo.tier3": "0.03185"},
+}
 
 
 def units(instance_type: str) -> Decimal:

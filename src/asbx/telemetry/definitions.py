@@ -81,6 +81,19 @@ COUNTED = (
         "code",
     ),
     _counter(
+        "limit_refusals",
+        "Launches, or rungs of them, that a limit refused; rule is its name, or job for one a job set itself.",
+        "rule",
+        "limit",
+    ),
+    _counter(
+        "limit_steps",
+        "Steps taken about running jobs above a limit: said, warned, stopped (requeued or cancelled), ended.",
+        "rule",
+        "limit",
+        "step",
+    ),
+    _counter(
         "passes",
         "Parts of reconcile passes; outcome is done, skipped (a side did not answer) or failed.",
         "part",
@@ -124,6 +137,27 @@ READ = (
     ),
     _gauge("instances_unpriced", "Running instances whose price is not known."),
     _gauge("cost_usd_per_hour", "What the running instances cost an hour.", "partition", "nodegroup", "market"),
+    _gauge(
+        "limit_most",
+        "A limit of what may run at once, in USD an hour or instances.",
+        "rule",
+        "limit",
+    ),
+    _gauge(
+        "limit_used", "Of that, in use now; of a limit for each user or account by itself, the most.", "rule", "limit"
+    ),
+    _gauge(
+        "limit_headroom",
+        "Of that, left now; of a limit for each user or account by itself, the least.",
+        "rule",
+        "limit",
+    ),
+    _gauge(
+        "price_oldest_age_seconds",
+        "Age of the oldest price of a running instance; source bundled: from `prices.file`.",
+        "market",
+        "source",
+    ),
     _gauge("requests_open", "Requests that are not finished.", "kind"),
     _gauge("request_oldest_age_seconds", "Age of the oldest request that is not finished, 0 without one.", "kind"),
     _gauge("gangs_under_way", "Gangs that open requests are launching."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from asbx import __version__
 from asbx.decide.breaker import Gate, gate
+from asbx.decide.limits_room import Reach
 from asbx.decide.standing import Standing
 from asbx.model.job import RequestKind
 from asbx.telemetry.definitions import BY_NAME
@@ -25,7 +26,8 @@ class Reading:
     """What is known at a scrape. standing: None while the ledger cannot be read; then what comes from it is left out.
 
     nodes: (partition, group, word) -> nodes, seen at nodes_at. spool: files, and the age of the oldest.
-    health: check -> whether it is good. lost: log lines and audit rows.
+    health: check -> whether it is good. lost: log lines and audit rows. limits: of what runs at once,
+    how far each is used.
     """
 
     standing: Standing | None
@@ -34,6 +36,7 @@ class Reading:
     spool: tuple[int, timedelta]
     health: Mapping[str, bool] = field(default_factory=dict)
     lost: tuple[int, int] = (0, 0)
+    limits: Sequence[Reach] = ()
 
 
 class Gauges(Collector):
@@ -54,8 +57,19 @@ class Gauges(Collector):
         yield _family("health", [((name,), float(good)) for name, good in reading.health.items()])
         yield _family("log_lines_lost_total", [((), reading.lost[0])])
         yield _family("audit_rows_lost_total", [((), reading.lost[1])])
+        yield from _limits(reading.limits)
         if reading.standing is not None:
             yield from _standing(reading.standing)
+
+
+def _limits(reached: Sequence[Reach]) -> Iterable[Metric]:
+    """Yield the limits; of those that are had by each user or account, the one that is fullest: users come and go."""
+    fullest: dict[tuple[str, ...], Reach] = {}
+    for one in sorted(reached, key=lambda one: one.used):
+        fullest[one.ceiling.label, one.ceiling.measure.value] = one
+    yield _family("limit_most", [(key, float(one.ceiling.most)) for key, one in fullest.items()])
+    yield _family("limit_used", [(key, float(one.used)) for key, one in fullest.items()])
+    yield _family("limit_headroom", [(key, float(one.headroom)) for key, one in fullest.items()])
 
 
 def _standing(now: Standing) -> Iterable[Metric]:
@@ -72,8 +86,9 @@ def _standing(now: Standing) -> Iterable[Metric]:
     cost: dict[tuple[str, ...], float] = {}
     for row in now.instances:
         key = (row.group.partition, row.group.group, row.market.value)
-        cost[key] = cost.get(key, 0) + float(row.price or 0)
+        cost[key] = cost.get(key, 0) + float(now.hourly(row) or 0)
     yield _family("cost_usd_per_hour", cost.items())
+    yield _family("price_oldest_age_seconds", [(key, age.total_seconds()) for key, age in now.price_ages.items()])
     shut = [((one.group.partition, one.group.group), gate(one, now.at) is not Gate.OPEN) for one in now.breakers]
     yield _family("nodegroup_closed", shut)
     left = [((one.key, one.code), max((one.closed_until - now.at).total_seconds(), 0)) for one in now.closed]

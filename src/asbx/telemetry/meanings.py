@@ -18,6 +18,10 @@ class Meaning:
 
 
 MEANINGS: dict[EventKind, Meaning] = {
+    EventKind.PRICES_OLD: Meaning(
+        "AWS does not tell prices, or `prices.file` cannot be read; what was learned before serves on.", _WARNING
+    ),
+    EventKind.PRICES_LEARNED: Meaning("Prices are learned again."),
     EventKind.DAEMON_STARTED: Meaning("The daemon serves the spool from now on."),
     EventKind.DAEMON_STOPPED: Meaning("The daemon was told to stop; what is open stays in the ledger."),
     EventKind.REQUEST_RECEIVED: Meaning("A call of one of Slurm's programs was taken from the spool into the ledger."),
@@ -73,6 +77,16 @@ MEANINGS: dict[EventKind, Meaning] = {
         "A part of the daemon's work failed; the next turn tries again.", ("info", "warning", "error")
     ),
     EventKind.TELEMETRY_OFF: Meaning("Nobody can ask for metrics or health: the port cannot be had.", _WARNING),
+    EventKind.LIMIT_REFUSED: Meaning("A limit kept something from being launched, for good or for now.", _WARNING),
+    EventKind.LIMIT_ALERT: Meaning(
+        "A job's cost, or what all that runs costs an hour, is above a limit; nothing is stopped for it.", _WARNING
+    ),
+    EventKind.LIMIT_WARNED: Meaning(
+        "A running job is above a limit: its nodes are drained, and it has a grace.", _WARNING
+    ),
+    EventKind.LIMIT_STOPPED: Meaning(
+        "A job above a limit was requeued or cancelled, or its nodes were taken from it.", _WARNING
+    ),
     EventKind.BOOT_FAILED: Meaning("An instance never became a node; it is counted once for its group.", _WARNING),
     EventKind.GROUP_CLOSED: Meaning("A group whose instances never become nodes launches nothing for a while.", _ERROR),
     EventKind.GROUP_PROBED: Meaning("One launch tries whether instances of a closed group become nodes again."),

@@ -24,7 +24,7 @@ from asbx.lab.emulator.control import BadRequestError, Control
 from asbx.lab.emulator.faults import DROP_ANSWER, OVERRIDE_REFUSALS, Fault, FaultBook
 from asbx.lab.emulator.imds import MetadataService
 from asbx.lab.emulator.instance_xml import error_document
-from asbx.lab.emulator.price_calls import get_products
+from asbx.lab.emulator.price_list import PricingError, get_products
 from asbx.lab.emulator.quota_calls import SERVICE, NoSuchResourceError, get_service_quota, list_service_quotas
 from asbx.lab.emulator.world import World
 
@@ -124,9 +124,12 @@ class Front:
         if action != "GetProducts":
             error = {"__type": "InvalidParameterException", "message": f"{action} is not served here"}
             return _send(start, 400, json.dumps(error).encode(), _AMZ_JSON)
-        with self._world.lock:
-            answer = get_products(self._world, json.loads(body or b"{}"))
-        return _send(start, 200, json.dumps(answer).encode(), _AMZ_JSON)
+        try:
+            with self._world.lock:
+                answer, status = get_products(self._world, json.loads(body or b"{}")), 200
+        except PricingError as error:
+            answer, status = {"__type": error.code, "message": str(error)}, 400
+        return _send(start, status, json.dumps(answer).encode(), _AMZ_JSON)
 
     def _quotas(self, start: StartResponse, action: str, asked: Mapping[str, Any]) -> Iterable[bytes]:
         try:

@@ -1,11 +1,9 @@
-"""What EC2 and the Pricing service say of prices, and of the chance of Spot capacity."""
+"""What EC2 says of Spot: prices over time, and the chance of capacity."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
 from moto.ec2.models.instance_types import INSTANCE_TYPES
@@ -19,14 +17,17 @@ from asbx.sim.market import Lifecycle, PoolKey
 
 _PRODUCTS = ("Linux/UNIX", "Linux/UNIX (Amazon VPC)")
 _PAGE = 1000
+_REACH = 90 * 86_400  # seconds: "up to the past 90 days" (EC2 API reference)
+_FILTERS = ("availability-zone", "instance-type", "product-description")
 _SCORED_TYPES = 3  # GetSpotPlacementScores: fewer than three types always score low
 _LOW, _HIGH = 3, 9
 
 
 def describe_spot_price_history(world: World, owner: Owner, params: Mapping[str, Any]) -> dict[str, Any]:
     """List price changes in a span of time, the one in force at its start included; newest first."""
+    _refuse_wrong(owner, params)
     now = world.now()
-    start, end = _epoch(params.get("StartTime"), now), _epoch(params.get("EndTime"), now)
+    start, end = max(_epoch(params.get("StartTime"), now - _REACH), now - _REACH), _epoch(params.get("EndTime"), now)
     products = params.get("ProductDescriptions") or _filter(params, "product-description") or list(_PRODUCTS)
     product = next((p for p in reversed(_PRODUCTS) if p in products), None)
     rows = [
@@ -41,6 +42,7 @@ def describe_spot_price_history(world: World, owner: Owner, params: Mapping[str,
         for change in reversed(world.market.prices.history(key, start, end))
         if product
     ]
+    rows.sort(key=lambda row: row["Timestamp"], reverse=True)  # type: ignore[arg-type,return-value]
     first = _page_start(params)
     size = int(params.get("MaxResults") or _PAGE)
     answer: dict[str, Any] = {"SpotPriceHistory": rows[first : first + size], "NextToken": ""}
@@ -54,6 +56,21 @@ def _page_start(params: Mapping[str, Any]) -> int:
     if not token.isdigit():
         raise invalid_value(f"Invalid value '{token}' for nextToken")
     return int(token)
+
+
+def _refuse_wrong(owner: Owner, params: Mapping[str, Any]) -> None:
+    """Refuse what names things that do not exist. That EC2 words it like this is assumed, not seen."""
+    for one in params.get("Filters") or []:
+        if one.get("Name") not in _FILTERS:
+            raise invalid_value(f"The filter '{one.get('Name')}' is invalid")
+    if not 0 <= int(params.get("MaxResults") or 0) <= _PAGE:
+        raise invalid_value(f"Value ( {params['MaxResults']} ) for parameter maxResults is invalid")
+    zone = params.get("AvailabilityZone")
+    if zone and zone not in Store(owner).zones():
+        raise invalid_value(f"Invalid availability zone: [{zone}]")
+    for kind in params.get("InstanceTypes") or []:
+        if kind not in INSTANCE_TYPES:
+            raise invalid_value(f"Invalid value '{kind}' for InstanceType.")
 
 
 def _epoch(moment: datetime | None, otherwise: float) -> float:
@@ -99,52 +116,3 @@ def _score(world: World, owner: Owner, types: list[str], zone: str, target: int)
     if not any(f is None or f >= target for f in free):
         return 1
     return _HIGH if len(types) >= _SCORED_TYPES else _LOW
-
-
-def get_products(world: World, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Answer the Pricing service: each entry of PriceList is itself a JSON text."""
-    filters = {f["Field"]: f["Value"] for f in params.get("Filters") or []}
-    region = filters.get("regionCode", world.region)
-    offered = catalogue.zones_by_type(region)
-    wanted = [filters["instanceType"]] if "instanceType" in filters else sorted(offered)
-    types = [kind for kind in wanted if kind in offered] if _asks_linux_on_demand(filters) else []
-    start, size = _page_start(params), int(params.get("MaxResults") or 100)
-    rows = [_product(world, region, kind) for kind in islice(types, start, start + size)]
-    answer: dict[str, Any] = {"FormatVersion": "aws_v1", "PriceList": [json.dumps(row) for row in rows]}
-    if start + size < len(types):
-        answer["NextToken"] = str(start + size)
-    return answer
-
-
-def _asks_linux_on_demand(filters: Mapping[str, str]) -> bool:
-    """Only the plain offer is priced: other systems, software, tenancies and terms have no products here."""
-    plain = {
-        "operatingSystem": "Linux",
-        "preInstalledSw": "NA",
-        "capacitystatus": "Used",
-        "marketoption": "OnDemand",
-        "tenancy": "Shared",
-        "servicecode": "AmazonEC2",
-    }
-    return all(plain.get(field, value) == value for field, value in filters.items())
-
-
-def _product(world: World, region: str, kind: str) -> dict[str, Any]:
-    zone = min(catalogue.zones_by_type(region)[kind])
-    usd = world.market.prices.price(PoolKey(kind, zone, Lifecycle.ON_DEMAND), world.now())
-    sku = f"PRETEND{kind.replace('.', '').upper()}"
-    attributes = {
-        "instanceType": kind,
-        "regionCode": region,
-        "vcpu": str(catalogue.vcpus(kind)),
-        "memory": f"{INSTANCE_TYPES[kind]['MemoryInfo']['SizeInMiB'] // 1024} GiB",
-        "operatingSystem": "Linux",
-        "tenancy": "Shared",
-        "preInstalledSw": "NA",
-        "capacitystatus": "Used",
-        "marketoption": "OnDemand",
-    }
-    rate = {"unit": "Hrs", "pricePerUnit": {"USD": f"{usd:.10f}"}, "description": "a pretend price"}
-    terms = {"OnDemand": {f"{sku}.ON": {"sku": sku, "priceDimensions": {f"{sku}.ON.HR": rate}}}}
-    product = {"sku": sku, "productFamily": "Compute Instance", "attributes": attributes}
-    return {"serviceCode": "AmazonEC2", "product": product, "terms": terms}
