@@ -26,11 +26,12 @@ check: setup  ## format, lint, types, import rules
 	$(bin)/mypy
 	$(bin)/lint-imports
 
-bench: setup  ## measure hook, resume, gangs, API calls and scripts; writes JSON and tables
+bench: setup  ## measure hook, resume, gangs, API calls, scripts and costs; writes JSON and tables
 	$(bin)/python benchmarks/burst.py $(BENCH)
 	$(bin)/python -m benchmarks.gang
 	$(bin)/python -m benchmarks.analyze
 	$(bin)/python -m benchmarks.reconcile --check
+	$(bin)/python -m benchmarks.cost
 
 docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check

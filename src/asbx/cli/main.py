@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Compare Slurm, EC2 and the ledger once and undo what must not last.",
     ),
     "analyze": ("asbx.cli.analyze", "Say what a job script asks of EC2, as text, JSON or execution plan."),
+    "submit": ("asbx.cli.submit", "Analyze a job, check it against the site's policy, attach its plan, call sbatch."),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
     "explain": ("asbx.cli.explain", "Explain a job or a node: why this plan, what EC2 said, what comes next."),
     "boots": ("asbx.cli.boots", "Show node groups whose instances do not become nodes, and let them try again."),
