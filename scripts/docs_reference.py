@@ -270,8 +270,8 @@ rule that grants it and a plan of an administrator; tags need a rule that grants
 """
 PLAN_VALUES = """
 Durations are whole nanoseconds or Go durations (`2h30m0s`); prices and costs are USD; `max_spot_price` is
-per instance and hour; `*_hours` are hours. `should_burst` is the one required key. Limits of cost and time are read and
-reported, and not enforced yet.
+per instance and hour; `*_hours` are hours. `should_burst` is the one required key. Limits of cost and time
+hold before a launch and while the job runs: [Limit what is spent](../how-to/limits.md).
 
 ## Variables
 

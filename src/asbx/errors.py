@@ -77,6 +77,12 @@ class PlanError(AsbxError):
     exit_code = ExitCode.PLAN
 
 
+class LimitError(PlanError):
+    """The launch would cost or take more than a limit allows."""
+
+    exit_code = ExitCode.BUDGET
+
+
 class CapacityError(AsbxError):
     """EC2 had no room within the deadline."""
 

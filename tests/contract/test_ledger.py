@@ -22,6 +22,7 @@ from asbx.model.boot import Breaker, Console
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobAsk
 from asbx.model.job_plan import JobPlan
+from asbx.model.limit import JobLimit, LimitMark, Measure, Step
 from asbx.model.names import GroupName
 from asbx.model.record import Binding, ResourceKind, Shortage
 from asbx.ports import Ledger
@@ -718,3 +719,49 @@ def test_many_plans_are_one_write(tmp_path: Path) -> None:
     assert len(begun) == 1
     assert ledger.job_plans(999) == (plans[999],)
     ledger.close()
+
+
+# -- limits
+
+
+def test_what_is_in_use_is_what_lives_and_what_is_not_answered(ledger: Ledger) -> None:
+    """Alike instances are one row; a call counts until its answer is written, and only while its request is open."""
+    ledger.add_request(samples.request())
+    intent = samples.intent()
+    call = samples.attempt()
+    ledger.add_attempt(call, intent)
+    assert ledger.in_use(LATER).asked == ((intent, call),)
+    rows = [samples.instance_row(f"i-{number}") for number in range(3)]
+    ledger.answer_attempt(replace(call, answered_at=NOON, answer=samples.answer()), rows)
+    use = ledger.in_use(LATER)
+    assert use.asked == ()
+    assert [(row.instance_type, row.count) for row in use.live] == [(rows[0].instance_type, 3)]
+    ledger.end_instances([rows[0].instance_id], "done", LATER)
+    assert [row.count for row in ledger.in_use(LATER).live] == [2]
+
+
+def test_a_call_is_kept_only_where_it_is_chosen(ledger: Ledger) -> None:
+    """Whoever chooses sees what is in use; nothing is written where nothing is chosen."""
+    ledger.add_request(samples.request())
+    intent, call = samples.intent(), samples.attempt()
+    assert ledger.claim_attempt(intent, NOON, lambda _: None) is None
+    assert ledger.intents("r-1") == ()
+    assert ledger.claim_attempt(intent, NOON, lambda _: call) == call
+    assert ledger.claim_attempt(intent, NOON, lambda use: call if len(use.asked) == 1 else None) == call
+    assert ledger.attempts("int-1") == (call,)
+
+
+def test_limits_of_jobs_and_marks_come_back(ledger: Ledger) -> None:
+    """Set again they replace what the job had set; marks are kept by job, run, rule and measure, and forgotten."""
+    one = JobLimit(7, Measure.TOTAL, Decimal("20.50"), "the job's hint asbx:max-cost", NOON)
+    other = JobLimit(8, Measure.ALERT, Decimal(3), "the plan", NOON)
+    ledger.set_job_limits([7, 8], [one, other])
+    ledger.set_job_limits([8], [])
+    assert ledger.job_limits() == (one,)
+    assert ledger.job_limits([8]) == ()
+    mark = LimitMark(7, 0, "limit 'a'", Measure.TOTAL, Step.WARNED, NOON, LATER)
+    ledger.set_limit_mark(mark)
+    ledger.set_limit_mark(replace(mark, step=Step.STOPPED, due_at=None))
+    assert ledger.limit_marks() == (replace(mark, step=Step.STOPPED, due_at=None),)
+    ledger.drop_limit_marks([mark.key, mark.key])
+    assert ledger.limit_marks() == ()

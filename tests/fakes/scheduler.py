@@ -43,6 +43,7 @@ class FakeScheduler:
     for, before it is PENDING. begin: job -> how long from its last update until Slurm may start it. notified: what was
     written to terminals. no_requeue: jobs that are lost with a node. topology: what was last told of it.
     scripts: of batch jobs. signals: job, signal and target, in their order. restarts: how often each job was requeued.
+    used: how long each has run.
     """
 
     names: Sequence[str] = ()
@@ -57,6 +58,7 @@ class FakeScheduler:
     job_nodes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     signals: list[tuple[int, str, str]] = field(default_factory=list)
     restarts: Counter[int] = field(default_factory=Counter)
+    used: dict[int, timedelta] = field(default_factory=dict)
     slow_requeue: int = 0
     scripts: dict[int, str] = field(default_factory=dict)
     topology: dict[str, tuple[str, ...]] | None = None
@@ -189,7 +191,14 @@ class FakeScheduler:
         with self._faults.call("tenants"):
             self._settle_jobs()
             return tuple(
-                Tenant(job, self.job_table[job].state, mine, job not in self.no_requeue, self.restarts[job])
+                Tenant(
+                    job,
+                    self.job_table[job].state,
+                    mine,
+                    job not in self.no_requeue,
+                    self.restarts[job],
+                    self.used.get(job),
+                )
                 for job, mine in self.job_nodes.items()
                 if not set(nodes).isdisjoint(mine) and self.job_table[job].state in _ON_NODES
             )
@@ -212,6 +221,20 @@ class FakeScheduler:
             self._completing[job_id] = self.slow_requeue
             self._job(job_id, "COMPLETING")
             return True
+
+    def cancel(self, job_ids: Sequence[int]) -> None:
+        """Take jobs out of the queue and off their nodes."""
+        self._count("cancel", len(job_ids))
+        with self._faults.call("cancel"):
+            for job in job_ids:
+                if self._is_queued(job):
+                    self._job(job, "CANCELLED")
+
+    def comment(self, job_id: int) -> str:
+        """Return what a job was told last."""
+        self._count("comment", 1)
+        with self._faults.call("comment"):
+            return (self.told.get(job_id) or [""])[-1]
 
     def retire(self, nodes: Sequence[str], reason: str) -> None:
         """Drain nodes with jobs until those end; nodes without go down at once. Unknown ones are refused."""

@@ -392,9 +392,9 @@ _MARK = "0123456789abcdef0123456789abcdef"
 
 def _queue_text() -> tuple[str, ...]:
     rows = [
-        ("7", "7", "ada", "physics", "RUNNING", "100", "spot", "(null)", "wrf"),
-        ("9", "8_2", "bob", "bio", "PENDING", "1", "(null)", "asbx:market=spot", "a\nb|c"),
-        ("11", "10+1", "eve", "x", "CONFIGURING", "0", "a&b", "text", "het"),
+        ("7", "7", "ada", "physics", "RUNNING", "100", "1:00:00", "spot", "(null)", "wrf"),
+        ("9", "8_2", "bob", "bio", "PENDING", "1", "UNLIMITED", "(null)", "asbx:market=spot", "a\nb|c"),
+        ("11", "10+1", "eve", "x", "CONFIGURING", "0", "2-00:00:00", "a&b", "text", "het"),
     ]
     assert job_format(_MARK)
     return ("".join(f"{_MARK}<" + f"{_MARK}|".join(row) + "\n" for row in rows), f"{_MARK}<")
@@ -511,7 +511,7 @@ TARGETS: tuple[Target, ...] = (
     Target("queue, JSON", ((RECORDED / "squeue-running.json").read_text(encoding="utf-8"),), queue_json, 3),
     Target(
         "requeue flags",
-        ("           7       1       1       2\n           8       0       1       0\n",),
+        ("           7       1       1       2     1:30\n           8       0       1       0  1-00:00:00\n",),
         requeue_text,
         1,
     ),

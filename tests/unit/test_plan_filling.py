@@ -41,7 +41,7 @@ def dry_run(capsys: pytest.CaptureFixture[str], plan: Path, config: Path = ROOT 
 
 @pytest.mark.parametrize("name", REAL)
 def test_every_real_plan_is_filled_in(capsys: pytest.CaptureFixture[str], name: str) -> None:
-    """What the advisor left out comes from the node group, and each value tells where from; limits are not enforced."""
+    """What the advisor left out comes from the node group, and each value tells where from."""
     said = dry_run(capsys, RECORDED / f"{name}.json")
     (launch,) = said["launches"]
     rows = {row["field"]: row for row in launch["filled"]}
@@ -52,7 +52,6 @@ def test_every_real_plan_is_filled_in(capsys: pytest.CaptureFixture[str], name: 
     assert rows["markets"]["source"] == "plan: instance_specification.purchasing_option"
     notes = " ".join(launch["notes"])
     assert "m5.xlarge" in notes
-    assert "cost limits, time limits are not enforced yet" in notes
     assert said["plan"] == {"dialect": "real", "unknown": []}
 
 

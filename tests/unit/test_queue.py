@@ -113,11 +113,14 @@ def test_a_broken_queue_is_an_error_of_ours(text: str) -> None:
 
 def test_requeue_flags() -> None:
     """Numbers only; anything else on a line leaves it out."""
-    text = "           2    1    1   0\n           9    0    1 3\n 10 0 0 0\nerror 1 1 0\n 3 2 1 0\n4 1\n"
+    text = (
+        "           2    1    1   0    1:30\n  9    0    1 3 INVALID\n"
+        " 10 0 0 0 1-00:00:01\nerror 1 1 0 0:01\n 3 2 1 0 0:01\n4 1\n"
+    )
     assert list(parse_requeue(text)) == [
-        Requeue(2, True, True),
+        Requeue(2, True, True, used=timedelta(seconds=90)),
         Requeue(9, False, True, 3),
-        Requeue(10, False, False),
+        Requeue(10, False, False, used=timedelta(days=1, seconds=1)),
     ]
 
 

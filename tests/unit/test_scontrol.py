@@ -61,7 +61,7 @@ def world(tmp_path: Path) -> World:
         f"@<{n}@|{label}@|ada@|(null)@|PENDING@|7@|1:00:00@|(null)@|(null)@|x" for n, label in ((9, "3_1"), (3, "3_2"))
     ]
     rows += [f"@<{n}@|4+{n - 4}@|ada@|(null)@|PENDING@|7@|1:00:00@|(null)@|(null)@|x" for n in (4, 5)]
-    one.write(queue="\n".join(rows) + "\n", flags=" 9 0 1 0\n 3 0 1 0\n 4 1 1 2\n 6 0 0 0\n")
+    one.write(queue="\n".join(rows) + "\n", flags=" 9 0 1 0 0:00\n 3 0 1 0 0:00\n 4 1 1 2 1:30\n 6 0 0 0 0:00\n")
     return one
 
 
@@ -189,6 +189,7 @@ def test_tenants_are_found_with_two_processes(world: World) -> None:
         (4, True, 2, False),
         (3, False, 0, True),
     ]
+    assert found[0].used == timedelta(seconds=90)
     assert len(world.said()) == 2
     assert "-waws-cpu-[000-001]" in world.said()[0]
 
@@ -201,6 +202,23 @@ def test_a_signal_goes_where_the_site_wants_it(world: World, target: str, words:
     assert world.said()[-1] == ["--signal=USR1", *words, "3_2", "4+0"]
     world.write(gone="3_2")
     world.door.signal([3], "USR1", target)
+
+
+def test_a_job_is_cancelled_by_its_own_name(world: World) -> None:
+    """Not the array it is a task of; that one is gone is no error."""
+    world.door.jobs([3, 4])
+    world.door.cancel([3, 4])
+    assert world.said()[-1] == ["3_2", "4+0"]
+    world.write(gone="3_2")
+    world.door.cancel([3])
+
+
+def test_what_a_job_was_told_is_read(world: World) -> None:
+    """Its first line, as administrators write none; a job that is gone has none."""
+    world.write(flags="asbx:limit a; it runs on | by hand      \n")
+    assert world.door.comment(9) == "asbx:limit a; it runs on | by hand"
+    world.write(gone="9")
+    assert world.door.comment(9) == ""
 
 
 def test_a_requeue_takes_all_components(world: World) -> None:

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Compare Slurm, EC2 and the ledger once and undo what must not last.",
     ),
     "analyze": ("asbx.cli.analyze", "Say what a job script asks of EC2, as text, JSON or execution plan."),
+    "submit": ("asbx.cli.submit", "Analyze a job, check it against the site's policy, attach its plan, call sbatch."),
     "status": ("asbx.cli.status", "Show daemon, nodes, launches under way and cost per hour."),
     "explain": ("asbx.cli.explain", "Explain a job or a node: why this plan, what EC2 said, what comes next."),
     "boots": ("asbx.cli.boots", "Show node groups whose instances do not become nodes, and let them try again."),
@@ -39,6 +40,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
     "forget": ("asbx.cli.forget", "Forget shortages, so that EC2 is asked at once."),
     "cost": ("asbx.cli.cost", "Show what jobs cost."),
+    "budget": ("asbx.cli.budget", "Show budgets and what is held of them; grant and release."),
+    "limits": ("asbx.cli.limits", "Show limits of cost and size, and what is left of them."),
     "prices": ("asbx.cli.prices", "Show what instance types cost, on demand and spot, how old that is, who said so."),
     "ledger": ("asbx.cli.ledger", "Check the ledger, back it up, rebuild it from EC2's tags."),
     "config": (

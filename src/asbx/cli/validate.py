@@ -19,7 +19,7 @@ from asbx.decide.filling import as_data
 from asbx.decide.hints import JobHints
 from asbx.decide.policy import Who
 from asbx.decide.rungs import Choice
-from asbx.errors import AsbxError, PlanError
+from asbx.errors import AsbxError, LimitError, PlanError
 from asbx.model.names import GroupName
 from asbx.model.plan import ExecutionPlan, Origin, parse_plan
 
@@ -123,9 +123,11 @@ def _plan_facts(plan: ExecutionPlan) -> Iterator[str]:
         f"{plan.max_total_cost} USD in total" if plan.max_total_cost else "",
         f"{plan.max_cost_per_hour} USD an hour" if plan.max_cost_per_hour else "",
         f"{plan.max_duration} of run time" if plan.max_duration else "",
+        f"stopped after {plan.auto_terminate}" if plan.auto_terminate else "",
+        f"told at {plan.cost_alert} USD" if plan.cost_alert else "",
     ]
     if any(limits):
-        yield f"limits, which this version does not enforce: {', '.join(word for word in limits if word)}"
+        yield f"limits: {', '.join(word for word in limits if word)}"
 
 
 def _plan_warnings(plan: ExecutionPlan) -> Iterator[str]:
@@ -160,6 +162,8 @@ def _serving(
         return []
     choices: dict[str, Choice] = {}
     refusals: list[str] = []
+    told: list[str] = []
+    limited = True
     for partition, group in loaded.config.groups():
         name = f"{partition.partition_name}-{group.node_group_name}"
         try:
@@ -168,13 +172,18 @@ def _serving(
             tried = trial(loaded.config, who, plan, JobHints(), size, origin=_origin(whose[0]))
             choice = replace(tried.choice, notes=(*tried.judged.notes, *tried.choice.notes))
         except PlanError as error:
+            limited = limited and isinstance(error, LimitError)
             refusals.append(f"{name}: {error.why or error.what}")
             continue
         if choice.rungs:
             choices[name] = choice
+            told += [f"{name}: estimate: {tried.estimate}"] if tried.estimate else []
             filled[name] = as_data(tried.filled)
         else:
+            limited = False
             refusals.append(f"{name}: {'; '.join(str(one) for one in choice.dropped)}")
+    if not choices and limited:
+        raise LimitError("limit-refused", "no node group may serve this plan within the limits", "; ".join(refusals))
     if not choices:
         raise PlanError(
             "plan-refused",
@@ -189,7 +198,7 @@ def _serving(
     serving = [_offer(name, choices[name]) for name, notes in own.items() if not notes]
     if not serving:  # what other groups would make of it matters only where none takes it as it is
         warnings.extend(f"node group {name}: {note}" for name, notes in own.items() for note in notes)
-    return serving
+    return [*serving, *told]
 
 
 def _origin(user: str | None) -> Origin:

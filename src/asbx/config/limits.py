@@ -62,6 +62,8 @@ LAUNCH_SHARE_OF_RESUME_TIMEOUT = 0.5
 BACKOFF_JITTER = 0.2
 # No job is tried again sooner than this, whatever the configuration says: slurmctld schedules in passes of seconds.
 BACKOFF_LEAST = timedelta(seconds=5)
+# Many jobs that wait for one moment (a new month, for one) are spread over no more than this.
+BACKOFF_MOST_SPREAD = timedelta(minutes=15)
 # Commands of Slurm at once, where each job needs one: slurmctld serves one update at a time, this hides start-up.
 SCONTROL_AT_ONCE = 4
 # A job whose nodes went DOWN is PENDING at once, or after its processes on other nodes are gone; slurm-gcp waits 10 s.
@@ -80,6 +82,12 @@ FENCE_FOR_GOOD = timedelta(days=365)
 TOPOLOGY_EVERY = timedelta(minutes=5)
 # How often EC2 is asked for the place of an instance of which it tells nothing: most types have none.
 TOPOLOGY_TRIES = 3
+# Limits ---------------------------------------------------------------------------------------------------------
+# A call whose request was closed without an answer counts as launched for so long: several reconcile passes, which find
+# by their tag what it has launched.
+UNSETTLED = timedelta(minutes=10)
+# How far back the ended instances of running jobs are looked for: longer than a job usually runs.
+LIMIT_LOOK_BACK = timedelta(days=30)
 # Telemetry ----------------------------------------------------------------------------------------------------
 # What is read from the ledger for a scrape serves others this close to it; Prometheus asks every 15 s or less often.
 SCRAPE_LIFE = timedelta(seconds=5)
@@ -320,6 +328,39 @@ REPEATS_DOUBLE = 6
 SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
+# Budgets ------------------------------------------------------------------------------------------------------
+# A launch whose instances are gone is charged after this: EC2's own times of their end are in the ledger by then.
+BUDGET_SETTLE_GRACE = timedelta(minutes=1)
+# An instance whose price is not known by then is charged as it was estimated.
+BUDGET_PRICE_PATIENCE = timedelta(hours=1)
+# All questions of one request to the budget service, one after the other, however many jobs it has.
+ASBB_LAUNCH_MOST = timedelta(seconds=60)
+# A call that got no answer may still be worked on there: so long its effect is not judged. A server in front of a
+# database ends what it does with a request seconds after we hung up.
+ASBB_SETTLES = timedelta(minutes=10)
+# The service's clock may be off by so much from ours.
+ASBB_CLOCK_SKEW = timedelta(minutes=2)
+# Transactions of an account read at first, and where that was not all of them.
+ASBB_TRANSACTIONS = (200, 20_000)
+# Looks for what became of a call without an answer; then somebody must look.
+ASBB_LOOKS = 6
+# Pauses before what a job cost is told again.
+ASBB_FIRST_PAUSE = timedelta(minutes=1)
+ASBB_LONGEST_PAUSE = timedelta(hours=6)
+# Calls for what is owed, made by one pass: the next one goes on.
+ASBB_A_PASS = 50
+# A charge of more than so many times what the service held for the job is a mistake of ours.
+ASBB_MOST_OVER_HOLD = 100
+# An answer has less than a kilobyte, 20,000 transactions eight megabytes.
+ASBB_MAX_BYTES = 16 * 1024 * 1024
+# Learning -----------------------------------------------------------------------------------------------------
+# The advisor states 1.2 times its own estimate as the limit of cost (seen in every plan it wrote).
+ADVISOR_MARGIN = Decimal("1.2")
+# How often jobs that are over are looked at again until their instances are gone, too: idle nodes last minutes.
+SETTLE_EVERY = timedelta(seconds=5)
+# What a companion may print before it is cut off: --help of real ones has a few KB.
+COMPANION_MAX_BYTES = 64 * 1024
+
 # -- money
 # EC2's own times, and the last word of Slurm on a job, come some passes after an instance's end (flow/dating, usage).
 SETTLE_AFTER = timedelta(minutes=10)
@@ -350,10 +391,3 @@ VOLUMES_ASKED = 3
 LIVES_BY_NODE = 2000
 # DescribeVolumes gives up to 500 rows a page, and a filter takes 200 values (EC2 API reference).
 VOLUMES_PAGE = 500
-# Learning -----------------------------------------------------------------------------------------------------
-# The advisor states 1.2 times its own estimate as the limit of cost (seen in every plan it wrote).
-ADVISOR_MARGIN = Decimal("1.2")
-# How often jobs that are over are looked at again until their instances are gone, too: idle nodes last minutes.
-SETTLE_EVERY = timedelta(seconds=5)
-# What a companion may print before it is cut off: --help of real ones has a few KB.
-COMPANION_MAX_BYTES = 64 * 1024

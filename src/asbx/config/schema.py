@@ -15,11 +15,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from asbx.config.budgets import Budgets
 from asbx.config.companions import Asba, Asbb, Ecosystem
 from asbx.config.interruptions import Interruptions
 from asbx.config.learning import Learning
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.config.limits_section import Limits
 from asbx.config.policy import Analyzer, Policy
 from asbx.config.prices import PriceSettings
 from asbx.config.section import Section
@@ -442,6 +444,10 @@ class Config(Section):
     """How prices are learned."""
     policy: Policy = Policy()
     """Who may launch what, and what a plan may ask for."""
+    budgets: Budgets = Budgets()
+    """What the jobs of accounts, users and partitions may cost in a period."""
+    limits: Limits = Limits()
+    """How much may be spent and run."""
     analyzer: Analyzer = Analyzer()
     """Reading job scripts at launch time."""
     asba: Asba = Asba()

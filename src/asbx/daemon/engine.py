@@ -23,6 +23,7 @@ from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
+from asbx.flow.budgeting import Budgeting
 from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
@@ -32,6 +33,7 @@ from asbx.flow.leftovers import Leftovers
 from asbx.flow.lives import settling
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
+from asbx.flow.overruns import Overruns
 from asbx.flow.price_refresh import PriceRefresh
 from asbx.flow.pricing import Pricing
 from asbx.flow.reconcile import Sweep
@@ -86,6 +88,8 @@ class Engine:
         self._retention = Retention(doors)
         self._usage = Usage(doors)
         self._settling = settling(doors)
+        self._overruns = Overruns(doors)
+        self._budgeting = Budgeting(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -282,7 +286,16 @@ class Engine:
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
-        parts = (self.interruptions, *ours, self._price_refresh, self._pricing, self._usage)
+        # What instances cost is charged once they have a price.
+        parts = (
+            self.interruptions,
+            *ours,
+            self._price_refresh,
+            self._pricing,
+            self._overruns,
+            self._budgeting,
+            self._usage,
+        )
         with self._pulse.work(_PASSES):
             for part in (self._sweep_once, *(one.run for one in parts), *(one.run for one in self._settling)):
                 self._in_pass(part)

@@ -11,14 +11,16 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from asbx.config.limits import BACKOFF_JITTER, BACKOFF_LEAST, LONGEST_REST, REST
+from asbx.config.limits import BACKOFF_JITTER, BACKOFF_LEAST, BACKOFF_MOST_SPREAD, LONGEST_REST, REST
 from asbx.config.schema import Backoff
 from asbx.model.market import Verdict
 
 # These stay as they are until the job or its plan is changed. Missing permissions and templates are not among them:
 # an administrator mends those, and the job then runs by itself.
 _LASTING = frozenset({Verdict.NOT_OFFERED, Verdict.INVALID})
-_LASTING_CODES = frozenset({"plan-invalid", "plan-refused", "plan-no-burst", "policy-refused", "quota-below-request"})
+_LASTING_CODES = frozenset(
+    {"plan-invalid", "plan-refused", "plan-no-burst", "policy-refused", "quota-below-request", "limit-refused"}
+)
 # Past this many doublings any first pause is longer than the longest one allowed.
 _MOST_DOUBLINGS = 20
 
@@ -81,8 +83,10 @@ def again(
     delay = pause(settings, job_id, count + _MOST_DOUBLINGS if patient else count)
     if not_before is not None and not_before > now:
         spread = 1 + BACKOFF_JITTER / 2 * _share(job_id, count)
-        delay = max(delay, timedelta(seconds=math.ceil((not_before - now).total_seconds() * spread)))
-    return Next(delay, held=False, text=f"next try {now + delay:%H:%M:%S} UTC ({_failed(count)})")
+        wait = not_before - now
+        delay = max(delay, timedelta(seconds=math.ceil(min(wait * spread, wait + BACKOFF_MOST_SPREAD).total_seconds())))
+    form = "%H:%M:%S" if delay < timedelta(days=1) else "%Y-%m-%d %H:%M"
+    return Next(delay, held=False, text=f"next try {now + delay:{form}} UTC ({_failed(count)})")
 
 
 def _failed(count: int) -> str:

@@ -4,6 +4,7 @@
     sbatch --comment="asbx:market=spot,placement=cluster,extra-nodes=2"
     sbatch --extra="asbx:strategy=greedy"        Slurm 23.02 and later
     sbatch --comment="asbx:plan=wrf-large"       the plan wrf-large.json in the plans folder
+    sbatch --comment="asbx:max-cost=20,max-cost-per-hour=5,cost-alert=15,auto-terminate-hours=8,max-hours=12"
 
 The constraint counts before extra, extra before comment. All of it is user input: bounded, never trusted; what is not
 understood is reported and changes nothing.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Literal, cast
 
 from asbx.model.market import Market
@@ -41,6 +43,10 @@ _VALUES: Mapping[str, tuple[str, ...]] = {
     "strategy": ("gang", "greedy", "best-effort"),
     "market": (Market.SPOT.value, Market.ON_DEMAND.value),
 }
+# Limits a job sets itself: USD, hours.
+AMOUNTS = ("max-cost", "max-cost-per-hour", "max-hours", "cost-alert", "auto-terminate-hours")
+# Seven digits before the point and six after it: more is no amount of money or hours.
+_AMOUNT = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?")
 _EXTRA_NODES = "extra-nodes"
 _PLAN = "plan"
 # The name of a file in one folder: no dot and no slash, so that it can be no other.
@@ -59,7 +65,8 @@ _TOKEN = re.compile(r"[\[\]()&,|]|[^\s\[\]()&,|]+")
 class JobHints:
     """What a job asked for; None, "": it said nothing.
 
-    plan: a file of the plans folder. unknown: what was not understood, one short text each.
+    plan: a file of the plans folder. amounts: limits of its own, by name. unknown: what was not understood, one short
+    text each.
     """
 
     efa: Efa | Literal["optional"] | None = None
@@ -69,6 +76,7 @@ class JobHints:
     extra_nodes: int | None = None
     plan: str = ""
     unknown: tuple[str, ...] = ()
+    amounts: tuple[tuple[str, Decimal], ...] = ()
 
 
 def hints(features: str = "", extra: str = "", comment: str = "") -> JobHints:
@@ -107,6 +115,7 @@ def _hints(asked: Mapping[str, str], unknown: Iterable[str]) -> JobHints:
         int(extra_nodes) if extra_nodes is not None else None,
         asked.get(_PLAN, ""),
         tuple(shown[:_MOST_UNKNOWN]),
+        tuple((name, Decimal(asked[name])) for name in AMOUNTS if name in asked),
     )
 
 
@@ -129,6 +138,8 @@ def _is_good(key: str, value: str) -> bool:
         return value.isascii() and value.isdecimal() and len(value) <= 4 and int(value) <= _MOST_EXTRA
     if key == _PLAN:
         return _PLAN_ID.fullmatch(value) is not None
+    if key in AMOUNTS:
+        return _AMOUNT.fullmatch(value) is not None and Decimal(value) > 0
     return value in _VALUES.get(key, ())
 
 

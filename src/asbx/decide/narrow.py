@@ -62,16 +62,10 @@ def _narrow(pools: tuple[Pool, ...], plan: ExecutionPlan, notes: list[str]) -> t
 
 
 def not_followed(plan: ExecutionPlan) -> list[str]:
-    """Say which statements of a plan this version does not act on: nothing is dropped in silence."""
-    stated = {
-        "cost limits": plan.max_total_cost or plan.max_cost_per_hour,
-        "time limits": plan.max_duration or plan.auto_terminate,
-    }
-    unused = [name for name, value in stated.items() if value]
-    notes = [f"the plan's {', '.join(unused)} are not enforced yet: not acted on by this version"] if unused else []
+    """Say which keys of a plan nobody reads: nothing is dropped in silence."""
     if plan.unknown:
-        notes.append(f"the plan's keys {', '.join(plan.unknown)} are not known")
-    return notes
+        return [f"the plan's keys {', '.join(plan.unknown)} are not known"]
+    return []
 
 
 def _only(

@@ -11,6 +11,8 @@ from asbx.model.event import Event
 from asbx.model.plan_file import PlanFile
 from asbx.model.price import PriceChange
 from asbx.ports import (
+    Budgets,
+    BudgetService,
     Catalogue,
     Clock,
     Cloud,
@@ -57,6 +59,7 @@ class Doors:
 
     plans: None where plans of jobs are not looked for. price_sources: None where prices are not refreshed.
     usage: None where nobody watches who uses nodes.
+    budgets: None where no book of them is kept; service: None where no budget service is asked.
     """
 
     config: Config
@@ -72,6 +75,8 @@ class Doors:
     plans: Plans | None = None
     price_sources: PriceSources | None = None
     usage: UsageSources | None = None
+    budgets: Budgets | None = None
+    service: BudgetService | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

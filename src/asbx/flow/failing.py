@@ -15,6 +15,7 @@ from asbx.errors import ExitCode, SlurmError
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Failure
 from asbx.flow.put_off import Fate, PutOff
+from asbx.flow.room import LIMIT_REACHED
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold, unique_sorted
 from asbx.model.job import Request
@@ -119,7 +120,11 @@ def _fate(
         fate = hold(leader)
     else:
         patient = failure.exit_code in _ADMINISTRATORS
-        fate = again(doors.config.backoff, leader, count, now, patient=patient, not_before=failure.not_before)
+        settings = doors.config.backoff
+        if failure.code == LIMIT_REACHED:  # room comes when somebody's job ends, which no number of tries tells
+            soon = doors.config.limits.retry_seconds
+            settings = settings.model_copy(update={"first_seconds": soon, "longest_seconds": soon})
+        fate = again(settings, leader, count, now, patient=patient, not_before=failure.not_before)
     next_at = None if fate.delay is None else now + fate.delay
     setback = Setback(job, count, failure.code, failure.reason, now, next_at)
     return Fate(job, lost.said, fate, setback, waits=bool(lost.ours))

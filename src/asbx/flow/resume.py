@@ -13,11 +13,13 @@ from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
 from asbx.flow.admission import Admission
 from asbx.flow.arrivals import Arrival, Arrivals, come_up
+from asbx.flow.budget import BudgetGate
 from asbx.flow.deciding import Decisions
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
-from asbx.flow.gangs import give_back_unused, prepare
+from asbx.flow.gangs import Money, give_back_unused, prepare
 from asbx.flow.giving import give_back
+from asbx.flow.limiting import Limiter
 from asbx.flow.memory import Memory
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.plan import Planner
@@ -46,6 +48,7 @@ class Resume:
         self._jobs_of: dict[str, tuple[int, ...]] = {}
         self._unknown: dict[str, str] = {}
         self._admission: Admission | None = None
+        self._budget: BudgetGate | None = None
 
     def run(self) -> Outcome:
         """Work until every node is bound or failed. Raises LedgerError: without the ledger nothing may be launched."""
@@ -57,6 +60,8 @@ class Resume:
             self.abandon(Failure.of_error(error))
         if self._admission is not None:
             self._admission.settle(self._outcome.bound)
+        if self._budget is not None:
+            self._budget.settle(self._outcome.bound)
         return self._outcome.settled()
 
     def abandon(self, failure: Failure) -> None:
@@ -94,7 +99,11 @@ class Resume:
         plans = JobPlans(self._doors, self._request, facts, plan)
         plans.look()
         asks = self._stop(plans)
-        sorted_out = intake(self._doors.config, asks, facts, self._unknown, together=together, plans=plans.kinds())
+        limiter = Limiter(self._doors, self._request, facts, plans)
+        limiter.keep()
+        sorted_out = intake(
+            self._doors.config, asks, facts, self._unknown, together=together, plans=limiter.kinds(plans.kinds())
+        )
         self._jobs_of = sorted_out.jobs_of
         self._refuse(sorted_out)
         served = self._already_served(bindings)
@@ -104,9 +113,12 @@ class Resume:
         gangs, barred = self._admission.admit(sorted_out.gangs, served, before)
         self._tell([self._lost(nodes, failure) for nodes, failure in barred])
         plans.analyze(gangs)
-        self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner)
+        self._budget = BudgetGate(self._doors, self._request, facts, self._jobs_of)
+        self._runs, refused = prepare(
+            self._doors, self._request, gangs, served, before, planner, Money(limiter, self._budget)
+        )
         Decisions(self._doors, self._request, facts, plans).keep(self._runs, refused)
-        self._tell([self._lost(gang.nodes, Failure.of_error(error)) for gang, error in refused])
+        self._tell([self._lost(gang.nodes, failure) for gang, failure in refused])
         give_back_unused(self._doors, before, self._runs)
         self._note_wishes()
         self._work_through(planner)

@@ -30,14 +30,17 @@ from asbx.decide.ladder import (
     stand,
     stand_of,
 )
+from asbx.decide.limits import Ceiling
 from asbx.decide.place import group_name
 from asbx.decide.rungs import Rung
+from asbx.errors import ExitCode
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back, strays
 from asbx.flow.making import ensure_group, ensure_template, forget_template, remove_group
 from asbx.flow.memory import Memory
 from asbx.flow.outcome import Failure
 from asbx.flow.plan import PartPlan
+from asbx.flow.room import LIMIT_REACHED, Room
 from asbx.flow.rows import instance_row
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import Gang
@@ -67,7 +70,8 @@ class GangRun:
 
     attempts mirrors the ledger. silent: calls in a row that got no answer. written: intents the ledger has. gone:
     instances given back. shut: pools that turned out to be impossible. unwritten: full answers that are written while
-    EC2 is asked for addresses. was_short: the last call met an empty pool.
+    EC2 is asked for addresses. was_short: the last call met an empty pool. at_once: limits each call must
+    leave room for.
     """
 
     gang: Gang
@@ -87,6 +91,7 @@ class GangRun:
     was_short: bool = False
     unwritten: list[tuple[Attempt, list[InstanceRow]]] = field(default_factory=list)
     groups: set[str] = field(default_factory=set)
+    at_once: tuple[Ceiling, ...] = ()
 
     @property
     def name(self) -> str:
@@ -155,8 +160,23 @@ class GangRun:
             doors.ledger.answer_attempt(*self.unwritten[0])
             self.unwritten.pop(0)
 
+    @property
+    def no_room(self) -> Shut | None:
+        """Return the limit that kept it from asking for more."""
+        return next((shut for shut in self.shut.values() if shut.code == LIMIT_REACHED), None)
+
+    def later(self, leg: int) -> list[tuple[int, tuple[Rung, ...]]]:
+        """Return what it asks for after a call for a leg, how many and from which rungs; () where a part may do."""
+        if not self.whole:
+            return []
+        held = stand(self.aim, self.attempts, self.left)
+        missing = [(one.count - held.have(one.index), one.rungs) for one in self.aim.legs if one.index != leg]
+        return [(count, rungs) for count, rungs in missing if count > 0]
+
     def why_short(self) -> Failure:
-        """Return the last refusal of EC2."""
+        """Return the limit that was reached, else the last refusal of EC2."""
+        if self.no_room is not None:
+            return Failure(LIMIT_REACHED, self.no_room.why, ExitCode.BUDGET)
         for attempt in reversed(self.attempts):
             if attempt.answer is not None and attempt.answer.refusals:
                 refusal = attempt.answer.refusals[0]
@@ -169,6 +189,7 @@ class Climber:
 
     def __init__(self, doors: Doors, memory: Memory) -> None:
         self._doors, self._memory = doors, memory
+        self._room = Room(doors)
 
     def step(self, run: GangRun) -> None:
         """Make at most one call for a gang, and note on it where it stands. Raises LedgerError, StoppingError."""
@@ -227,12 +248,18 @@ class Climber:
         pools, probed = self._memory.claim(run.name, run.aim, leg, ask.rung, ask.pools)
         if not pools:
             return  # others are trying these pools: the memory says so now, and the next step looks elsewhere
+        later, one = run.later(ask.leg), run.slices[ask.leg]
+        seen = self._room.look(run, _order(one, ask, pools, ""), later)
+        if seen.order is None:
+            self._memory.release(run.name, probed)
+            self._no_room(run, ask, seen.why)
+            return
+        pools = seen.order.pools
         pools = self._with_templates(run, ask, pools)
         group = self._group(run, ask) if pools else None
         if not pools or group is None:
             self._memory.release(run.name, probed)
             return
-        one = run.slices[ask.leg]
         attempt = Attempt(
             one.intent.intent_id,
             ask.number,
@@ -242,10 +269,23 @@ class Climber:
             leg=ask.leg,
         )
         is_new = one.intent.intent_id not in run.written
-        self._doors.ledger.add_attempt(attempt, one.intent if is_new else None)
+        kept, why = self._room.take(run, attempt, one.intent if is_new else None, later)
+        if kept is None:
+            self._memory.release(run.name, probed)
+            self._no_room(run, ask, why)
+            return
+        attempt = kept
         run.written.add(one.intent.intent_id)
         run.attempts.append(attempt)
         self._call(run, attempt, probed)
+
+    def _no_room(self, run: GangRun, ask: Ask, why: str) -> None:
+        """Pass a rung over that a limit leaves no room for now: a cheaper one may fit."""
+        for pool in ask.rung.pools:
+            run.shut[stand_of(ask.rung, pool)] = Shut(LIMIT_REACHED, why, Verdict.LIMIT)
+        guilty = next((one for one in run.at_once if str(one) in why), None)
+        data = {"rule": guilty.label if guilty else "unknown", "limit": guilty.measure.value if guilty else "unknown"}
+        self._say(run, EventKind.LIMIT_REFUSED, f"{ask.rung}: {why}", "warning", **data)
 
     def _with_templates(self, run: GangRun, ask: Ask, pools: Sequence[Pool]) -> tuple[Pool, ...]:
         """Give each pool the derived template its type needs; leave out those whose template cannot be made."""
@@ -438,6 +478,9 @@ def _order(one: Slice, ask: Ask, pools: tuple[Pool, ...], group: str) -> FleetOr
 
 def _failure(run: GangRun, end: GiveUp) -> Failure:
     """Say why a gang came to nothing: what EC2 said, else what was known before it was asked."""
+    if run.no_room is not None:
+        also = "" if end.code == LIMIT_REACHED else f"; {end.code}: {end.reason}"
+        return Failure(LIMIT_REACHED, run.no_room.why + also, ExitCode.BUDGET)
     dropped = [why for one in run.slices if not one.leg.rungs for why in one.part.choice.dropped]
     if run.attempts or run.shut or not dropped:
         return Failure.of_ladder(end)

@@ -111,7 +111,7 @@ def intent_row(intent: Intent) -> dict[str, Any]:
     return _flat(intent)
 
 
-def intent_of(row: RowMapping) -> Intent:
+def intent_of(row: RowMapping | dict[str, Any]) -> Intent:
     """Read an intent back."""
     return Intent(**_nested(row))
 
@@ -131,7 +131,7 @@ def attempt_row(attempt: Attempt) -> dict[str, Any]:
     }
 
 
-def attempt_of(row: RowMapping) -> Attempt:
+def attempt_of(row: RowMapping | dict[str, Any]) -> Attempt:
     """Read an attempt back, order and answer equal to what was put in."""
     answer = row["answer"]
     return Attempt(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import and_, bindparam, func, select, text, update
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from asbx.errors import LedgerError
-from asbx.ledger import history, pairs
+from asbx.ledger import calls, history, pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
 from asbx.ledger.boots import BootMemory
@@ -19,6 +18,7 @@ from asbx.ledger.engine import READ, WRITE, WRITE_LAZILY, batches, insert_if_new
 from asbx.ledger.faults import is_conflict, ledger_error
 from asbx.ledger.job_plans import JobPlans
 from asbx.ledger.launches import JobLaunches
+from asbx.ledger.limits import LimitBooks
 from asbx.ledger.memory import Memory
 from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from decimal import Decimal
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement
 
     from asbx.model.event import Event
     from asbx.model.job import Request
@@ -62,7 +62,9 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, JobPlans, Controls, Retention, JobLaunches):
+class SqlLedger(
+    Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, Usage
+):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
@@ -101,7 +103,7 @@ class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, JobPlans, Cont
         What was considered is no part of the launch: the first account of it stays.
         """
         with self.transaction(WRITE) as connection:
-            _keep_intent(connection, intent)
+            calls.keep_intent(connection, intent)
 
     def intents(self, request_id: str) -> tuple[Intent, ...]:
         """Return the intents of a request, oldest first."""
@@ -127,12 +129,7 @@ class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, JobPlans, Cont
         Raises LedgerError: `ledger-differs` when this number stands for another order, `ledger-no-intent`.
         """
         with self.transaction(WRITE) as connection:
-            if intent is not None:
-                _keep_intent(connection, intent)
-            insert_new(connection, t.attempts, [form.attempt_row(attempt)])
-            kept = form.attempt_of(connection.execute(select(t.attempts).where(_this(attempt))).mappings().one())
-        if kept.order != attempt.order:
-            raise _differs(f"attempt {attempt.number} of {attempt.intent_id}")
+            calls.keep_attempt(connection, attempt, intent)
 
     def answer_attempt(self, attempt: Attempt, instances: Sequence[InstanceRow]) -> None:
         """Keep what EC2 said and the instances it launched, in one transaction.
@@ -143,7 +140,7 @@ class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, JobPlans, Cont
         answer = {name: row[name] for name in ("answered_at", "answer", "error")}
         with self.transaction(WRITE) as connection:
             insert_new(connection, t.attempts, [row])
-            connection.execute(update(t.attempts).where(_this(attempt)).values(**answer))
+            connection.execute(update(t.attempts).where(calls.this(attempt)).values(**answer))
             insert_new(connection, t.instances, [form.instance_row(instance) for instance in instances])
 
     def attempts(self, intent_id: str) -> tuple[Attempt, ...]:
@@ -304,26 +301,5 @@ class SqlLedger(Charges, Memory, BootMemory, PriceHistory, Usage, JobPlans, Cont
             connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
-def _keep_intent(connection: Connection, intent: Intent) -> None:
-    insert_new(connection, t.intents, [form.intent_row(intent)])
-    found = connection.execute(select(t.intents).where(t.intents.c.intent_id == intent.intent_id))
-    kept = form.intent_of(found.mappings().one())
-    if replace(kept, created_at=intent.created_at, considered=intent.considered) != intent:
-        raise _differs(f"intent {intent.intent_id}")
-
-
 def _live(nodes: Sequence[str]) -> ColumnElement[bool]:
     return and_(t.bindings.c.node.in_(nodes), t.bindings.c.released_at.is_(None))
-
-
-def _this(attempt: Attempt) -> ColumnElement[bool]:
-    return and_(t.attempts.c.intent_id == attempt.intent_id, t.attempts.c.number == attempt.number)
-
-
-def _differs(which: str) -> LedgerError:
-    return LedgerError(
-        "ledger-differs",
-        f"{which} is already recorded with other contents",
-        "an id stands for one launch only",
-        "this is a defect: please report it with the log",
-    )

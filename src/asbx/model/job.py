@@ -81,7 +81,8 @@ class JobFacts:
 class Tenant:
     """A job that has nodes now. nodes: those it still has (of a job that is COMPLETING, those it has not left yet).
 
-    can_requeue: it is a batch job, and may be requeued. restarts: how often it was.
+    can_requeue: it is a batch job, and may be requeued. restarts: how often it was. used: how long it has
+    run since, None where that is not told.
     """
 
     job_id: int
@@ -89,6 +90,7 @@ class Tenant:
     nodes: tuple[str, ...]
     can_requeue: bool = True
     restarts: int = 0
+    used: timedelta | None = None
 
     @property
     def is_leaving(self) -> bool:

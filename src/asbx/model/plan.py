@@ -92,6 +92,7 @@ class ExecutionPlan:
     max_cost_per_hour: Decimal | None = None
     max_duration: timedelta | None = None
     auto_terminate: timedelta | None = None
+    cost_alert: Decimal | None = None
     expected_runtime: timedelta | None = None
     job_id: int | None = None
     user: str = ""
@@ -150,6 +151,7 @@ def parse_plan(text: str) -> ExecutionPlan:
         max_cost_per_hour=reader.money("cost_constraints.max_cost_per_hour"),
         max_duration=reader.hours("cost_constraints.max_duration_hours"),
         auto_terminate=reader.hours("cost_constraints.auto_terminate_hours"),
+        cost_alert=reader.money("cost_constraints.cost_alert_threshold"),
         expected_runtime=reader.duration("performance_target.expected_runtime"),
         job_id=reader.job_id("execution_metadata.job_id"),
         user=reader.text("execution_metadata.user_id") or reader.text("job_metadata.user"),

@@ -24,6 +24,7 @@ from asbx.model.record import (
     Setback,
     Shortage,
 )
+from asbx.ports.limits import LimitRecord
 
 
 class JobPlanRecord(Protocol):
@@ -42,7 +43,7 @@ class JobPlanRecord(Protocol):
         """Return how the last so many jobs of this user and name were decided, newest first, one for each job."""
 
 
-class Ledger(JobPlanRecord, Protocol):
+class Ledger(JobPlanRecord, LimitRecord, Protocol):
     """The memory. Short transactions; every method raises LedgerError when the database cannot serve.
 
     All times are aware UTC. Writing the same row twice is not an error: flows repeat themselves after a crash.

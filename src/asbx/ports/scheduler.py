@@ -75,6 +75,12 @@ class Scheduler(Protocol):
     def requeue(self, job_id: int) -> bool:
         """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
 
+    def cancel(self, job_ids: Sequence[int]) -> None:
+        """End jobs for good. Jobs that are gone are no error."""
+
+    def comment(self, job_id: int) -> str:
+        """Return what stands in a job's AdminComment, "" for a job that is gone."""
+
     def retire(self, nodes: Sequence[str], reason: str) -> None:
         """Let no new job onto nodes, and power each down once its last one has ended; one without jobs, at once."""
 

@@ -176,6 +176,12 @@ class Controller:
         self._wait_again(job)
         return True
 
+    def cancel(self, job: Job) -> None:
+        """Take a running job off its nodes for good."""
+        if job.state in ("RUNNING", "CONFIGURING"):
+            self._leave(job)
+            self._end(job, "CANCELLED")
+
     def _wait_again(self, job: Job) -> None:
         self.requeues += 1
         job.state, job.restarts = "COMPLETING", job.restarts + 1

@@ -27,6 +27,7 @@ from asbx.model.notice import NoticeKind
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
 from asbx.sim.charge_book import MemoryChargeBook
 from asbx.sim.job_plans import MemoryJobPlans
+from asbx.sim.limits import MemoryLimits
 from asbx.sim.moments import aware as _aware
 from asbx.sim.moments import refuse as _refuse
 from asbx.sim.price_book import MemoryPriceBook
@@ -38,7 +39,7 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger(MemoryPriceBook, MemoryChargeBook, MemoryRunBook, MemoryJobPlans):
+class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook, MemoryChargeBook, MemoryRunBook):
     """The doors to the record. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
@@ -121,6 +122,8 @@ class MemoryLedger(MemoryPriceBook, MemoryChargeBook, MemoryRunBook, MemoryJobPl
         if intent is not None:
             self.add_intent(intent)
         kept = self._calls(attempt).setdefault(attempt.number, attempt)
+        if kept.answered_at is None:
+            self._unanswered[attempt.intent_id, attempt.number] = None
         if kept.order != attempt.order:
             raise _refuse("ledger-differs", f"attempt {attempt.number} of {attempt.intent_id}")
 
@@ -130,6 +133,7 @@ class MemoryLedger(MemoryPriceBook, MemoryChargeBook, MemoryRunBook, MemoryJobPl
         if any(row.intent_id not in self._intents for row in instances):
             raise _refuse("ledger-no-intent", f"an instance of {attempt.intent_id}")
         kept = calls.get(attempt.number, attempt)
+        self._unanswered.pop((attempt.intent_id, attempt.number), None)
         calls[attempt.number] = replace(
             kept, answered_at=attempt.answered_at, answer=attempt.answer, error=attempt.error
         )
@@ -424,6 +428,7 @@ class MemoryLedger(MemoryPriceBook, MemoryChargeBook, MemoryRunBook, MemoryJobPl
     def prune(self, before: datetime, most: int) -> int:
         """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
         self._forget_plans(before)
+        self._forget_limits(before)
         self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
         oldest = [at for at, _ in itertools.islice(self._events, most) if at < before]
         kept = (row for number, row in enumerate(self._events) if number >= most or row[0] >= before)
@@ -438,7 +443,8 @@ class MemoryLedger(MemoryPriceBook, MemoryChargeBook, MemoryRunBook, MemoryJobPl
         """Forget a request with its calls; an intent that has launched something is part of the bill."""
         del self._requests[request_id], self._outcomes[request_id], self._finished[request_id]
         for intent_id in self._intents_of.get(request_id, ()):
-            self._attempts.pop(intent_id, None)
+            for number in self._attempts.pop(intent_id, {}):
+                self._unanswered.pop((intent_id, number), None)
             if intent_id not in self._instances_of:
                 del self._intents[intent_id]
         mine = [one for one in self._intents_of.pop(request_id, ()) if one in self._intents]

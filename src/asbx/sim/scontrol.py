@@ -125,6 +125,19 @@ class SimScheduler:
         del name, target
         self._run("signal", len(job_ids))
 
+    def cancel(self, job_ids: Sequence[int]) -> None:
+        """End jobs for good."""
+        self._run("cancel", len(job_ids))
+        for one in job_ids:
+            if one in self._controller.queued:
+                self._controller.cancel(self._controller.jobs[one])
+
+    def comment(self, job_id: int) -> str:
+        """Return what a job was told last."""
+        self._run("comment")
+        job = self._controller.queued.get(job_id)
+        return job.told if job is not None else ""
+
     def requeue(self, job_id: int) -> bool:
         """Take a job's nodes away and let it wait again; False where Slurm does not let it be requeued."""
         self._run("requeue")

@@ -166,18 +166,21 @@ class Requeue:
     is_allowed: bool
     is_batch: bool
     restarts: int = 0
+    used: timedelta | None = None
 
 
+# Wider than anything we write; without a width it would be cut.
+COMMENT_FORMAT = "--Format=AdminComment:2000"
 # Numbers only, so nothing in it can be forged. (`squeue --format` has no letter for these.)
-REQUEUE_FORMAT = "--Format=JobID:.12,Requeue:.8,BatchFlag:.8,RestartCnt:.8"
+REQUEUE_FORMAT = "--Format=JobID:.12,Requeue:.8,BatchFlag:.8,RestartCnt:.8,TimeUsed:.16"
 
 
 def parse_requeue(text: str) -> Iterator[Requeue]:
     """Read what squeue printed in REQUEUE_FORMAT."""
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 4 and _is_number(words[0]) and set(words[1:3]) <= {"0", "1"}:
-            yield Requeue(int(words[0]), words[1] == "1", words[2] == "1", _number(words[3]))
+        if len(words) == 5 and _is_number(words[0]) and set(words[1:3]) <= {"0", "1"}:
+            yield Requeue(int(words[0]), words[1] == "1", words[2] == "1", _number(words[3]), span_of(words[4]))
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,8 @@ class TenantRow:
     def tenant(self, requeue: Requeue | None) -> Tenant:
         """Return it with what is known of its requeues; where nothing is, it is left where it runs."""
         can = requeue is not None and requeue.is_allowed and requeue.is_batch
-        return Tenant(self.job_id, self.state, self.nodes, can, requeue.restarts if requeue else 0)
+        restarts, used = (requeue.restarts, requeue.used) if requeue else (0, None)
+        return Tenant(self.job_id, self.state, self.nodes, can, restarts, used)
 
 
 # Nothing in it that a user writes. (`--Format` would pad or cut the node list.)

@@ -19,6 +19,7 @@ from asbx.slurm import reservation
 from asbx.slurm.parse import parse_nodes_json, parse_nodes_text
 from asbx.slurm.process import SlurmCommands, suppress_refusal
 from asbx.slurm.queue import (
+    COMMENT_FORMAT,
     GONE,
     REQUEUE_FORMAT,
     TENANT_FORMAT,
@@ -224,6 +225,17 @@ class Slurm:
         for batch in _batches(job_ids, SCONTROL_JOBS):
             with suppress_refusal(*GONE):
                 self._commands.run("scancel", f"--signal={name}", *_TARGETS[target], *map(self._label, batch))
+
+    def cancel(self, job_ids: Sequence[int]) -> None:
+        """Cancel jobs: their processes get SIGTERM, and after KillWait SIGKILL (scancel(1))."""
+        for batch in _batches(job_ids, SCONTROL_JOBS):
+            with suppress_refusal(*GONE):
+                self._commands.run("scancel", *map(self._label, batch))
+
+    def comment(self, job_id: int) -> str:
+        """Return a job's AdminComment: only administrators write there, so it needs no mark."""
+        text = self._squeue(f"--jobs={self._label(job_id)}", COMMENT_FORMAT)
+        return text.split("\n", 1)[0].strip()
 
     def requeue(self, job_id: int) -> bool:
         """Requeue a job with all its components. Its StartTime is then two minutes ahead (seen on 22.05.8)."""

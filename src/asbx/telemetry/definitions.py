@@ -81,6 +81,19 @@ COUNTED = (
         "code",
     ),
     _counter(
+        "limit_refusals",
+        "Launches, or rungs of them, that a limit refused; rule is its name, or job for one a job set itself.",
+        "rule",
+        "limit",
+    ),
+    _counter(
+        "limit_steps",
+        "Steps taken about running jobs above a limit: said, warned, stopped (requeued or cancelled), ended.",
+        "rule",
+        "limit",
+        "step",
+    ),
+    _counter(
         "passes",
         "Parts of reconcile passes; outcome is done, skipped (a side did not answer) or failed.",
         "part",
@@ -125,6 +138,21 @@ READ = (
     _gauge("instances_unpriced", "Running instances whose price is not known."),
     _gauge("cost_usd_per_hour", "What the running instances cost an hour.", "partition", "nodegroup", "market"),
     _gauge(
+        "limit_most",
+        "A limit of what may run at once, in USD an hour or instances.",
+        "rule",
+        "limit",
+    ),
+    _gauge(
+        "limit_used", "Of that, in use now; of a limit for each user or account by itself, the most.", "rule", "limit"
+    ),
+    _gauge(
+        "limit_headroom",
+        "Of that, left now; of a limit for each user or account by itself, the least.",
+        "rule",
+        "limit",
+    ),
+    _gauge(
         "price_oldest_age_seconds",
         "Age of the oldest price of a running instance; source bundled: from `prices.file`.",
         "market",
@@ -147,6 +175,10 @@ READ = (
         "partition",
         "nodegroup",
     ),
+    _gauge("budget_limit_usd", "What a budget may spend in its period: limit, carried over, granted.", "budget"),
+    _gauge("budget_spent_usd", "What has been charged to it in that period.", "budget"),
+    _gauge("budget_held_usd", "What is held of it for launches that are not charged yet.", "budget"),
+    _gauge("budget_service_launches", "Launches at the budget service that are not closed, by state.", "state"),
     _gauge("health", "1 where a check of /healthz is good, 0 where it is not.", "check"),
     _counter("log_lines_lost", "Lines that could not be written to the log."),
     _counter("audit_rows_lost", "Events that could not be written to the ledger."),

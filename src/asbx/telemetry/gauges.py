@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -13,6 +13,8 @@ from prometheus_client.registry import Collector
 
 from asbx import __version__
 from asbx.decide.breaker import Gate, gate
+from asbx.decide.budget import Stand
+from asbx.decide.limits_room import Reach
 from asbx.decide.standing import Standing
 from asbx.model.job import RequestKind
 from asbx.telemetry.definitions import BY_NAME
@@ -25,7 +27,8 @@ class Reading:
     """What is known at a scrape. standing: None while the ledger cannot be read; then what comes from it is left out.
 
     nodes: (partition, group, word) -> nodes, seen at nodes_at. spool: files, and the age of the oldest.
-    health: check -> whether it is good. lost: log lines and audit rows.
+    health: check -> whether it is good. lost: log lines and audit rows. limits: of what runs at once,
+    how far each is used. service: launches at the budget service by state.
     """
 
     standing: Standing | None
@@ -34,6 +37,9 @@ class Reading:
     spool: tuple[int, timedelta]
     health: Mapping[str, bool] = field(default_factory=dict)
     lost: tuple[int, int] = (0, 0)
+    limits: Sequence[Reach] = ()
+    budgets: Sequence[Stand] = ()
+    service: Mapping[str, int] = field(default_factory=dict)
 
 
 class Gauges(Collector):
@@ -51,11 +57,33 @@ class Gauges(Collector):
             yield _family("nodes_seen_timestamp_seconds", [((), reading.nodes_at.timestamp())])
         yield _family("spool_files", [((), reading.spool[0])])
         yield _family("spool_oldest_age_seconds", [((), reading.spool[1].total_seconds())])
+        for name, amounts in _budgets(reading.budgets).items():
+            yield _family(name, amounts)
+        yield _family("budget_service_launches", [((state,), count) for state, count in reading.service.items()])
         yield _family("health", [((name,), float(good)) for name, good in reading.health.items()])
         yield _family("log_lines_lost_total", [((), reading.lost[0])])
         yield _family("audit_rows_lost_total", [((), reading.lost[1])])
+        yield from _limits(reading.limits)
         if reading.standing is not None:
             yield from _standing(reading.standing)
+
+
+def _budgets(found: Sequence[Stand]) -> Mapping[str, Rows]:
+    return {
+        "budget_limit_usd": [((one.rule.name,), float(one.limit)) for one in found],
+        "budget_spent_usd": [((one.rule.name,), float(one.book.spent)) for one in found],
+        "budget_held_usd": [((one.rule.name,), float(one.book.held)) for one in found],
+    }
+
+
+def _limits(reached: Sequence[Reach]) -> Iterable[Metric]:
+    """Yield the limits; of those that are had by each user or account, the one that is fullest: users come and go."""
+    fullest: dict[tuple[str, ...], Reach] = {}
+    for one in sorted(reached, key=lambda one: one.used):
+        fullest[one.ceiling.label, one.ceiling.measure.value] = one
+    yield _family("limit_most", [(key, float(one.ceiling.most)) for key, one in fullest.items()])
+    yield _family("limit_used", [(key, float(one.used)) for key, one in fullest.items()])
+    yield _family("limit_headroom", [(key, float(one.headroom)) for key, one in fullest.items()])
 
 
 def _standing(now: Standing) -> Iterable[Metric]:

@@ -77,6 +77,16 @@ MEANINGS: dict[EventKind, Meaning] = {
         "A part of the daemon's work failed; the next turn tries again.", ("info", "warning", "error")
     ),
     EventKind.TELEMETRY_OFF: Meaning("Nobody can ask for metrics or health: the port cannot be had.", _WARNING),
+    EventKind.LIMIT_REFUSED: Meaning("A limit kept something from being launched, for good or for now.", _WARNING),
+    EventKind.LIMIT_ALERT: Meaning(
+        "A job's cost, or what all that runs costs an hour, is above a limit; nothing is stopped for it.", _WARNING
+    ),
+    EventKind.LIMIT_WARNED: Meaning(
+        "A running job is above a limit: its nodes are drained, and it has a grace.", _WARNING
+    ),
+    EventKind.LIMIT_STOPPED: Meaning(
+        "A job above a limit was requeued or cancelled, or its nodes were taken from it.", _WARNING
+    ),
     EventKind.BOOT_FAILED: Meaning("An instance never became a node; it is counted once for its group.", _WARNING),
     EventKind.GROUP_CLOSED: Meaning("A group whose instances never become nodes launches nothing for a while.", _ERROR),
     EventKind.GROUP_PROBED: Meaning("One launch tries whether instances of a closed group become nodes again."),
@@ -102,4 +112,15 @@ MEANINGS: dict[EventKind, Meaning] = {
     EventKind.CONTROL_TAKEN: Meaning("Of two controllers this one works from now on."),
     EventKind.CONTROL_LEFT: Meaning("Of two controllers this one stands by from now on."),
     EventKind.RECONCILE_REPORT: Meaning("A reconcile pass found something it leaves to people.", _WARNING),
+    EventKind.BUDGET_HELD: Meaning("Money of budgets is held for a job's launch."),
+    EventKind.BUDGET_REFUSED: Meaning("A job is not launched: a budget, or the budget service, has no room.", _WARNING),
+    EventKind.BUDGET_RELEASED: Meaning("What was held for a job's launch is given back."),
+    EventKind.BUDGET_SETTLED: Meaning("What a launch cost is charged to a budget, in place of what was held."),
+    EventKind.BUDGET_ALERT: Meaning("Spent and held money of a budget have reached a level of its alerts.", _WARNING),
+    EventKind.BUDGET_GRANTED: Meaning("Somebody has added to what a budget may spend in its period."),
+    EventKind.BUDGET_SERVICE_AWAY: Meaning("The budget service had no word; the policy was followed.", _WARNING),
+    EventKind.BUDGET_SERVICE_TOLD: Meaning("The budget service was told what a launch cost."),
+    EventKind.BUDGET_SERVICE_STUCK: Meaning(
+        "It cannot be told what the budget service holds or has charged for a launch; nothing is repeated.", _ERROR
+    ),
 }

@@ -115,6 +115,13 @@ class Metrics:
         known = self._code(code) if not code.islower() else code  # ours are lower case and bounded by the code
         self._of("nodes_failed_total", known).inc(count)
 
+    def _limit_refused(self, event: Event, _: datetime) -> None:
+        self._of("limit_refusals_total", _word(event, "rule"), _word(event, "limit")).inc()
+
+    def _limit_step(self, event: Event, _: datetime) -> None:
+        step = str(event.data.get("step", "said"))
+        self._of("limit_steps_total", _word(event, "rule"), _word(event, "limit"), step).inc()
+
     # -- passes and calls
 
     def passed(self, part: str, outcome: str, seconds: float, at: datetime) -> None:
@@ -154,6 +161,10 @@ _COUNT = {
     EventKind.NODE_BOUND: Metrics._node_bound,  # noqa: SLF001
     EventKind.NODE_REGISTERED: Metrics._node_registered,  # noqa: SLF001
     EventKind.NODE_FAILED: Metrics._node_failed,  # noqa: SLF001
+    EventKind.LIMIT_REFUSED: Metrics._limit_refused,  # noqa: SLF001
+    EventKind.LIMIT_ALERT: Metrics._limit_step,  # noqa: SLF001
+    EventKind.LIMIT_WARNED: Metrics._limit_step,  # noqa: SLF001
+    EventKind.LIMIT_STOPPED: Metrics._limit_step,  # noqa: SLF001
 }
 
 

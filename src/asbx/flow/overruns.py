@@ -1,0 +1,232 @@
+"""Limits while jobs run: what they have cost and how long they have run, against the limits that are about them.
+
+Nothing is done in silence: whatever is stopped has the limit's name in its comment, in front of what stood there.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from asbx.config.limits import FREE_TEXT_MAX, LIMIT_LOOK_BACK
+from asbx.decide import limits as about
+from asbx.decide.cost import bill
+from asbx.decide.limits import AT_ONCE, Owner
+from asbx.decide.limits_room import Load, Reach
+from asbx.decide.limits_running import WHILE_RUNNING, Due, Running, Steps, steps
+from asbx.errors import SlurmError
+from asbx.flow.doors import Doors
+from asbx.flow.room import Room
+from asbx.model.event import Event, EventKind
+from asbx.model.job import JobFacts, Tenant
+from asbx.model.limit import JobLimit, LimitMark, Measure, Step
+from asbx.model.market import Market
+from asbx.model.record import InstanceRow
+
+_EVENTS = {
+    Step.SAID: EventKind.LIMIT_ALERT,
+    Step.WARNED: EventKind.LIMIT_WARNED,
+    Step.STOPPED: EventKind.LIMIT_STOPPED,
+    Step.ENDED: EventKind.LIMIT_STOPPED,
+}
+
+
+@dataclass(frozen=True)
+class Overruns:
+    """One pass after the other."""
+
+    doors: Doors
+
+    def run(self) -> None:
+        """Look at every job on our nodes and do what is due. Raises AsbxError when a side does not answer."""
+        ledger, settings = self.doors.ledger, self.doors.config.limits
+        own, marks = ledger.job_limits(), ledger.limit_marks()
+        if not (settings.rules or own or marks):
+            return
+        now = self.doors.clock.now()
+        jobs, idle = self._running(own, now)
+        found = steps(jobs, self.reached(), marks, now, idle)
+        self._do(found, now)
+        self._hold([mark for mark in marks if mark.step is Step.STOPPED and mark.measure not in AT_ONCE], jobs)
+
+    # -- what is
+
+    def reached(self) -> list[Reach]:
+        """Return how far every limit of what runs at once is used, by those who have something. Raises LedgerError."""
+        settings, room = self.doors.config.limits, Room(self.doors)
+        use = room.in_use()
+        owners = {about.owner_of(row) for row in use.live}
+        owners |= {
+            Owner(intent.user, intent.account, intent.group.partition, bool(intent.jobs)) for intent, _ in use.asked
+        }
+        in_order = sorted(owners, key=lambda one: (one.user, one.account, one.partition))
+        ceilings = about.of_rules(settings, in_order, AT_ONCE)
+        hourly = any(one.measure is Measure.HOURLY_AT_ONCE for one in ceilings)
+        return room.reached(ceilings, use, room.current(set(), use) if hourly else {})
+
+    def _running(self, own: Sequence[JobLimit], now: datetime) -> tuple[list[Running], list[Load]]:
+        """Return the jobs on our nodes, and the instances that have none."""
+        bound = {one.node: one.instance_id for one in self.doors.ledger.live_bindings()}
+        if not bound:
+            return [], []
+        tenants = self.doors.scheduler.tenants(sorted(bound))
+        ids = [one.job_id for one in tenants]
+        facts = {fact.job_id: fact for fact in self.doors.scheduler.jobs(ids)} if ids else {}
+        live = self.doors.ledger.instances(live_only=True)
+        rows = {row.instance_id: row for row in live}
+        on = {node: rows[instance] for node, instance in bound.items() if instance in rows}
+        spent = self._spent(live, {one.job_id for one in tenants}, now)
+        guests: dict[str, int] = defaultdict(int)
+        for tenant in tenants:
+            for node in tenant.nodes:
+                guests[node] += 1
+        mine: dict[int, list[JobLimit]] = defaultdict(list)
+        for row in own:
+            mine[row.job_id].append(row)
+        shared = frozenset(node for node, count in guests.items() if count > 1)
+        idle = [
+            Load(Owner(row.user, row.account, row.group.partition, bool(row.jobs)), 1, self._price(row))
+            for node, row in on.items()
+            if node not in guests
+        ]
+        jobs = [
+            self._one(tenant, facts[tenant.job_id], on, shared, spent, mine[tenant.job_id])
+            for tenant in tenants
+            # Of one that has left the queue meanwhile it is not known whose it was: no rule may be held against it.
+            if tenant.state != "CONFIGURING" and tenant.job_id in facts
+        ]
+        return jobs, idle
+
+    def _spent(self, live: Sequence[InstanceRow], jobs: set[int], now: datetime) -> dict[int, Decimal]:
+        """Return what these jobs have cost so far, their earlier runs included."""
+        rows = [*live, *self.doors.ledger.instances(ended_since=now - LIMIT_LOOK_BACK)]
+        mine = [row for row in {row.instance_id: row for row in rows}.values() if jobs.intersection(row.jobs)]
+        found = bill(mine, now, minimum_s=self.doors.config.cost.minimum_seconds)
+        return {job.job_id: job.usd for job in found.jobs}
+
+    def _one(
+        self,
+        tenant: Tenant,
+        fact: JobFacts,
+        on: Mapping[str, InstanceRow],
+        shared: frozenset[str],
+        spent: Mapping[int, Decimal],
+        own: Sequence[JobLimit],
+    ) -> Running:
+        settings = self.doors.config.limits
+        nodes = tuple(node for node in tenant.nodes if node in on)
+        owners = tuple(dict.fromkeys(Owner(fact.user, fact.account, on[node].group.partition) for node in nodes))
+        ceilings = [*about.of_rules(settings, owners, WHILE_RUNNING), *(about.kept(settings, row) for row in own)]
+        usd = sum((self._price(on[node]) for node in nodes if node not in shared), Decimal(0))
+        return Running(
+            tenant.job_id,
+            tenant.restarts,
+            nodes,
+            owners,
+            tenant.used or timedelta(),
+            spent.get(tenant.job_id, Decimal(0)),
+            usd,
+            shared.intersection(nodes),
+            tenant.can_requeue,
+            fact.time_limit,
+            tuple(ceilings),
+            tenant.is_leaving,
+        )
+
+    def _price(self, row: InstanceRow) -> Decimal:
+        now = self.doors.prices.hourly(row.instance_type, row.zone, row.market) if row.market is Market.SPOT else None
+        price = row.price if now is None else now
+        return (price or Decimal(0)) + self.doors.config.limits.volumes_usd_per_hour
+
+    # -- what is done
+
+    def _do(self, found: Steps, now: datetime) -> None:
+        ledger = self.doors.ledger
+        if found.over:
+            ledger.drop_limit_marks(found.over)
+        for reach in found.said:
+            one = reach.ceiling
+            data: dict[str, object] = {"rule": one.label, "limit": one.measure.value, "used": str(reach.used)}
+            text = f"{reach}: nothing more is launched until it is below"
+            self.doors.say(Event(EventKind.LIMIT_ALERT, text, data=data, level="warning"))
+            ledger.set_limit_mark(LimitMark(0, 0, one.said_by, one.measure, Step.SAID, now))
+        for due in found.due:
+            try:
+                self._step(due, now)
+            except SlurmError as error:  # of one job; the next pass tries again, as nothing was kept
+                text = f"{due.why}: {error}"
+                self.doors.say(Event(EventKind.PASS_FAILED, text, job_id=due.job.job_id, level="warning"))
+
+    def _step(self, due: Due, now: datetime) -> None:
+        """Tell the job first, then act, then keep that it was done: what a crash parts is done once more."""
+        job = due.job.job_id
+        words = self._words(due)
+        self._tell(job, words, str(due.ceiling))
+        if due.step is Step.WARNED:
+            self.doors.scheduler.notify(job, words)
+            self.doors.scheduler.retire(due.job.nodes, f"asbx:limit job {job}: {due.ceiling}")
+        elif due.step is Step.STOPPED:
+            self._stop(due)
+        elif due.step is Step.ENDED:
+            self.doors.scheduler.fail(due.job.nodes, f"asbx:limit job {job}: {due.ceiling}")
+        key = due.key
+        self.doors.ledger.set_limit_mark(LimitMark(*key, due.step, now, due.due_at))
+        data: dict[str, object] = {"rule": due.ceiling.label, "limit": due.ceiling.measure.value}
+        data |= {"step": due.step.value, "action": due.action}
+        text = f"job {job}: {words.removeprefix('asbx:')}"
+        self.doors.say(Event(_EVENTS[due.step], text, job_id=job, data=data, level="warning"))
+
+    def _stop(self, due: Due) -> None:
+        job = due.job.job_id
+        if due.action == "requeue" and self.doors.scheduler.requeue(job):
+            return
+        self.doors.scheduler.cancel([job])
+
+    @staticmethod
+    def _words(due: Due) -> str:
+        past = _PAST[due.action]
+        if due.action == "requeue" and due.ceiling.measure not in AT_ONCE:  # it would reach its own limit again
+            past += " and held"
+        ends = {
+            Step.SAID: "it runs on",
+            Step.WARNED: f"it will be {past} at {due.due_at:%H:%M:%S} UTC" if due.due_at else "",
+            Step.STOPPED: f"it was {past}",
+            Step.ENDED: "its nodes were taken",
+        }
+        return f"asbx:limit {due.why}; {ends[due.step]}"
+
+    def _tell(self, job: int, words: str, limit: str) -> None:
+        """Put a sentence in front of what stands in the job's comment; of the same limit only the newest stays."""
+        try:
+            before = self.doors.scheduler.comment(job)
+            rest = [one for one in before.split(" | ") if one and not one.startswith(f"asbx:limit {limit}")]
+            self.doors.scheduler.tell_job(job, " | ".join([words, *rest])[:FREE_TEXT_MAX])
+        except SlurmError as error:  # it may have ended meanwhile
+            self.doors.say(Event(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", job_id=job, level="debug"))
+
+    def _hold(self, marks: Sequence[LimitMark], jobs: Sequence[Running]) -> None:
+        """Hold jobs that were requeued for a limit of their own, once they are PENDING: they would reach it again."""
+        here = {job.job_id for job in jobs}
+        wanted = [mark for mark in marks if mark.job_id not in here]
+        if not wanted:
+            return
+        states = {fact.job_id: fact.state for fact in self.doors.scheduler.jobs([mark.job_id for mark in wanted])}
+        for mark in wanted:
+            if states.get(mark.job_id) == "PENDING":
+                self.doors.scheduler.hold(mark.job_id)
+                words = f"held by {mark.rule}: change what it asks, then scontrol release {mark.job_id}"
+                text = f"job {mark.job_id} {words}"
+                data: dict[str, object] = {"limit": mark.measure.value, "step": Step.HELD.value}
+                data["rule"] = next(
+                    (r.name for r in self.doors.config.limits.rules if repr(r.name) in mark.rule), "job"
+                )
+                self.doors.say(Event(EventKind.LIMIT_STOPPED, text, job_id=mark.job_id, data=data, level="warning"))
+            elif states.get(mark.job_id) is not None:
+                continue
+            self.doors.ledger.drop_limit_marks([mark.key])
+
+
+_PAST = {"warn": "told", "requeue": "requeued", "cancel": "cancelled"}
