@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from tests.fakes import samples
 from tests.fakes.ledger import FakeLedger
 from tests.fakes.postgres import server
 from tests.fakes.samples import NOON
@@ -128,3 +129,20 @@ def test_volumes_and_reclaims_are_kept_once(book: Book) -> None:
     assert book.reclaimed() == {"i-1", "i-9"}
     book.add_volumes([])
     book.add_reclaimed([])
+
+
+def test_the_instances_a_job_ran_on_are_found(book: Book) -> None:
+    """Not those that were behind the node before or after, nor those of other nodes."""
+    behind = [(f"i-{number}", "aws-cpu-001", NOON + start * MINUTE) for number, start in enumerate((-20, 0, 20))]
+    rows = [
+        replace(samples.instance_row(name, launched_at=at), node=node, bound_at=at)
+        for name, node, at in (*behind, ("i-3", "aws-cpu-002", NOON))
+    ]
+    book.add_request(samples.request())
+    book.add_attempt(samples.attempt(), samples.intent())
+    book.answer_attempt(samples.attempt(), rows)
+    for number, end in enumerate((-10, 10)):
+        book.end_instances([rows[number].instance_id], "over", NOON + end * MINUTE)
+    book.record_runs([replace(RUN, started_at=NOON + MINUTE, ended_at=NOON + 2 * MINUTE)])
+    assert [row.instance_id for row in book.hosts(7)] == ["i-1"]
+    assert book.hosts(8) == ()

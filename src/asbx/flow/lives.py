@@ -13,6 +13,7 @@ from functools import cached_property
 from asbx.config.limits import LIVES_BY_NODE, USAGE_STALE
 from asbx.config.schema import Config
 from asbx.decide import volumes
+from asbx.decide.cost import Bill, bill_of
 from asbx.decide.meter.spans import Capacity, Life
 from asbx.decide.usage import is_tracked, runs_of
 from asbx.flow.accounting import Accounting
@@ -68,6 +69,15 @@ def settling(doors: Doors) -> tuple[Accounting, ...]:
         return Lives(book, config, clock.now())(rows)
 
     return (Accounting(book, lives, clock, rules_of(config)),)
+
+
+def job_bill(lives: Lives, launched: Sequence[InstanceRow], job_id: int) -> Bill:
+    """Return what a job costs up to now: of what was launched for it, and of what it ran on beside.
+
+    Raises LedgerError.
+    """
+    rows = {row.instance_id: row for row in (*launched, *lives.record.hosts(job_id))}
+    return bill_of(lives(list(rows.values())), lives.now, job_id=job_id, rules=rules_of(lives.config))
 
 
 class _Known:

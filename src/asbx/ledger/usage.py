@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import and_, delete, exists, or_, select
 
 from asbx.decide.usage import joined, merged
 from asbx.ledger import rows as form
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Select
 
+    from asbx.model.record import InstanceRow
     from asbx.model.usage import Volume
 
 _r = t.job_runs.c
@@ -61,6 +62,16 @@ class Usage(Database):
         if nodes is None:
             return self._runs(query)
         return tuple(sorted(self._runs(*(query.where(_r.node.in_(batch)) for batch in batches(nodes))), key=_order))
+
+    def hosts(self, job_id: int) -> tuple[InstanceRow, ...]:
+        """Return the instances a job ran on; see the door."""
+        i = t.instances.c
+        within = and_(_r.started_at >= i.launched_at, or_(i.ended_at.is_(None), _r.started_at < i.ended_at))
+        used = exists().where(_r.job_id == job_id, _r.node == i.node, within)
+        nodes = select(_r.node).where(_r.job_id == job_id)
+        query = select(t.instances).where(i.node.in_(nodes), used).order_by(i.launched_at, i.instance_id)
+        with self.transaction(READ) as connection:
+            return tuple(form.instance_of(row) for row in connection.execute(query).mappings())
 
     def open_runs(self) -> tuple[JobRun, ...]:
         """Return the runs without an end."""

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from asbx.model.record import InstanceRow
 from asbx.model.usage import JobRun, JobSighting, Volume, Watch
 from asbx.ports.charges import ChargeBook
 from asbx.ports.prices import PriceBook
@@ -50,6 +51,9 @@ class RunBook(Protocol):
         self, since: datetime | None = None, until: datetime | None = None, *, nodes: Collection[str] | None = None
     ) -> tuple[JobRun, ...]:
         """Return runs that have a moment in common with a time (on these nodes), by start, job and node."""
+
+    def hosts(self, job_id: int) -> tuple[InstanceRow, ...]:
+        """Return the instances a job ran on, whomever they were launched for, first launched first."""
 
     def open_runs(self) -> tuple[JobRun, ...]:
         """Return the runs without an end."""

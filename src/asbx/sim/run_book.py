@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from asbx.decide.usage import joined, merged
-from asbx.model.record import Binding
+from asbx.model.record import Binding, InstanceRow
 from asbx.model.usage import JobRun, Volume, Watch
 from asbx.sim.moments import aware
 
@@ -21,6 +21,7 @@ class MemoryRunBook:
     _runs: dict[_Key, list[JobRun]] = field(default_factory=dict)
     _watches: tuple[Watch, ...] = ()
     _volumes: dict[str, Volume] = field(default_factory=dict)
+    _instances: dict[str, InstanceRow] = field(default_factory=dict)
     _bound: dict[str, Binding] = field(default_factory=dict)
     _past: dict[str, list[Binding]] = field(default_factory=dict)
     _reclaimed: dict[str, None] = field(default_factory=dict)
@@ -47,6 +48,21 @@ class MemoryRunBook:
             and (until is None or run.started_at <= until)
         ]
         return tuple(sorted(found, key=lambda run: (run.started_at, run.job_id, run.node)))
+
+    def hosts(self, job_id: int) -> tuple[InstanceRow, ...]:
+        """Return the instances a job ran on."""
+        mine = [run for run in self.runs() if run.job_id == job_id]
+        found = [
+            row
+            for row in self._instances.values()
+            if any(
+                run.node == row.node
+                and row.launched_at <= run.started_at
+                and (row.ended_at is None or run.started_at < row.ended_at)
+                for run in mine
+            )
+        ]
+        return tuple(sorted(found, key=lambda row: (row.launched_at, row.instance_id)))
 
     def open_runs(self) -> tuple[JobRun, ...]:
         """Return the runs without an end."""
