@@ -5,18 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from tests.fakes.samples import NOON, price_change
-from tests.fakes.site import Site
+from tests.fakes.site import Site, config
 from tests.fakes.usage import FakeJobs, FakeVolumes
 
+from asbx.daemon.engine import Engine
 from asbx.decide.cost import bill_of
 from asbx.decide.meter.spans import Kind
 from asbx.errors import LedgerError, SlurmError
+from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors, UsageSources
+from asbx.flow.giving import give_back
 from asbx.flow.lives import Lives
 from asbx.flow.usage import Usage
+from asbx.hooks import spool
 from asbx.model.job import Request, RequestKind
 from asbx.model.market import Market, Verdict
 from asbx.model.usage import Allocation, JobRun, JobSighting, Watch
@@ -253,6 +258,45 @@ def test_a_missing_permission_is_said_once_and_tried_again_later(world: World) -
     assert (len(warned), list(world.usage.troubles)) == (1, ["DescribeVolumes"])
     world.usage.run()
     assert (world.usage.troubles, len(world.site.ledger.volumes())) == ({}, 1)
+
+
+def test_volumes_of_what_is_given_back_are_noted_at_once(world: World) -> None:
+    """No pass finds them any more; EC2 not telling is no reason not to give back."""
+    world.site.resume("aws-cpu-[001-002]", (1, "aws-cpu-[001-002]"))
+    first, second = (row.instance_id for row in world.site.ledger.instances())
+    give_back(world.doors, [first], "not needed")
+    assert [one.instance_id for one in world.site.ledger.volumes()] == [first]
+    world.volumes.fail_next(DENIED)
+    give_back(world.doors, [second], "not needed")
+    assert world.site.cloud.alive() == ()
+
+
+def test_what_ec2_took_back_is_known_for_the_bill(world: World) -> None:
+    """It may be free; what we ended is not."""
+    world.site.resume("aws-cpu-[001-002]", (1, "aws-cpu-[001-002]"))
+    taken, ended = (row.instance_id for row in world.site.ledger.instances())
+    world.site.cloud.kill(taken, "Server.SpotInstanceTermination")
+    world.site.cloud.terminate([ended])
+    world.site.ledger.end_instances([taken, ended], "gone", world.site.clock.now())
+    world.site.clock.sleep(MINUTE)
+    Dating(world.doors).run()
+    lives = Lives(world.site.ledger, world.site.config, world.site.clock.now())(world.site.ledger.instances())
+    assert {life.row.instance_id: life.is_interrupted for life in lives} == {taken: True, ended: False}
+
+
+def test_a_suspend_is_followed_by_a_look_and_never_held_up_by_one(tmp_path: Path) -> None:
+    """MinJobAge may be over before the next pass. Instances end first, whether Slurm answers or not."""
+    world = World(Site(config(tmp_path)))
+    body = {"received_at": world.site.clock.now().timestamp()}
+    for number, (kind, trouble) in enumerate((("resume", False), ("suspend", True), ("suspend", False))):
+        if trouble:
+            world.jobs.fail_next("sightings", SlurmError("slurm-silent", "no answer", "", ""))
+        nodes = [f"aws-cpu-00{max(number, 1)}"] if number else [N1, N2]
+        spool.write(str(world.site.config.paths.requests), spool.request(kind, nodes, {}) | body)
+        Engine(world.doors).drain(timedelta(minutes=10))
+    assert world.site.cloud.alive() == ()
+    assert world.jobs.calls["squeue"] == 2
+    assert len(world.site.ledger.watches()) == 1
 
 
 # -- lives
