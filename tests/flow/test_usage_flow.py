@@ -19,7 +19,7 @@ from asbx.errors import LedgerError, SlurmError
 from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors, UsageSources
 from asbx.flow.giving import give_back
-from asbx.flow.lives import Lives
+from asbx.flow.lives import Lives, settling
 from asbx.flow.usage import Usage
 from asbx.hooks import spool
 from asbx.model.job import Request, RequestKind
@@ -361,3 +361,20 @@ def test_one_that_was_given_back_before_anybody_looked_has_its_siblings_volumes(
     lives = Lives(site.ledger, site.config, site.clock.now())([first, second])
     assert {life.volumes_month for life in lives} == {Decimal("1.60")}
     assert {life.row.market for life in lives} == {Market.ON_DEMAND}
+
+
+def test_nothing_is_settled_before_somebody_has_looked(world: World) -> None:
+    """While Slurm is away its last word on a job is still to come: a bill written down now would stay wrong."""
+    site = world.site
+    site.resume("aws-cpu-001", (7, N1))
+    (row,) = site.ledger.instances()
+    site.clock.sleep(MINUTE)
+    site.ledger.end_instances([row.instance_id], "done", site.clock.now())
+    site.clock.sleep(30 * MINUTE)
+    (part,) = settling(world.doors)
+    part.run()
+    assert site.ledger.settled([row.instance_id]) == frozenset()
+    world.look()
+    part.run()
+    assert site.ledger.settled([row.instance_id]) == {row.instance_id}
+    assert settling(site.doors) == ()

@@ -10,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 
-from asbx.config.limits import LIVES_BY_NODE, USAGE_STALE
+from asbx.config.limits import LIVES_BY_NODE, USAGE_CATCH_UP, USAGE_STALE
 from asbx.config.schema import Config
 from asbx.decide import volumes
 from asbx.decide.cost import Bill, bill_of
@@ -66,7 +66,16 @@ def settling(doors: Doors) -> tuple[Accounting, ...]:
     book, config, clock = doors.usage.book, doors.config, doors.clock
 
     def lives(rows: Sequence[InstanceRow]) -> list[Life]:
-        return Lives(book, config, clock.now())(rows)
+        """Leave out what nobody has looked at since its end, for as long as the accounting could still tell of it."""
+        now, watches = clock.now(), book.watches()
+        looked = watches[-1].end if watches else None
+        ready = [
+            row
+            for row in rows
+            if row.ended_at is not None
+            and ((looked is not None and row.ended_at <= looked) or now - row.ended_at > USAGE_CATCH_UP)
+        ]
+        return Lives(book, config, now)(ready)
 
     return (Accounting(book, lives, clock, rules_of(config)),)
 
