@@ -8,7 +8,8 @@ from time import process_time
 import pytest
 
 from asbx.decide.script.geometry import Geometry, geometry
-from asbx.decide.script.sbatch import lines_of, read
+from asbx.decide.script.sbatch import read
+from asbx.decide.script.shell import lines_of
 
 
 def asks(script: str, *words: str, **environment: str) -> Geometry:
