@@ -367,7 +367,7 @@ def test_long_scripts_are_read_only_up_to_a_sum(site: Site) -> None:
         site.scheduler.scripts[number] = MPI + own + "#" * (SCRIPT_AT_LAUNCH - 1000)
     assert len(site.resume("aws-cpu-[000-047]", *asked).bound) == 48
     read = [event.job_id for event in ladders(site) if source(event, "launch") == "analyzer"]
-    assert sorted(read) == list(range(4 + 7))
+    assert set(read) == set(range(4 + 3))
 
 
 # -- what is kept of it

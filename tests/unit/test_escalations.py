@@ -239,3 +239,36 @@ def test_what_is_allowed_passes() -> None:
     )
     for attempt in fine:
         try_it(attempt)
+
+
+def left(rule: Rule, **fields: Any) -> NodeGroup:
+    """Return what a rule leaves of a node group, without any plan."""
+    whole = NodeGroup.model_validate(group("cpu", 100, **({"purchasing_option": "mixed"} | fields)))
+    who = Who(GroupName("aws", "cpu"), "eve", "physics", (7,), 2)
+    judged = judge(Policy(rules=(rule,)), who, whole, None, USER, ZONES)
+    assert judged.refusals == ()
+    return judged.group
+
+
+def test_a_rule_does_not_raise_the_price_of_a_node_group() -> None:
+    """The lower of both limits counts."""
+    types = [{"instance_type": "c7i.large", "spot_price": 0.1}, {"instance_type": "m7i.large"}]
+    made = left(Rule(name="cap", max_spot_price=Decimal("0.5")), launch_template_overrides=types)
+    assert [one.spot_price for one in made.launch_template_overrides] == [Decimal("0.1"), Decimal("0.5")]
+
+
+def test_a_rule_of_spot_leaves_no_reservation() -> None:
+    """What a reservation has is bought on demand."""
+    reserved = {"capacity_reservations": ["cr-1"], "open_reservations": True}
+    made = left(Rule(name="spot", purchasing_options=("spot",)), **reserved)
+    assert (made.purchasing_option, made.capacity_reservations, made.open_reservations) == ("spot", (), False)
+    assert left(Rule(name="any", purchasing_options=("on-demand",)), **reserved).capacity_reservations == ("cr-1",)
+
+
+@pytest.mark.parametrize("rule", [Rule(name="a", subnet_ids=("subnet-a",)), Rule(name="a", zones=("us-east-2a",))])
+def test_a_rule_of_places_is_about_types_that_name_their_own_subnet_too(rule: Rule) -> None:
+    """A type with a subnet of its own stands outside the group's subnets, and not outside the rule."""
+    types = [{"instance_type": "c7i.large"}, {"instance_type": "m7i.large", "subnet_id": "subnet-b"}]
+    made = left(rule, launch_template_overrides=types)
+    assert [one.instance_type for one in made.launch_template_overrides] == ["c7i.large"]
+    assert made.subnet_ids == ("subnet-a",)

@@ -294,11 +294,11 @@ SPOT_SHORT_JOB = timedelta(hours=1)
 SCRIPT_MAX_BYTES = 4 * 1024 * 1024
 # Scripts read for one request, a process of Slurm each, before its first launch: many gangs at once are mostly alike.
 SCRIPTS_A_REQUEST = 64
-# At launch a longer script is not read: one takes 10 s a megabyte where its lines are made for that (measured), and it
+# At launch a longer script is not read: one takes 30 s a megabyte where its lines are made for that (measured), and it
 # is a user's. People write a few kilobytes; longer ones carry an archive.
 SCRIPT_AT_LAUNCH = 64 * 1024
-# Characters of different scripts read for one request: five seconds of processor at the worst, before its first launch.
-SCRIPTS_AT_LAUNCH = 512 * 1024
+# Characters of different scripts read for one request: eight seconds of processor at the worst, before its launches.
+SCRIPTS_AT_LAUNCH = 256 * 1024
 # A script only advises a launch, so a launch waits less for it than for what it needs.
 SCRIPT_PATIENCE = timedelta(seconds=10)
 # Quotes are understood in commands up to this long: shlex takes time by the square, and a script may be one word.
