@@ -8,6 +8,7 @@ from time import process_time
 import pytest
 
 from asbx.decide.script.geometry import Geometry, geometry
+from asbx.decide.script.programs import built_with_mpi
 from asbx.decide.script.sbatch import read
 from asbx.decide.script.shell import lines_of
 
@@ -182,6 +183,14 @@ def test_reading_takes_time_by_the_length_not_its_square(script: str) -> None:
         return process_time() - begin
 
     assert seconds(800_000) < 24 * max(min(seconds(100_000) for _ in range(3)), 0.005)
+
+
+@pytest.mark.parametrize("word", ["a_" * 60, "a-mpi" + "-a" * 60 + "!"])
+def test_no_word_takes_for_ever(word: str) -> None:
+    """A pattern that tried every way to part it held the whole daemon, on the word of any user."""
+    begin = process_time()
+    assert not built_with_mpi(word + "!")
+    assert process_time() - begin < 1
 
 
 def test_ways_to_state_memory_exclude_each_other() -> None:

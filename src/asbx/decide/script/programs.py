@@ -70,7 +70,8 @@ _BUILT = tuple(
     )
 )
 # A name that says MPI: relion_refine_mpi, iqtree2-mpi, lmp_mpi, ABYSS-P.MPI.
-_NAMED = re.compile(r"(\w+[-_.])+mpi([-_.][\w.+-]+)*", re.IGNORECASE)
+# No letter may belong to two repeated parts: `(\w+[-_.])+` alone takes for ever to find that a_a_a_a_a_a is none.
+_NAMED = re.compile(r"\w+(?:[-.]\w+)*[-_.]mpi(?:[-_.][\w.+-]+)?", re.IGNORECASE)
 _FILES = re.compile(r".*\.(py|sh|in|inp|log|out|txt|conf|cfg|yaml|yml|json|nml|sif|simg|tar|gz|c|f90|cpp|h)", re.DOTALL)
 
 # Start their own parallel processes, over MPI or its like: program, and what on the line tells them to.
