@@ -18,7 +18,9 @@ from asbx.config.policy import Policy, Rule
 from asbx.config.schema import NodeGroup
 from asbx.daemon.plan_folder import PlanFolder
 from asbx.decide.hints import hints
+from asbx.decide.narrow import pools_of
 from asbx.decide.policy import Who, judge, refused
+from asbx.decide.preflight import Known
 from asbx.errors import AsbxError, PlanError
 from asbx.model.names import GroupName
 from asbx.model.plan import Origin, parse_plan
@@ -272,3 +274,18 @@ def test_a_rule_of_places_is_about_types_that_name_their_own_subnet_too(rule: Ru
     made = left(rule, launch_template_overrides=types)
     assert [one.instance_type for one in made.launch_template_overrides] == ["c7i.large"]
     assert made.subnet_ids == ("subnet-a",)
+
+
+def test_a_plan_does_not_raise_the_price_of_a_node_group() -> None:
+    """It may only offer less."""
+    types = [{"instance_type": "c7i.large", "spot_price": 0.1}]
+    own = NodeGroup.model_validate(group("cpu", 100, launch_template_overrides=types))
+    pools = pools_of(own, parse_plan(spec(max_spot_price=9)), Known(), [])
+    assert {pool.max_price for pool in pools} == {"0.1"}
+    assert {pool.max_price for pool in pools_of(own, parse_plan(spec(max_spot_price=0.05)), Known(), [])} == {"0.05"}
+
+
+def test_a_rule_is_about_its_partitions_only() -> None:
+    """Jobs of others keep what their node group has."""
+    assert left(Rule(name="gpu", partitions=("gpu*",), purchasing_options=("spot",))).purchasing_option == "mixed"
+    assert left(Rule(name="aws", partitions=("aws",), purchasing_options=("spot",))).purchasing_option == "spot"
