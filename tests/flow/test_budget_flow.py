@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from tests.fakes.asbb import Account, FakeAsbb, FakeService
 from tests.fakes.samples import NOON
-from tests.fakes.site import Site, config
+from tests.fakes.scheduler import FakeScheduler
+from tests.fakes.site import NODES, Site, config, group
 
 from asbx.config.schema import Config
 from asbx.errors import ExitCode, LedgerError, SlurmError
@@ -240,6 +241,29 @@ def test_a_gang_holds_for_all_its_nodes() -> None:
 
 
 # -- after it
+
+
+def test_a_job_over_two_partitions_is_still_the_budgets() -> None:
+    """Its nodes in the other partition make it no stranger."""
+    raw = limited({**PHYSICS, "partitions": ["aws"]}).model_dump(mode="json")
+    raw["slurm"]["partitions"].append({"partition_name": "xl", "node_groups": [group("cpu", 10)]})
+    site = Site(Config.model_validate(raw))
+    site.scheduler = FakeScheduler((*NODES, *expand("xl-cpu-[0-9]")))
+    launch(site, 7, "aws-cpu-000,xl-cpu-0")
+    assert states(site) == [(7, "physics", "held")]
+
+
+def test_what_limits_took_away_is_not_held_for() -> None:
+    """Limits choose first: of what they leave the dearest is held, not of what may never be launched."""
+    raw = limited(PHYSICS).model_dump(mode="json")
+    raw["limits"] = {"rules": [{"name": "cheap", "max_cost_per_hour": "0.15"}]}
+    site = Site(Config.model_validate(raw))
+    for kind, usd in (("c7i.large", "0.10"), ("m7i.large", "7.00")):
+        for zone in ("us-east-2a", "us-east-2b"):
+            site.prices.learned[kind, zone, Market.ON_DEMAND] = Decimal(usd)
+    site.prices.table = dict(site.prices.learned)
+    assert launch(site, 7, "aws-cpu-000").exit_code is ExitCode.DONE
+    assert [one.usd for one in site.budgets.holds()] == [ONE_HOUR]
 
 
 def test_a_launch_that_fails_gives_back() -> None:

@@ -129,7 +129,8 @@ class BudgetGate:
         if fact is None:
             why = "Slurm did not say whose job it is, so no budget can be asked"
             return Failure("budget-owner-unknown", why, ExitCode.BUDGET)
-        owner = Owner(fact.user, fact.account, ",".join(sorted({plan.part.group.partition for plan in plans})))
+        partitions = sorted({plan.part.group.partition for plan in plans if self._nodes(job, plan)})
+        owner = Owner(fact.user, fact.account, tuple(partitions))
         rules = [rule for rule in self.doors.config.budgets.rules if is_about(rule, owner)]
         if not rules and self.doors.service is None:
             return None
@@ -266,7 +267,7 @@ class BudgetGate:
         key = key_of(self.request.request_id, job)
         limit = fact.time_limit or timedelta()
         return Ask(
-            key, job, self.request.request_id, fact.account, fact.user, owner.partition, nodes, cpus, gpus, limit
+            key, job, self.request.request_id, fact.account, fact.user, ",".join(owner.partitions), nodes, cpus, gpus, limit
         )
 
     # -- whose nodes
