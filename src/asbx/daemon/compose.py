@@ -50,7 +50,7 @@ def doors(
         cloud=Ec2(config.aws),
         scheduler=Slurm(SlurmCommands(config.slurm.bin_path, config.slurm.config_path), topology_file(config.slurm)),
         ledger=ledger,
-        prices=Ec2Prices(price_list, clock),
+        prices=Ec2Prices(price_list, clock, config.prices),
         clock=clock,
         recorder=LedgerAndLogRecorder(
             audit(ledger) if audit else ledger,

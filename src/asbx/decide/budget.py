@@ -49,7 +49,7 @@ class Owner:
 
 
 def is_about(rule: Budget, owner: Owner) -> bool:
-    """Return whether a job's money comes out of a budget: where nodes of it are in several partitions, one is enough."""
+    """Return whether a job's money comes out of a budget. Of several partitions its nodes are in one is enough."""
     named = ((rule.accounts, (owner.account,)), (rule.users, (owner.user,)), (rule.partitions, owner.partitions))
     return all(
         not patterns or any(fnmatchcase(name, one) for name in names for one in patterns) for patterns, names in named

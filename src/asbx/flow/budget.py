@@ -266,9 +266,8 @@ class BudgetGate:
         nodes = sum(len(self._nodes(job, plan)) for plan in plans)
         key = key_of(self.request.request_id, job)
         limit = fact.time_limit or timedelta()
-        return Ask(
-            key, job, self.request.request_id, fact.account, fact.user, ",".join(owner.partitions), nodes, cpus, gpus, limit
-        )
+        where = ",".join(owner.partitions)
+        return Ask(key, job, self.request.request_id, fact.account, fact.user, where, nodes, cpus, gpus, limit)
 
     # -- whose nodes
 

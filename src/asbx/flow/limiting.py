@@ -104,9 +104,7 @@ class Limiter:
             left[0] = replace(left[0], choice=first, filled=(*said, told))
         return Limited(left, tuple(one for one in ceilings if one.measure in about.AT_ONCE))
 
-    def _capped(
-        self, gang: Gang, parts: Sequence[PartPlan], ceilings: Sequence[Ceiling]
-    ) -> tuple[Capped, Prices]:
+    def _capped(self, gang: Gang, parts: Sequence[PartPlan], ceilings: Sequence[Ceiling]) -> tuple[Capped, Prices]:
         kinds = {
             (pool.instance_type, pool.zone, rung.market)
             for part in parts
