@@ -61,9 +61,11 @@ def launch(site: Site, job: int, nodes: str, request_id: str = "", **fields: Any
 
 def close(site: Site, request: Request) -> Outcome:
     """Work a request off and close it, as the engine does."""
-    outcome = Resume(site.doors, request).run()
+    resume = Resume(site.doors, request)
+    outcome = resume.run()
     failed = bool(outcome.failed)
     site.ledger.finish_request(request.request_id, failed=failed, note=outcome.note(), at=site.clock.now())
+    resume.tidy()
     return outcome
 
 
@@ -304,7 +306,11 @@ def test_a_job_is_charged_what_it_cost() -> None:
 def test_an_instance_without_a_price_is_charged_as_estimated() -> None:
     """After its price could have been learned for long."""
     site = site_of(PHYSICS)
-    launch(site, 1, "aws-cpu-000")
+    queue(site, 1, "aws-cpu-000")
+    request = site.ask("aws-cpu-000", (1, "aws-cpu-000"), request_id="r-1")
+    Resume(site.doors, request).run()
+    site.prices.default = None  # between the estimate and the launch's price
+    site.ledger.finish_request("r-1", failed=False, note="", at=site.clock.now())
     site.clock.advance(minutes=10)
     end(site, "aws-cpu-000")
     one = Budgeting(site.doors)
@@ -424,6 +430,23 @@ def test_while_the_service_is_away_its_policy_is_followed_and_said(policy: str, 
     assert f"policy {policy}" in site.scheduler.told[1][-1]
     assert f"policy {policy}" in said(site, EventKind.BUDGET_SERVICE_AWAY)[0]
     assert [one.state.value for one in site.budgets.holds()] == (["held" if goes else "released"] if has_rules else [])
+
+
+def test_no_launch_waits_for_telling_jobs_that_the_service_is_away() -> None:
+    """It takes processes, for each job; and what somebody wrote there stays."""
+    site, _ = service_site("fail-open")
+    fake(site).next = ["refused-connection"]
+    jobs = [(job, f"aws-cpu-{job:03}") for job in (1, 2, 3)]
+    for job, node in jobs:
+        queue(site, job, node)
+    site.scheduler.tell_job(1, "ticket 4711: see mail")
+    resume = Resume(site.doors, site.ask("aws-cpu-[001-003]", *jobs))
+    assert len(resume.run().bound) == 3
+    assert site.scheduler.told == {1: ["ticket 4711: see mail"]}
+    resume.tidy()
+    assert site.scheduler.told[1][-1].startswith("asbx:budget-service-away")
+    assert site.scheduler.told[1][-1].endswith(" | ticket 4711: see mail")
+    assert all("policy fail-open" in site.scheduler.told[job][-1] for job in (2, 3))
 
 
 def test_a_service_that_is_away_is_asked_once_for_a_request() -> None:

@@ -28,18 +28,20 @@ from asbx.decide.budget import (
     with_margin,
 )
 from asbx.decide.cost import total
-from asbx.errors import ExitCode, SlurmError
+from asbx.errors import ExitCode
 from asbx.flow.asbb import Desk
 from asbx.flow.doors import Doors
 from asbx.flow.estimating import estimate
 from asbx.flow.outcome import Failure
 from asbx.flow.plan import PartPlan
+from asbx.flow.telling import put_in_front
 from asbx.model.budget import Book, Hold, Short
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import Gang
 from asbx.model.job import JobFacts, Request
 
 _CENT = Decimal("0.01")
+_AWAY = "asbx:budget-service-away"
 Barred = tuple[Gang, Failure]
 
 
@@ -61,6 +63,7 @@ class BudgetGate:
     jobs_of: Mapping[str, tuple[int, ...]]
     _away: str = ""  # why the service is not asked again for this request
     _asked: timedelta = field(default_factory=timedelta)
+    _untold: dict[int, str] = field(default_factory=dict)  # jobs that went without its word
 
     @property
     def _is_needed(self) -> bool:
@@ -105,8 +108,15 @@ class BudgetGate:
         alive = {*bound, *(one.node for one in self.doors.ledger.live_bindings(sorted(self.jobs_of)))}
         served = {job for node in alive for job in self.jobs_of.get(node, ())}
         lost = {job for jobs in self.jobs_of.values() for job in jobs} - served
+        for job in lost:
+            self._untold.pop(job, None)  # it was told why it did not go
         if lost:
             self.release(sorted(lost), "its launch came to nothing")
+
+    def tell(self) -> None:
+        """Tell the jobs that went without the service's word. Nobody waits for it."""
+        while self._untold:
+            put_in_front(self.doors, *self._untold.popitem(), _AWAY)
 
     def release(self, jobs: Sequence[int], why: str) -> None:
         """Give back what this request holds for jobs, here and at the service."""
@@ -249,10 +259,7 @@ class BudgetGate:
         if not goes:
             self.release([job], "the budget service has no word")
             return Failure("budget-service-away", text, ExitCode.BUDGET)
-        try:
-            self.doors.scheduler.tell_job(job, f"asbx:budget-service-away {text}"[:FREE_TEXT_MAX])
-        except SlurmError as error:
-            self._say(EventKind.REQUEST_ODD, f"job {job} was not told: {error.why}", job, "warning")
+        self._untold[job] = f"{_AWAY} {text}"
         return None
 
     def _question(self, job: int, fact: JobFacts, owner: Owner, plans: Sequence[PartPlan]) -> Ask:

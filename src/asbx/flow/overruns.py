@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from asbx.config.limits import FREE_TEXT_MAX, LIMIT_LOOK_BACK
+from asbx.config.limits import LIMIT_LOOK_BACK
 from asbx.decide import limits as about
 from asbx.decide.cost import bill
 from asbx.decide.limits import AT_ONCE, Owner
@@ -20,6 +20,7 @@ from asbx.decide.limits_running import WHILE_RUNNING, Due, Running, Steps, steps
 from asbx.errors import SlurmError
 from asbx.flow.doors import Doors
 from asbx.flow.room import Room
+from asbx.flow.telling import put_in_front
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Tenant
 from asbx.model.limit import JobLimit, LimitMark, Measure, Step
@@ -164,7 +165,7 @@ class Overruns:
         """Tell the job first, then act, then keep that it was done: what a crash parts is done once more."""
         job = due.job.job_id
         words = self._words(due)
-        self._tell(job, words, str(due.ceiling))
+        put_in_front(self.doors, job, words, f"asbx:limit {due.ceiling}")
         if due.step is Step.WARNED:
             self.doors.scheduler.notify(job, words)
             self.doors.scheduler.retire(due.job.nodes, f"asbx:limit job {job}: {due.ceiling}")
@@ -197,15 +198,6 @@ class Overruns:
             Step.ENDED: "its nodes were taken",
         }
         return f"asbx:limit {due.why}; {ends[due.step]}"
-
-    def _tell(self, job: int, words: str, limit: str) -> None:
-        """Put a sentence in front of what stands in the job's comment; of the same limit only the newest stays."""
-        try:
-            before = self.doors.scheduler.comment(job)
-            rest = [one for one in before.split(" | ") if one and not one.startswith(f"asbx:limit {limit}")]
-            self.doors.scheduler.tell_job(job, " | ".join([words, *rest])[:FREE_TEXT_MAX])
-        except SlurmError as error:  # it may have ended meanwhile
-            self.doors.say(Event(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", job_id=job, level="debug"))
 
     def _hold(self, marks: Sequence[LimitMark], jobs: Sequence[Running]) -> None:
         """Hold jobs that were requeued for a limit of their own, once they are PENDING: they would reach it again."""

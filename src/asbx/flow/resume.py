@@ -77,8 +77,10 @@ class Resume:
         self._tell([*losses, lost])
 
     def tidy(self) -> None:
-        """Do what nobody waits for: prices, and the tags that please the eye, one call for each instance."""
+        """Do what nobody waits for: prices, words to jobs, and tags that please the eye, a call for each of them."""
         set_prices(self._doors, self._request)
+        if self._budget is not None:
+            self._budget.tell()
         bind.courtesy(self._doors, naming.courtesy(self._kept, self._jobs_of))
 
     def _serve(self) -> None:
