@@ -231,8 +231,9 @@ def test_an_entry_comes_back_whole(books: Budgets) -> None:
     assert books.entries(OPEN) == (full,)
     assert books.entries([EntryState.HELD]) == ()
     assert books.entries(OPEN, job_id=2) == ()
-    assert books.transactions("phys") == {"txn_1"}
-    assert books.transactions("bio") == set()
+    assert books.taken("phys", ["txn_1", "txn_2", ""]) == {"txn_1"}
+    assert books.taken("phys", []) == set()
+    assert books.taken("bio", ["txn_1"]) == set()
 
 
 def test_a_change_that_changes_nothing_leaves_it(books: Budgets) -> None:

@@ -104,7 +104,7 @@ class Desk:
     def _ask(self, entry: Entry, ask: Ask) -> Answer:
         reply = self.service.check(check_question(replace(ask, key=entry.key)))
         answer = read_check(reply)
-        if answer.word is Word.YES and answer.transaction in self.books.transactions(ask.account):
+        if answer.word is Word.YES and self.books.taken(ask.account, [answer.transaction]):
             answer = Answer(Word.DOUBT, f"it gave the transaction {answer.transaction} twice")
         if answer.word is Word.DOUBT:
             # Where it answered at all, it is done with the question.
@@ -127,7 +127,8 @@ class Desk:
         rows, is_whole = self._transactions(entry.account)
         trace, found = Trace.UNCLEAR, None
         if rows is not None:
-            trace, found = find_hold(rows, entry, self.books.transactions(entry.account), is_whole=is_whole)
+            ours = self.books.taken(entry.account, [row.id for row in rows])
+            trace, found = find_hold(rows, entry, ours, is_whole=is_whole)
         if trace is Trace.NOT_DONE and not is_over and self.doors.clock.now() - entry.asked_at < ASBB_SETTLES:
             trace = Trace.UNCLEAR
         self._write_found(entry, trace, found)

@@ -130,12 +130,17 @@ class BudgetBooks:
         with self._database.transaction(READ) as connection:
             return _entry(connection, key)
 
-    def transactions(self, account: str) -> frozenset[str]:
-        """Return the transactions of an account that are of some launch of ours."""
+    def taken(self, account: str, transactions: Iterable[str]) -> frozenset[str]:
+        """Return which of these transactions of an account are of some launch of ours."""
         c = t.budget_entries.c
+        mine = select(c.transaction).where(c.account == account)
+        wanted = sorted(set(transactions) - {""})
         with self._database.transaction(READ) as connection:
-            found = connection.execute(select(c.transaction).where(c.account == account, c.transaction != ""))
-            return frozenset(found.scalars())
+            return frozenset(
+                name
+                for batch in batches(wanted)
+                for name in connection.execute(mine.where(c.transaction.in_(batch))).scalars()
+            )
 
     def change_entry(self, key: str, change: Callable[[Entry | None], Entry | None]) -> Entry | None:
         """Read one, let `change` say what becomes of it, write and return that."""

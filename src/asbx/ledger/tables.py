@@ -351,7 +351,7 @@ budget_entries = Table(
     Column("job_id", _BIG, nullable=False, index=True),
     Column("job", String, nullable=False),
     Column("request_id", String, nullable=False),
-    Column("account", String, nullable=False, index=True),
+    Column("account", String, nullable=False),
     Column("state", String, nullable=False, index=True),
     Column("asked_at", Moment, nullable=False),
     Column("transaction", String, nullable=False),
@@ -361,4 +361,5 @@ budget_entries = Table(
     Column("looks", Integer, nullable=False),
     Column("next_at", Moment),
     Column("said", Text, nullable=False),
+    Index("ix_budget_entries_taken", "account", "transaction"),
 )

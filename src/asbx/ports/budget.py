@@ -54,8 +54,8 @@ class Budgets(Protocol):
     def entry(self, key: str) -> Entry | None:
         """Return where a launch stands there, None for one it was never asked about."""
 
-    def transactions(self, account: str) -> frozenset[str]:
-        """Return the transactions of an account that are known to be of some launch of ours."""
+    def taken(self, account: str, transactions: Iterable[str]) -> frozenset[str]:
+        """Return which of these transactions of an account are known to be of some launch of ours."""
 
     def change_entry(self, key: str, change: Callable[[Entry | None], Entry | None]) -> Entry | None:
         """Read one, let `change` say what becomes of it (None: as it is), write and return that: one transaction."""

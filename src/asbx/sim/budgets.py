@@ -111,11 +111,11 @@ class MemoryBudgets:
         """Return where a launch stands there."""
         return self._entries.get(key)
 
-    def transactions(self, account: str) -> frozenset[str]:
-        """Return the transactions of an account that are of some launch of ours."""
+    def taken(self, account: str, transactions: Iterable[str]) -> frozenset[str]:
+        """Return which of these transactions of an account are of some launch of ours."""
         with self._turn:
-            mine = (one for one in self._entries.values() if one.account == account)
-            return frozenset(one.transaction for one in mine if one.transaction)
+            mine = {one.transaction for one in self._entries.values() if one.account == account and one.transaction}
+        return frozenset(mine.intersection(transactions))
 
     def change_entry(self, key: str, change: Callable[[Entry | None], Entry | None]) -> Entry | None:
         """Read one, let `change` say what becomes of it, write and return that."""
