@@ -43,15 +43,17 @@ class Overruns:
 
     def run(self) -> None:
         """Look at every job on our nodes and do what is due. Raises AsbxError when a side does not answer."""
-        ledger, settings = self.doors.ledger, self.doors.config.limits
-        own, marks = ledger.job_limits(), ledger.limit_marks()
-        if not (settings.rules or own or marks):
+        ledger, now = self.doors.ledger, self.doors.clock.now()
+        marks, live = ledger.limit_marks(), ledger.instances(live_only=True)
+        if not (
+            self.doors.config.limits.rules or marks or ledger.job_limits({job for row in live for job in row.jobs})
+        ):
             return
-        now = self.doors.clock.now()
-        jobs, idle = self._running(own, now)
+        jobs, idle = self._running(live, now)
         found = steps(jobs, self.reached(), marks, now, idle)
         self._do(found, now)
-        self._hold([mark for mark in marks if mark.step is Step.STOPPED and mark.measure not in AT_ONCE], jobs)
+        here = {job.job_id for job in jobs}
+        self._follow([mark for mark in marks if mark.job_id and mark.job_id not in here])
 
     # -- what is
 
@@ -68,7 +70,7 @@ class Overruns:
         hourly = any(one.measure is Measure.HOURLY_AT_ONCE for one in ceilings)
         return room.reached(ceilings, use, room.current(set(), use) if hourly else {})
 
-    def _running(self, own: Sequence[JobLimit], now: datetime) -> tuple[list[Running], list[Load]]:
+    def _running(self, live: Sequence[InstanceRow], now: datetime) -> tuple[list[Running], list[Load]]:
         """Return the jobs on our nodes, and the instances that have none."""
         bound = {one.node: one.instance_id for one in self.doors.ledger.live_bindings()}
         if not bound:
@@ -76,7 +78,6 @@ class Overruns:
         tenants = self.doors.scheduler.tenants(sorted(bound))
         ids = [one.job_id for one in tenants]
         facts = {fact.job_id: fact for fact in self.doors.scheduler.jobs(ids)} if ids else {}
-        live = self.doors.ledger.instances(live_only=True)
         rows = {row.instance_id: row for row in live}
         on = {node: rows[instance] for node, instance in bound.items() if instance in rows}
         spent = self._spent(live, {one.job_id for one in tenants}, now)
@@ -85,7 +86,7 @@ class Overruns:
             for node in tenant.nodes:
                 guests[node] += 1
         mine: dict[int, list[JobLimit]] = defaultdict(list)
-        for row in own:
+        for row in self.doors.ledger.job_limits(ids):
             mine[row.job_id].append(row)
         shared = frozenset(node for node, count in guests.items() if count > 1)
         idle = [
@@ -199,26 +200,31 @@ class Overruns:
         }
         return f"asbx:limit {due.why}; {ends[due.step]}"
 
-    def _hold(self, marks: Sequence[LimitMark], jobs: Sequence[Running]) -> None:
-        """Hold jobs that were requeued for a limit of their own, once they are PENDING: they would reach it again."""
-        here = {job.job_id for job in jobs}
-        wanted = [mark for mark in marks if mark.job_id not in here]
-        if not wanted:
+    def _follow(self, marks: Sequence[LimitMark]) -> None:
+        """Hold jobs that were requeued for a limit of their own, once they are PENDING: they would reach it again.
+
+        What was done about jobs that have left the queue is forgotten.
+        """
+        if not marks:
             return
-        states = {fact.job_id: fact.state for fact in self.doors.scheduler.jobs([mark.job_id for mark in wanted])}
-        for mark in wanted:
-            if states.get(mark.job_id) == "PENDING":
-                self.doors.scheduler.hold(mark.job_id)
-                words = f"held by {mark.rule}: change what it asks, then scontrol release {mark.job_id}"
-                text = f"job {mark.job_id} {words}"
-                data: dict[str, object] = {"limit": mark.measure.value, "step": Step.HELD.value}
-                data["rule"] = next(
-                    (r.name for r in self.doors.config.limits.rules if repr(r.name) in mark.rule), "job"
-                )
-                self.doors.say(Event(EventKind.LIMIT_STOPPED, text, job_id=mark.job_id, data=data, level="warning"))
-            elif states.get(mark.job_id) is not None:
-                continue
-            self.doors.ledger.drop_limit_marks([mark.key])
+        states = {fact.job_id: fact.state for fact in self.doors.scheduler.jobs([mark.job_id for mark in marks])}
+        for mark in marks:
+            if states.get(mark.job_id) is None:
+                self.doors.ledger.drop_limit_marks([mark.key])
+            elif states[mark.job_id] == "PENDING" and mark.step is Step.STOPPED and mark.measure not in AT_ONCE:
+                self._hold(mark)
+
+    def _hold(self, mark: LimitMark) -> None:
+        try:
+            self.doors.scheduler.hold(mark.job_id)
+        except SlurmError as error:  # of one job; the next pass tries again
+            self.doors.say(Event(EventKind.PASS_FAILED, str(error), job_id=mark.job_id, level="warning"))
+            return
+        text = f"job {mark.job_id} held by {mark.rule}: change what it asks, then scontrol release {mark.job_id}"
+        rule = next((one.name for one in self.doors.config.limits.rules if repr(one.name) in mark.rule), "job")
+        data: dict[str, object] = {"limit": mark.measure.value, "step": Step.HELD.value, "rule": rule}
+        self.doors.say(Event(EventKind.LIMIT_STOPPED, text, job_id=mark.job_id, data=data, level="warning"))
+        self.doors.ledger.drop_limit_marks([mark.key])
 
 
 _PAST = {"warn": "told", "requeue": "requeued", "cancel": "cancelled"}
