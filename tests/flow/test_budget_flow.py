@@ -20,11 +20,12 @@ from asbx.flow.budgeting import Budgeting
 from asbx.flow.outcome import Outcome
 from asbx.flow.resume import Resume
 from asbx.flow.suspend import suspend
-from asbx.model.budget import EntryState, Hold, HoldState
+from asbx.model.budget import EntryState, Hold, HoldState, Taken
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts, Request, RequestKind
 from asbx.model.market import Market
+from asbx.sim.budgets import MemoryBudgets
 
 HOUR = timedelta(hours=1)
 # 0.10 USD/h x (600 s boot + 1 h + 350 s idle) = 0.1264 USD, rounded up.
@@ -223,6 +224,30 @@ def test_jobs_that_share_a_launch_hold_each_for_itself() -> None:
     assert {job for row in site.ledger.instances() for job in row.jobs} == {1, 2}
 
 
+class CountedBudgets(MemoryBudgets):
+    """Budgets of which each call costs a write to the disk."""
+
+    writes: int = 0
+
+    def take(self, *args: Any) -> tuple[Taken, ...]:
+        """Count it."""
+        self.writes += 1
+        return super().take(*args)
+
+
+def test_the_jobs_of_a_launch_are_held_for_in_one_transaction() -> None:
+    """Of an array of a thousand each would wait for a thousand; those after the money is gone are refused."""
+    site = site_of(PHYSICS | {"limit_usd": "0.40"})
+    site.budgets = counted = CountedBudgets()
+    jobs = [(job, f"aws-cpu-{job:03}") for job in range(1, 6)]
+    for job, node in jobs:
+        queue(site, job, node)
+    outcome = close(site, site.ask("aws-cpu-[001-005]", *jobs))
+    assert counted.writes == 1
+    assert (len(outcome.bound), len(outcome.failed)) == (3, 2)
+    assert states(site) == [(job, "physics", "held") for job in (1, 2, 3)]
+
+
 def test_a_shared_node_is_held_for_in_parts() -> None:
     """Two jobs on one node pay half each, rounded up."""
     site = site_of(PHYSICS)
@@ -354,7 +379,7 @@ def test_a_hold_whose_launch_is_lost_is_given_back() -> None:
     site = site_of(PHYSICS)
     now = site.clock.now()
     lost = Hold("r-9/9", "physics", "2026-01-01", 9, "r-9", "ada", "phys", Decimal(1), now)
-    site.budgets.take([lost], {}, lambda *_: None)
+    site.budgets.take([[lost]], {}, lambda *_: None)
     passes(site, 1)
     assert states(site) == [(9, "physics", "held")]
     passes(site, 2)
@@ -430,6 +455,14 @@ def test_while_the_service_is_away_its_policy_is_followed_and_said(policy: str, 
     assert f"policy {policy}" in site.scheduler.told[1][-1]
     assert f"policy {policy}" in said(site, EventKind.BUDGET_SERVICE_AWAY)[0]
     assert [one.state.value for one in site.budgets.holds()] == (["held" if goes else "released"] if has_rules else [])
+
+
+def test_the_service_needs_no_price_of_ours() -> None:
+    """It reckons itself: that AWS tells no price is no reason to launch nothing, where no budget is kept here."""
+    site, asbb = service_site("fail-closed")
+    site.prices.default = None
+    assert launch(site, 1, "aws-cpu-000").exit_code is ExitCode.DONE
+    assert len(asbb.calls) == 1
 
 
 def test_no_launch_waits_for_telling_jobs_that_the_service_is_away() -> None:

@@ -21,20 +21,23 @@ class MemoryBudgets:
     _entries: dict[str, Entry] = field(default_factory=dict)
     _turn: RLock = field(default_factory=RLock)
 
-    def take(self, holds: Sequence[Hold], previous: Mapping[str, str], judge: Judge) -> Taken:
-        """Take the holds of one launch, all or none."""
+    def take(self, launches: Sequence[Sequence[Hold]], previous: Mapping[str, str], judge: Judge) -> tuple[Taken, ...]:
+        """Take the holds of launches, of each all or none."""
         del previous  # every book is at hand
         with self._turn:
-            missing = [one for one in holds if self._is_free((one.key, one.budget))]
-            for one in missing:
-                short = judge(one, dict(self._books))
-                if short is not None:
-                    return Taken(short, self._of(holds))
-            for one in missing:
-                self._holds[one.key, one.budget] = one
-                old = self._book(one.budget, one.period)
-                self._books[one.budget, one.period] = replace(old, held=old.held + one.usd)
-            return Taken(None, self._of(holds))
+            return tuple(self._take(holds, judge) for holds in launches)
+
+    def _take(self, holds: Sequence[Hold], judge: Judge) -> Taken:
+        missing = [one for one in holds if self._is_free((one.key, one.budget))]
+        for one in missing:
+            short = judge(one, dict(self._books))
+            if short is not None:
+                return Taken(short, self._of(holds))
+        for one in missing:
+            self._holds[one.key, one.budget] = one
+            old = self._book(one.budget, one.period)
+            self._books[one.budget, one.period] = replace(old, held=old.held + one.usd)
+        return Taken(None, self._of(holds))
 
     def _is_free(self, key: tuple[str, str]) -> bool:
         return key not in self._holds or self._holds[key].state is HoldState.RELEASED
