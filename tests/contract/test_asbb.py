@@ -226,6 +226,27 @@ def test_a_service_that_does_not_answer_in_time_may_have_done_it() -> None:
     assert took < timedelta(seconds=5)
 
 
+def test_one_time_out_is_waited_for_and_no_other() -> None:
+    """Each launch would wait as long, and once more for the list of transactions: nothing is sent meanwhile."""
+    calls: list[str] = []
+    answer = Event()
+
+    def slow(_method: str, path: str, _body: Any) -> Answered:
+        calls.append(path)
+        answer.wait(10)
+        return (200, "application/json", {})
+
+    with serving(slow) as url, door(url, timeout=1) as service:
+        assert service.check(check_question(ASK)).sent
+        for reply in (service.check(check_question(ASK)), service.transactions("phys", 200), service.reconcile({})):
+            assert (reply.status, reply.sent) == (0, False)
+            assert read_check(reply).word is Word.AWAY
+        answer.set()
+        assert service.health().status == 200  # somebody looks whether it is there again
+        assert service.check(check_question(ASK)).status == 200
+    assert len(calls) == 3
+
+
 def test_the_path_of_the_url_may_be_stated_or_not() -> None:
     """Both forms call the same; nothing beside the four real endpoints is ever called."""
     fake = FakeAsbb(lambda: NOON, {"proj1": Account(Decimal(1000))})

@@ -337,6 +337,8 @@ BUDGET_SETTLE_GRACE = timedelta(minutes=1)
 BUDGET_PRICE_PATIENCE = timedelta(hours=1)
 # All questions of one request to the budget service, one after the other, however many jobs it has.
 ASBB_LAUNCH_MOST = timedelta(seconds=60)
+# One that did not answer in time is asked nothing for so long: each launch would wait for the time-out again.
+ASBB_REST = timedelta(minutes=2)
 # A call that got no answer may still be worked on there: so long its effect is not judged. A server in front of a
 # database ends what it does with a request seconds after we hung up.
 ASBB_SETTLES = timedelta(minutes=10)
