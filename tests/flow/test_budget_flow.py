@@ -280,6 +280,17 @@ def test_a_job_over_two_partitions_is_still_the_budgets() -> None:
     assert states(site) == [(7, "physics", "held")]
 
 
+def test_volumes_are_held_for_as_limits_reckon_them() -> None:
+    """Else a job that a limit finds too dear fits into the budget of the same sum."""
+    raw = limited(PHYSICS).model_dump(mode="json")
+    raw["limits"] = {"volumes_usd_per_hour": "0.10"}
+    site = Site(Config.model_validate(raw))
+    launch(site, 7, "aws-cpu-000")
+    (hold,) = site.budgets.holds()
+    assert hold.usd == Decimal("0.26")
+    assert "0.10 of volumes" in hold.why
+
+
 def test_what_limits_took_away_is_not_held_for() -> None:
     """Limits choose first: of what they leave the dearest is held, not of what may never be launched."""
     raw = limited(PHYSICS).model_dump(mode="json")
