@@ -363,3 +363,21 @@ def test_what_is_known_is_told_while_another_waits_for_the_list() -> None:
         finally:
             answer.set()
         assert waits.result(10) is None
+
+
+def test_what_ended_while_the_list_was_away_is_priced_when_it_is_back() -> None:
+    """Days later: else it has cost nothing for ever."""
+    it = Market1(settings={})
+    launched(it.site.ledger, it.now, market=Market.ON_DEMAND)
+    it.told.error = AWAY
+    pricing = Pricing(it.doors)
+    it.pass_after(minutes=1)
+    it.site.ledger.end_instances(["i-1"], "done", it.now)
+    for _ in range(30):
+        it.pass_after(hours=2)
+        pricing.run()
+    assert [row.price for row in it.site.ledger.instances()] == [None]
+    it.told.error, it.told.told = None, [price_change("0.0890", it.now)]
+    it.pass_after(hours=2)
+    pricing.run()
+    assert [row.price for row in it.site.ledger.instances()] == [Decimal("0.0890")]

@@ -163,6 +163,8 @@ SPOT_SCORE_TYPES = 3
 # On-demand prices change rarely; spot moves by the hour.
 ON_DEMAND_PRICE_LIFE = timedelta(hours=12)
 SPOT_PRICE_LIFE = timedelta(minutes=5)
+# How far back instances are looked for, once an hour, that ended while nobody told their price.
+UNPRICED_REACH = timedelta(days=30)
 # Prices the daemon refreshes are asked for by nobody else until so many refreshes have come to nothing.
 REFRESHES_MISSED = 2
 # A filter's value has at most 1,024 characters (Price List API reference, Filter).
