@@ -476,6 +476,22 @@ def test_the_service_needs_no_price_of_ours() -> None:
     assert len(asbb.calls) == 1
 
 
+def test_without_a_price_the_service_charges_what_it_held() -> None:
+    """Its own estimate: told 0, the job would be free there."""
+    site, asbb = service_site("fail-closed")
+    site.prices.default = None
+    launch(site, 1, "aws-cpu-000")
+    site.clock.advance(minutes=10)
+    end(site, "aws-cpu-000")
+    one = Budgeting(site.doors)
+    for _ in range(10):
+        one.run()
+        site.clock.advance(minutes=10)
+    (entry,) = site.budgets.entries(EntryState)
+    assert entry.hold
+    assert asbb.charges("1") == [entry.hold]
+
+
 def test_no_launch_waits_for_telling_jobs_that_the_service_is_away() -> None:
     """It takes processes, for each job; and what somebody wrote there stays."""
     site, _ = service_site("fail-open")

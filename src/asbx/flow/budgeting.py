@@ -35,7 +35,7 @@ _DUE = (EntryState.CHECKING, EntryState.OWED, EntryState.TELLING)
 
 @dataclass(frozen=True)
 class _Launch:
-    """A launch of a job whose cost is not settled. held: what is set apart for it, 0 where only the service does."""
+    """A launch of a job whose cost is not settled. held: what is set apart for it, here or at the service."""
 
     request_id: str
     job_id: int
@@ -90,7 +90,7 @@ class Budgeting:
             by_file = (EntryState.VOID,) if self.doors.config.asbb.reconcile == "file" else ()
             for entry in books.entries((*_UNTOLD, *by_file)):
                 if entry.cost is None and key_of(entry.request_id, entry.job_id) not in holds:
-                    yield _Launch(entry.request_id, entry.job_id)
+                    yield _Launch(entry.request_id, entry.job_id, entry.hold or Decimal(0))
         for hold in holds.values():
             yield _Launch(hold.request_id, hold.job_id, hold.usd)
 
