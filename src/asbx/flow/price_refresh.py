@@ -1,6 +1,7 @@
 """Keep prices fresh: ask AWS now and then, write what changed into the ledger, tell the door that launches look at.
 
-A launch never waits for it and never asks: it takes what is known. After a restart that is what the ledger has.
+A launch takes what is known, after a restart what the ledger has; the door asks only for what a limit or a budget needs
+and this has not learned for long.
 """
 
 from __future__ import annotations
