@@ -492,6 +492,27 @@ def test_without_a_price_the_service_charges_what_it_held() -> None:
     assert asbb.charges("1") == [entry.hold]
 
 
+def test_an_outage_of_a_day_leaves_nothing_for_people_to_look_at() -> None:
+    """What became of a question is asked when the service is back; while it is away one try a pass is enough."""
+    site, _ = service_site("fail-open")
+    fake(site).next = ["lost-after", "lost-before", "lost-after", "lost-before"]
+    launch(site, 1, "aws-cpu-000")
+    launch(site, 2, "aws-cpu-001")
+    one = Budgeting(site.doors)
+    for _ in range(50):
+        fake(site).next = ["lost-before"] * 9
+        one.run()
+        assert len(fake(site).next) >= 8
+        site.clock.advance(minutes=30)
+    assert {entry.state for entry in site.budgets.entries(EntryState)} == {EntryState.CHECKING}
+    fake(site).next = []
+    for _ in range(3):
+        site.clock.advance(minutes=30)
+        one.run()
+    assert {entry.state for entry in site.budgets.entries(EntryState)} <= {EntryState.HELD, EntryState.OWED}
+    assert len({entry.transaction for entry in site.budgets.entries(EntryState)}) == 2
+
+
 def test_no_launch_waits_for_telling_jobs_that_the_service_is_away() -> None:
     """It takes processes, for each job; and what somebody wrote there stays."""
     site, _ = service_site("fail-open")

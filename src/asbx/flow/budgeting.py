@@ -135,9 +135,7 @@ class Budgeting:
         now = self.doors.clock.now()
         due = [one for one in desk.books.entries(_DUE) if _is_due(one, now)]
         for entry in due[:ASBB_A_PASS]:
-            if entry.state is not EntryState.OWED:
-                desk.look(entry)
-            elif not self._tell(desk, entry):
+            if not (self._tell(desk, entry) if entry.state is EntryState.OWED else desk.look(entry)):
                 break
 
     def _tell(self, desk: Desk, entry: Entry) -> bool:
