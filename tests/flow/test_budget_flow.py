@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 from tests.fakes.asbb import Account, FakeAsbb, FakeService
-from tests.fakes.samples import NOON
+from tests.fakes.samples import NOON, spot_change
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import NODES, Site, config, group
+from tests.fakes.usage import FakeJobs, FakeVolumes
 
 from asbx.config.schema import Config
 from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.budgeting import Budgeting
+from asbx.flow.doors import UsageSources
 from asbx.flow.outcome import Outcome
 from asbx.flow.resume import Resume
 from asbx.flow.suspend import suspend
@@ -25,6 +27,7 @@ from asbx.model.event import EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts, Request, RequestKind
 from asbx.model.market import Market
+from asbx.model.usage import JobRun
 from asbx.sim.budgets import MemoryBudgets
 
 HOUR = timedelta(hours=1)
@@ -337,6 +340,35 @@ def test_a_job_is_charged_what_it_cost() -> None:
     assert hold.spent == (seconds * Decimal("0.10") / 3600).quantize(Decimal("1E-9"))
     assert site.budgets.books()[0].spent == hold.spent
     assert len(said(site, EventKind.BUDGET_SETTLED)) == 1
+
+
+def test_a_price_that_changed_in_a_life_is_charged_too() -> None:
+    """As the cost report does; and all that was launched for the job, whoever else ran on it, held nothing."""
+    site = site_of(PHYSICS)
+    launch(site, 1, "aws-cpu-000")
+    site.ledger.set_prices({row.instance_id: Decimal("0.10") for row in site.ledger.instances()})
+    (row,) = site.ledger.instances()
+    began = row.launched_at
+    offer = {"instance_type": row.instance_type, "zone": row.zone, "market": row.market}
+    site.ledger.add_price_changes(
+        [
+            spot_change("0.10", began - HOUR, **{**offer, "zone": ""}),
+            spot_change("0.20", began + HOUR / 2, **{**offer, "zone": ""}),
+        ]
+    )
+    site.ledger.record_runs([JobRun(2, 0, row.node, began + HOUR, began + 2 * HOUR, "bob", "bio", "aws", "x")])
+    site.clock.sleep(began + 3 * HOUR - site.clock.now())
+    end(site, "aws-cpu-000")
+    usage = UsageSources(site.ledger, FakeJobs(site.clock), FakeVolumes())
+    one = Budgeting(replace(site.doors, usage=usage))
+    for _ in range(3):
+        one.run()
+        site.clock.advance(minutes=2)
+    (hold,) = site.budgets.holds()
+    (row,) = site.ledger.instances()
+    assert row.ended_at is not None
+    seconds = Decimal(-(-(row.ended_at - began) // timedelta(seconds=1)))
+    assert hold.spent == (Decimal("0.10") + (seconds - 3600) * Decimal("0.20") / 3600).quantize(Decimal("1E-9"))
 
 
 def test_an_instance_without_a_price_is_charged_as_estimated() -> None:
