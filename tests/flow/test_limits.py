@@ -23,6 +23,7 @@ from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts
 from asbx.model.limit import JobLimit, LimitMark, Measure, Step
 from asbx.model.market import Market
+from asbx.model.record import InstanceRow
 
 HOUR = timedelta(hours=1)
 CHEAP, DEAR = Decimal("0.10"), Decimal("0.40")
@@ -316,6 +317,24 @@ class _LongLedger(FakeLedger):
     def job_limits(self, job_ids: Iterable[int] | None = None) -> tuple[JobLimit, ...]:
         assert job_ids is not None, "limits of all jobs there ever were"
         return super().job_limits(job_ids)
+
+
+class _LongYear(FakeLedger):
+    """A ledger with what has ended in a month: to read it all takes seconds of a pass."""
+
+    def instances(self, **fields: Any) -> tuple[InstanceRow, ...]:
+        assert "ended_since" not in fields, "what has ended"
+        return super().instances(**fields)
+
+
+def test_what_has_ended_is_read_only_where_a_limit_is_about_money() -> None:
+    """Hours are Slurm's to tell."""
+    site = Site(config(), ledger=_LongYear())
+    limits(site, {"name": "day", "auto_terminate_hours": 1}, grace_seconds=0)
+    run(site, 7, "aws-cpu-[000-001]", 9)
+    for _ in range(3):
+        later(site, HOUR)
+    assert site.scheduler.job_table[7].state == "CANCELLED"
 
 
 @pytest.mark.parametrize("rules", [(), ({"name": "day", "auto_terminate_hours": 99},)])

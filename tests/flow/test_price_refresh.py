@@ -381,3 +381,24 @@ def test_what_ended_while_the_list_was_away_is_priced_when_it_is_back() -> None:
     it.pass_after(hours=2)
     pricing.run()
     assert [row.price for row in it.site.ledger.instances()] == [Decimal("0.0890")]
+
+
+class _NoVolumes(FakePriceList):
+    """A price list whose word on EBS cannot be read."""
+
+    def volumes(self) -> tuple[PriceChange, ...]:
+        """Refuse."""
+        raise CloudError(
+            "price-answer", "pricing GetProducts says what we cannot read", "KeyError", "", Verdict.UNKNOWN
+        )
+
+
+def test_what_instances_cost_is_learned_though_volumes_are_not() -> None:
+    """Else a change in what AWS says of EBS stops every launch that a limit is about."""
+    it = Market1(settings={})
+    it.told = _NoVolumes(told=[price_change("0.0890", it.now)])
+    it.start()
+    it.pass_after()
+    assert it.prices.known("c7i.large", "us-east-2a", Market.ON_DEMAND) == Decimal("0.0890")
+    assert list(it.refresh.troubles) == ["volumes"]
+    assert it.pass_after(minutes=1) == []

@@ -80,7 +80,6 @@ class Overruns:
         facts = {fact.job_id: fact for fact in self.doors.scheduler.jobs(ids)} if ids else {}
         rows = {row.instance_id: row for row in live}
         on = {node: rows[instance] for node, instance in bound.items() if instance in rows}
-        spent = self._spent(live, {one.job_id for one in tenants}, now)
         guests: dict[str, int] = defaultdict(int)
         for tenant in tenants:
             for node in tenant.nodes:
@@ -88,6 +87,8 @@ class Overruns:
         mine: dict[int, list[JobLimit]] = defaultdict(list)
         for row in self.doors.ledger.job_limits(ids):
             mine[row.job_id].append(row)
+        is_about_money = self._is_about_money([row for rows_of in mine.values() for row in rows_of])
+        spent = self._spent(live, set(ids), now) if is_about_money else {}
         shared = frozenset(node for node, count in guests.items() if count > 1)
         idle = [
             Load(Owner(row.user, row.account, row.group.partition, bool(row.jobs)), 1, self._price(row))
@@ -101,6 +102,12 @@ class Overruns:
             if tenant.state != "CONFIGURING" and tenant.job_id in facts
         ]
         return jobs, idle
+
+    def _is_about_money(self, own: Sequence[JobLimit]) -> bool:
+        rules = self.doors.config.limits.rules
+        return any(rule.max_total_cost is not None or rule.cost_alert is not None for rule in rules) or any(
+            row.measure in (Measure.TOTAL, Measure.ALERT) for row in own
+        )
 
     def _spent(self, live: Sequence[InstanceRow], jobs: set[int], now: datetime) -> dict[int, Decimal]:
         """Return what these jobs have cost so far, their earlier runs included."""
