@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  one retur
             print(error, file=sys.stderr)
             return int(ExitCode.USAGE)
         if isinstance(error, _UsageError):
-            return _say(_usage(str(error)), as_json=as_json)
+            return _say(_usage(error.format_message()), as_json=as_json)
         return _say(_internal(error), as_json=as_json)
 
 
