@@ -35,7 +35,7 @@ def events(  # noqa: PLR0913, PLR0917  an option each
     node: Annotated[str | None, typer.Option("--node", "-n", help="Only events of this node.")] = None,
     request: Annotated[str | None, typer.Option("--request", "-r", help="Only events of this request.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only of this kind; may be repeated.")] = None,
-    level: Annotated[str, typer.Option("--level", "-l", help="From this level on: debug, info, warning, error.")] = "debug",
+    level: Annotated[str, typer.Option("--level", "-l", help="From here on: debug, info, warning, error.")] = "debug",
     since: Annotated[str | None, typer.Option("--since", help="From this time on (ISO 8601, UTC), or 10m, 2h.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more until interrupted.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="The newest so many.")] = 200,

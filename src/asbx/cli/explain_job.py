@@ -76,7 +76,9 @@ def number_of(ledger: Ledger, text: str, settings: Config) -> int:
         raise UsageError("job-name", f"{text!r} names no job", "", "a job is named by 12, 12_3 or 12+1")
     if text.isdecimal():
         return _number(ledger, text, Asked(None))
-    return _number(ledger, text, ask(SlurmJobs(SlurmCommands(settings.slurm.bin_path, settings.slurm.config_path)), text))
+    return _number(
+        ledger, text, ask(SlurmJobs(SlurmCommands(settings.slurm.bin_path, settings.slurm.config_path)), text)
+    )
 
 
 def ask(archive: JobArchive, target: str) -> Asked:

@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from asbx.config.gang_rules import gang_problems, gang_warnings, site_warnings, topology_problems
 from asbx.config.problem import Key, Problem
+from asbx.config.rule_rules import rule_warnings
 from asbx.config.schema import Config, LaunchTemplateOverride, NodeGroup, Partition
 
 # CreateFleet, SpotAllocationStrategy and FleetOnDemandAllocationStrategy.
@@ -64,7 +65,7 @@ def check(config: Config) -> Findings:
     problems += _policy_problems(config)
     problems += _telemetry_problems(config)
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
-    warnings += site_warnings(config)
+    warnings += [*site_warnings(config), *rule_warnings(config)]
     for p, partition in enumerate(config.slurm.partitions):
         problems += _slurm_lines(
             partition.partition_options, ("slurm", "partitions", p, "partition_options"), _PARTITION_KEYS

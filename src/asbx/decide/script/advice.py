@@ -13,7 +13,7 @@ from asbx.config.limits import PLAN_MOST_TYPES, SPOT_LONGEST_WITHOUT_CHECKPOINT,
 from asbx.decide.script.coupling import Coupling, Finding, coupling
 from asbx.decide.script.fit import Fit, best, fits, of_gpu
 from asbx.decide.script.geometry import Geometry, geometry
-from asbx.decide.script.sbatch import Stating, Submission, lines_of
+from asbx.decide.script.sbatch import Stating, Submission, late_options, lines_of
 from asbx.model.catalogue import TypeFacts
 
 Purchase = Literal["spot", "on-demand", "mixed"]
@@ -102,7 +102,7 @@ def advise(submission: Submission, site: Site, index: int = 0) -> Advice:
         efa,
         placement,
         tuple(reasons),
-        (*submission.problems, *asked.problems, *_notes(asked, chosen, site)),
+        (*submission.problems, *asked.problems, *late_options(submission.body), *_notes(asked, chosen, site)),
         _cost(chosen, asked, site, purchase),
     )
 
@@ -116,13 +116,14 @@ def _about_types(chosen: Sequence[Fit], found: Sequence[Fit], *, tight: bool) ->
     if not chosen:
         return
     first = chosen[0]
-    unit = "cores" if first.need.on_cores else "hardware threads"
-    words = [f"{first.need.cpus} {unit} a node"]
+    unit = "core(s)" if first.need.on_cores else "hardware thread(s)"
+    words = [f"{first.need.cpus} {unit}"]
     if first.need.memory_mib:
         words.append(f"{first.need.memory_mib / 1024:.3g} GiB")
     if first.need.gpus:
         words.append(f"{first.need.gpus} GPU(s)")
-    text = f"{', '.join(one.name for one in chosen)}: {' and '.join(words)} are needed, {first.unused:.0%} stays unused"
+    need = f"a node needs {' and '.join(words)}"
+    text = f"{', '.join(one.name for one in chosen)}: {need}; of {first.name} {first.unused:.0%} stays unused"
     yield Reason("types", text)
     if tight and first.need.nodes > 1:
         network = "EFA, which its ranks need between nodes" if first.efa else "no EFA: no type that fits has it"

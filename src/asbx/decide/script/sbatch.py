@@ -237,6 +237,16 @@ def _short(letters: str, rest: list[str], source: str, reading: _Reading) -> Non
         return
 
 
+def late_options(body: str) -> Iterator[str]:
+    """Tell of lines that look like options and are none: sbatch(1) stops reading at the first command."""
+    lines = body.split("\n")
+    first = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+    late = [line.strip() for line in _without_here_documents(lines[first:]) if line.startswith(f"{_MARK} -")]
+    if late:
+        more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
+        yield f"{late[0]!r}{more} stands after the first command, line {first + 1}: sbatch does not read it"
+
+
 def lines_of(body: str) -> Iterable[str]:
     """Yield the commands of a script, a line each: continued lines joined, comments and here-documents left out."""
     yield from _without_here_documents(_joined(body))
