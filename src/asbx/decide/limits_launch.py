@@ -206,7 +206,7 @@ class _Capper:
         return None if above is None else ("limit-refused", f"{above}: {_told(above, estimate)}")
 
     def _what_then(self, launched: str) -> str:
-        return f"{launched} (limits.unknown: warn)" if self._unknown == "warn" else "it is, before a launch"
+        return f"{launched} (limits.unknown: warn)" if self._unknown == "warn" else "it is looked at before a launch"
 
     def _nothing_left(self, money: Sequence[Ceiling]) -> LimitError:
         """Return the refusal, with the arithmetic of the cheapest that there would be."""
