@@ -11,7 +11,7 @@ import yaml
 
 from asbx.cli import reading
 from asbx.cli.main import main
-from asbx.decide.script.sbatch import late_options
+from asbx.decide.script.shell import late_options
 from asbx.ledger.store import open_ledger
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "config.yaml"

@@ -25,6 +25,7 @@ from asbx.decide.history import Expectation
 from asbx.decide.price_history import in_force
 from asbx.decide.script.advice import Advice, Site, advise, cost_of
 from asbx.decide.script.as_plan import as_plan
+from asbx.decide.script.geometry import mistyped
 from asbx.decide.script.sbatch import Stating, Submission, read
 from asbx.errors import ConfigError, LedgerError, UsageError
 from asbx.model.catalogue import TypeFacts
@@ -99,7 +100,11 @@ def _submission(words: Sequence[str]) -> Submission:
     if not named and not wrapped:
         raise UsageError("no-script", "no script is named", "", "asbx analyze job.sbatch; `-` reads it from stdin")
     text = "" if wrapped else script_text(named[0])
-    return read(text, words, os.environ)
+    submission = read(text, words, os.environ)
+    wrong = mistyped(submission)
+    if wrong:
+        raise UsageError("option-value", "sbatch would refuse what is typed", "; ".join(wrong), "see man sbatch")
+    return submission
 
 
 def script_text(name: str) -> str:

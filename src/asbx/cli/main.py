@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "events": ("asbx.cli.events", "Show what happened, by job, node or request."),
     "forget": ("asbx.cli.forget", "Forget shortages, so that EC2 is asked at once."),
     "cost": ("asbx.cli.cost", "Show what jobs cost."),
+    "budget": ("asbx.cli.budget", "Show budgets and what is held of them; grant and release."),
     "limits": ("asbx.cli.limits", "Show limits of cost and size, and what is left of them."),
     "prices": ("asbx.cli.prices", "Show what instance types cost, on demand and spot, how old that is, who said so."),
     "ledger": ("asbx.cli.ledger", "Check the ledger, back it up, rebuild it from EC2's tags."),
