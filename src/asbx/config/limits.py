@@ -172,6 +172,23 @@ SPOT_HISTORY_REACH = timedelta(days=90)
 SPOT_HISTORY_OVERLAP = timedelta(hours=1)
 # A price list that gave no answer is asked again after this; where it is a missing permission, after REFUSED_AGAIN.
 PRICES_AGAIN = timedelta(minutes=5)
+# Below this CreateFleet answers InvalidParameterValue (FleetLaunchTemplateOverridesRequest, MaxPrice).
+LEAST_SPOT_PRICE = Decimal("0.001")
+# Digits after the point of a limit that is worked out; EC2 tells spot prices with six.
+SPOT_PRICE_STEP = Decimal("0.000001")
+# Interruptions older than this say nothing of a pool any more, and each counts half as much after every half-life: what
+# makes EC2 take instances back (a big customer's runs, a new generation) comes and goes within days.
+INTERRUPTION_WINDOW = timedelta(days=7)
+INTERRUPTION_HALF_LIFE = timedelta(days=1)
+# By how much a fresh interruption makes a pool dearer when pools are ordered. A guess: it is about what a job loses that
+# had come some way; at a typical spot price it takes a handful to make spot as dear as on-demand.
+INTERRUPTION_PRICE = Decimal("0.25")
+# From this weight on a pool is asked only when the calmer ones have refused: two fresh interruptions, or more older
+# ones. A single one happens in every pool.
+RESTLESS_FROM = Decimal(2)
+# One configuration of spot placement scores is asked for in so long: an account may ask for few new ones a day (EC2
+# user guide, "Spot placement score", limitations).
+SPOT_SCORE_EVERY = timedelta(minutes=5)
 # How often prices that nobody needs any more are forgotten: there are a few a day of each pool.
 FORGET_PRICES_EVERY = timedelta(days=1)
 # How far back a daemon that starts looks for them: what a longer pause has left stays, some bytes a price.

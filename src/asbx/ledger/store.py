@@ -23,6 +23,7 @@ from asbx.ledger.memory import Memory
 from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
+from asbx.ledger.spot import SpotMemory
 from asbx.model.event import EVERYTHING, Wanted
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges):
+class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, SpotMemory):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
