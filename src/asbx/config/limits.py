@@ -180,8 +180,8 @@ SPOT_PRICE_STEP = Decimal("0.000001")
 # makes EC2 take instances back (a big customer's runs, a new generation) comes and goes within days.
 INTERRUPTION_WINDOW = timedelta(days=7)
 INTERRUPTION_HALF_LIFE = timedelta(days=1)
-# By how much a fresh interruption makes a pool dearer when pools are ordered. A guess: it is about what a job loses that
-# had come some way; at a typical spot price it takes a handful to make spot as dear as on-demand.
+# By how much a fresh interruption makes a pool dearer when pools are ordered. A guess: about what a job loses that had
+# come some way; at a third of the on-demand price it takes eight of them to make spot count as dear as on-demand.
 INTERRUPTION_PRICE = Decimal("0.25")
 # From this weight on a pool is asked only when the calmer ones have refused: two fresh interruptions, or more older
 # ones. A single one happens in every pool.

@@ -26,5 +26,6 @@ def market_warnings(group: NodeGroup, at: Key) -> Iterator[Problem]:
             yield Problem((*at, "market", name), f"is not used: purchasing_option is {option}")
     if option == "mixed" and group.market.critical_nodes and group.strategy != "gang":
         yield Problem(
-            (*at, "market", "critical_nodes"), f"serves only jobs that ask for strategy=gang: strategy is {group.strategy}"
+            (*at, "market", "critical_nodes"),
+            f"serves only jobs that ask for strategy=gang: strategy is {group.strategy}",
         )

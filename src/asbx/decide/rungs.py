@@ -204,9 +204,7 @@ class _Chooser:
             for rung in self._made(key, some, market, efa=efa, placed=placed)
         ]
 
-    def _made(
-        self, name: str, kept: list[Pool], market: Market, *, efa: bool | None, placed: bool
-    ) -> list[Rung]:
+    def _made(self, name: str, kept: list[Pool], market: Market, *, efa: bool | None, placed: bool) -> list[Rung]:
         alike = [kept] if self._want.one_type or not self._want.together else self._alike(kept)
         sets = [members for pools_alike in alike for members in _one_subnet_a_zone(pools_alike)]
         return [

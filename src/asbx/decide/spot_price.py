@@ -40,7 +40,7 @@ def capped(pool: Pool, rules: MarketRules, known: Known) -> Pool | Dropped:
     if pool.max_price:
         most = min(most, Decimal(pool.max_price))
     if most < LEAST_SPOT_PRICE:
-        why = f"{rules.max_spot_percent} % of on-demand is {most:f} USD/h, and EC2 takes no limit below {LEAST_SPOT_PRICE}"
+        why = f"its limit would be {most:f} USD/h, and EC2 takes none below {LEAST_SPOT_PRICE}"
         return Dropped(f"{pool.instance_type} as spot", why, ABOVE_LIMIT, Verdict.PRICE, is_hopeless=False)
     return replace(pool, max_price=format(most.normalize(), "f"))
 

@@ -62,7 +62,9 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, SpotMemory):
+class SqlLedger(
+    Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, SpotMemory
+):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
