@@ -147,7 +147,7 @@ class _Chooser:
             self._drop(Dropped(f"launch template {named}", why, "template-missing", Verdict.NOT_FOUND, False))
             return self._result(())
         pools = self._possible()
-        self._cheapest = self._cheapest_otherwise(pools)
+        self._cheapest = self._cheapest_otherwise()
         rungs = [*self._reserved(pools)]
         if not self._group.reservations_only:
             rungs += self._bought(pools)
@@ -227,12 +227,20 @@ class _Chooser:
 
     # -- what spot costs, and how often it is taken back
 
-    def _cheapest_otherwise(self, pools: Sequence[Pool]) -> Decimal | None:
-        """Return what the cheapest on-demand instance would cost, where spot is only to save against it."""
-        on_demand_comes = Market.ON_DEMAND in self._want.markets[1:] or self._want.spot_wait is not None
-        if not on_demand_comes or not self._group.market.spot_below_on_demand:
+    def _cheapest_otherwise(self) -> Decimal | None:
+        """Return what the cheapest on-demand instance of the group costs, where spot must not cost more.
+
+        It is the site's rule: neither a plan's types nor a job's market move it.
+        """
+        if self._group.purchasing_option != "mixed" or not self._group.market.spot_below_on_demand:
             return None
-        sold = [one for one in pools if refusal_of_market(one, Market.ON_DEMAND, self._least, self._known) is None]
+        pools = [in_zone(pool, self._known) for pool in pools_of(self._group, None, self._known, [])]
+        sold = [
+            pool
+            for pool in pools
+            if refusal_of_pool(pool, self._known) is None
+            and refusal_of_market(pool, Market.ON_DEMAND, self._least, self._known) is None
+        ]
         return cheapest_on_demand(sold, self._known)
 
     def _affordable(self, pools: Sequence[Pool]) -> list[Pool]:
