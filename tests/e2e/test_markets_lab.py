@@ -36,21 +36,23 @@ def spot(lab: Cluster, capacity: int | None) -> None:
 
 def test_rank_0_is_on_demand_and_a_job_waits_for_spot_no_longer_than_told(lab: Cluster) -> None:
     """The gang's first host is the on-demand instance; without spot the single job is told until when it waits."""
-    gang = lab.submit("-N3", "--exclusive", "-waws-cpu-[000-002]", script="srun -l hostname -s")
-    assert lab.ended(gang, 40) == "COMPLETED"
-    bound = {row["id"]: row for row in lab.of_job(gang)}
-    market_of = {node: bound[one]["market"] for node, one in lab.bound().items() if one in bound}
-    assert market_of == {"aws-cpu-000": "on-demand", "aws-cpu-001": "spot", "aws-cpu-002": "spot"}
-    assert "0: aws-cpu-000" in lab.output(gang)
-    assert len({(row["zone"], row["type"], row["placement_group"]) for row in bound.values()}) == 1
-
+    said = 'srun -l sh -c "echo $SLURMD_NODENAME"'
+    gang = lab.submit("-N3", "--exclusive", "-waws-cpu-[000-002]", script=said.replace("$", "\\$"))
+    until("the gang is launched", lab.bound, 40, lambda bound: len(bound) == 3)
     spot(lab, 0)
     job = lab.submit("-waws-cpu-003", script="sleep 1")
+    rows = {row["id"]: row for row in lab.of_job(gang)}
+    market_of = {node: rows[one]["market"] for node, one in lab.bound().items() if one in rows}
+    assert market_of == {"aws-cpu-000": "on-demand", "aws-cpu-001": "spot", "aws-cpu-002": "spot"}
+    assert len({(row["zone"], row["type"], row["placement_group"]) for row in rows.values()}) == 1
+
     told = until("the job is told", lambda: lab.job(job).get("AdminComment", ""), 20, lambda text: "asbx:" in text)
     assert "waits for spot until " in told
     assert told.endswith("then on-demand is allowed")
     assert "waits for spot until " in lab.asbx("explain", str(job))["standing"]["text"]
     assert [row for row in lab.instances() if str(job) in row["job"].split(",")] == []
+    assert lab.ended(gang, 40) == "COMPLETED"
+    assert "0: aws-cpu-000" in lab.output(gang)
     assert lab.ended(job, 60) == "COMPLETED"
     assert [row["market"] for row in lab.instances() if str(job) in row["job"].split(",")] == ["on-demand"]
     kinds = [event["data"].get("market") for event in lab.events("--job", str(job)) if event["kind"] == "launch.asked"]
