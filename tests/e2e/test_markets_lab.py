@@ -36,8 +36,7 @@ def spot(lab: Cluster, capacity: int | None) -> None:
 
 def test_rank_0_is_on_demand_and_a_job_waits_for_spot_no_longer_than_told(lab: Cluster) -> None:
     """The gang's first host is the on-demand instance; without spot the single job is told until when it waits."""
-    said = 'srun -l sh -c "echo $SLURMD_NODENAME"'
-    gang = lab.submit("-N3", "--exclusive", "-waws-cpu-[000-002]", script=said.replace("$", "\\$"))
+    gang = lab.submit("-N3", "--exclusive", "-waws-cpu-[000-002]", script="srun -l printenv SLURMD_NODENAME")
     until("the gang is launched", lab.bound, 40, lambda bound: len(bound) == 3)
     spot(lab, 0)
     job = lab.submit("-waws-cpu-003", script="sleep 1")
@@ -49,7 +48,7 @@ def test_rank_0_is_on_demand_and_a_job_waits_for_spot_no_longer_than_told(lab: C
     told = until("the job is told", lambda: lab.job(job).get("AdminComment", ""), 20, lambda text: "asbx:" in text)
     assert "waits for spot until " in told
     assert told.endswith("then on-demand is allowed")
-    assert "waits for spot until " in lab.asbx("explain", str(job))["standing"]["text"]
+    assert "waits for spot until " in lab.asbx("explain", str(job))["now"]["text"]
     assert [row for row in lab.instances() if str(job) in row["job"].split(",")] == []
     assert lab.ended(gang, 40) == "COMPLETED"
     assert "0: aws-cpu-000" in lab.output(gang)

@@ -70,6 +70,7 @@ def trial(  # noqa: PLR0913  a launch has so many sides
     choice = choose(judged.group, want, plan, bundled_facts(judged.group), count, now=now)
     filled = filling(group, plan, want, judged, choice)
     owner = Owner(who.user or "", who.account or "", who.group.partition, has_job=who.user is not None)
+    choice = replace(choice, notes=(*choice.notes, *about.forecast(config.limits, plan)))
     ceilings = [*about.of_rules(config.limits, [owner]), *about.own(config.limits, plan, hints)]
     if not ceilings and job is None:
         return Trial(want, choice, judged, filled)
