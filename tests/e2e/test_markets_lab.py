@@ -15,9 +15,9 @@ ZONES = ("us-east-2a", "us-east-2b", "us-east-2c")
 
 
 def patient(config: Row) -> None:
-    """Wait ten seconds for spot, and keep rank 0 of gangs on demand."""
+    """Wait six seconds for spot, and keep rank 0 of gangs on demand."""
     config["backoff"] = {"first_seconds": 5, "longest_seconds": 5}
-    group_in(config, "cpu")["market"] = {"fallback_after_seconds": 10, "critical_nodes": 1}
+    group_in(config, "cpu")["market"] = {"fallback_after_seconds": 6, "critical_nodes": 1}
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +54,6 @@ def test_rank_0_is_on_demand_and_a_job_waits_for_spot_no_longer_than_told(lab: C
     assert "0: aws-cpu-000" in lab.output(gang)
     assert lab.ended(job, 60) == "COMPLETED"
     assert [row["market"] for row in lab.instances() if str(job) in row["job"].split(",")] == ["on-demand"]
-    kinds = [event["data"].get("market") for event in lab.events("--job", str(job)) if event["kind"] == "launch.asked"]
+    kinds = [event["data"].get("market") for event in lab.events("--job", str(job)) if event["kind"] == "launch-asked"]
     assert kinds[0] == "spot"
     assert kinds[-1] == "on-demand"

@@ -11,12 +11,14 @@ from tests.fakes.site import Site, config
 
 from asbx.aws.requests import create_fleet
 from asbx.config.limits import BACKOFF_LEAST
+from asbx.config.limits_section import Limits
 from asbx.errors import ExitCode
+from asbx.flow.resume import Resume
 from asbx.flow.scores import Scores
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts
-from asbx.model.market import FleetOrder, Instance, Market
+from asbx.model.market import FleetAnswer, FleetOrder, Instance, Market
 from asbx.model.spot import Interruption
 
 KINDS = ("c7i.large", "m7i.large")
@@ -118,8 +120,6 @@ def test_a_restart_goes_on_with_the_same_division(monkeypatch: pytest.MonkeyPatc
     site = site_of({"on_demand_base": 1})
     names = [f"aws-cpu-{n:03d}" for n in range(3)]
     request = site.ask(",".join(names), *[(n + 1, name) for n, name in enumerate(names)])
-    from asbx.flow.resume import Resume  # noqa: PLC0415
-
     with monkeypatch.context() as patch:
         patch.setattr("asbx.flow.serve.Server.serve", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -184,6 +184,40 @@ def test_the_first_nodes_of_a_job_are_critical_even_when_others_come_alone() -> 
     outcome = site.resume("aws-cpu-[001-003]", (1, "aws-cpu-[000-003]", "aws-cpu-[001-003]"))
     assert outcome.exit_code == ExitCode.DONE
     assert markets(site)[1:] == [SPOT] * 3
+
+
+def test_a_crash_between_both_calls_launches_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The spot nodes are there, the answer for rank 0 never came: the next run goes on, and nothing is given back."""
+    site = site_of({"critical_nodes": 1})
+    request = site.ask(EIGHT, (1, EIGHT))
+    launch = site.cloud.launch
+
+    def dies(order: FleetOrder) -> FleetAnswer:
+        if order.market is ON_DEMAND:
+            launch(order)
+            raise KeyboardInterrupt
+        return launch(order)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.cloud, "launch", dies)
+        with pytest.raises(KeyboardInterrupt):
+            Resume(site.doors, request).run()
+    assert len(site.cloud.all()) == 8
+    assert Resume(site.doors, request).run().exit_code == ExitCode.DONE
+    assert len(site.cloud.all()) == 8
+    assert markets(site) == [ON_DEMAND] + [SPOT] * 7
+
+
+def test_limits_see_both_legs_of_a_gang() -> None:
+    """Eight nodes fit and nine do not, wherever they are bought; the dearest node counts."""
+    for nodes, exit_code in ((EIGHT, ExitCode.DONE), ("aws-cpu-[000-008]", ExitCode.BUDGET)):
+        site = site_of({"critical_nodes": 1})
+        rule = {"name": "house", "max_nodes": 8, "max_cost_per_hour": 0.8}
+        limits = Limits.model_validate({"rules": [rule], "volumes_usd_per_hour": 0})
+        site.config = site.config.model_copy(update={"limits": limits})
+        site.scheduler.add_job(JobFacts(1, "ada", "physics", time_limit=timedelta(hours=1)))
+        assert site.resume(nodes, (1, nodes)).exit_code == exit_code
+        assert len(site.cloud.alive()) == (8 if exit_code == ExitCode.DONE else 0)
 
 
 # -- waiting for spot

@@ -84,6 +84,12 @@ def waiting(want: Wish, rules: MarketRules, since: Sequence[datetime], now: date
     return replace(_in_markets(want, (Market.SPOT,), why), spot_wait=wait)
 
 
+def without_wait(want: Wish) -> Wish:
+    """Return the wish of one who would wait for spot in vain: never sold, or dearer than on-demand."""
+    why = "node group: purchasing_option; there is no wait for spot, which is never to be had or dearer"
+    return replace(_in_markets(want, SPOT_FIRST, why), spot_wait=None)
+
+
 def _in_markets(want: Wish, markets: tuple[Market, ...], why: str) -> Wish:
     sources = tuple((key, why if key == "markets" else said) for key, said in want.sources)
     return replace(want, markets=markets, sources=sources)

@@ -9,7 +9,7 @@ from decimal import Decimal
 from asbx.config.schema import NodeGroup
 from asbx.decide.filling import Filled, filling
 from asbx.decide.hints import JobHints, hints
-from asbx.decide.markets import SPOT_FIRST, critical, divided, is_on_demand, on_demand_only, waiting
+from asbx.decide.markets import SPOT_FIRST, critical, divided, is_on_demand, on_demand_only, waiting, without_wait
 from asbx.decide.narrow import pools_of
 from asbx.decide.policy import Judgement, Who, judge, refused
 from asbx.decide.preflight import Known, in_zone
@@ -140,7 +140,7 @@ class Planner:
         worth = any(not one.is_hopeless and one.code != ABOVE_ON_DEMAND for one in plan.choice.dropped)
         if any(rung.market is Market.SPOT for rung in plan.choice.rungs) or worth:
             return plan
-        return self._part(part, judged, replace(want, markets=SPOT_FIRST, spot_wait=None), found, others)
+        return self._part(part, judged, without_wait(want), found, others)
 
     def _group(self, part: Part) -> NodeGroup:
         group = self._doors.config.group(part.group)
