@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from asbx.model.job import JobFacts
 from asbx.sim.scenario import OneJob, Scenario, Stream
@@ -19,6 +20,7 @@ class Job:
     """One job. runtime_us: how long it runs once it has all its nodes. Moments are microseconds since the start.
 
     state: PENDING, CONFIGURING, RUNNING, COMPLETING, or how it ended. waits: its nodes that are not up yet.
+    limit_us: its time limit, which ends nothing here; None for none. run_us: when it began to run last.
     turn: changes with every start and end of it. ran: whether it has ever begun to run.
     """
 
@@ -44,6 +46,8 @@ class Job:
     is_held: bool = False
     ran: bool = False
     told: str = ""
+    limit_us: int | None = None
+    run_us: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -53,9 +57,22 @@ class Job:
     def facts(self) -> JobFacts:
         """Return what the queue says of it."""
         priority = 0 if self.is_held else self.priority
+        limit = None if self.limit_us is None else timedelta(microseconds=self.limit_us)
         return JobFacts(
-            self.job_id, self.user, self.account, f"job-{self.job_id}", self.state, priority, extra=self.extra
+            *(self.job_id, self.user, self.account, f"job-{self.job_id}", self.state, priority),
+            extra=self.extra,
+            time_limit=limit,
         )
+
+
+@dataclass(frozen=True)
+class Spell:
+    """A time in which a job ran on its nodes: to its end, or until it was taken off them."""
+
+    job: Job
+    nodes: tuple[str, ...]
+    begin_us: int
+    end_us: int
 
 
 class Queue:

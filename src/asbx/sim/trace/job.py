@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 from asbx.config.limits import (
     TRACE_LONGEST_LOG,
@@ -92,8 +91,3 @@ def _plausible(job: TraceJob) -> None:
         raise BadLineError(f"{job.procs} processors, {job.nodes} nodes, {job.gpus} GPUs")
     if not abs(job.submit_s) <= _LONGEST_LOG_S:
         raise BadLineError(f"a submit time of {job.submit_s:g} s")
-
-
-def seconds(length: timedelta) -> float:
-    """Return a length in seconds."""
-    return length.total_seconds()

@@ -65,7 +65,10 @@ def _header(lines: Iterator[tuple[int, str]]) -> tuple[list[str], Callable[[str]
     mark = next((one for one in "|\t," if one in text), "|")
 
     def split(row: str) -> list[str]:
-        return next(csv.reader([row])) if mark == "," else row.split(mark)
+        try:
+            return next(csv.reader([row])) if mark == "," else row.split(mark)
+        except csv.Error as error:
+            raise BadLineError(str(error)) from None
 
     names = [name.strip().lower() for name in split(text)]
     names = names[:-1] if names and not names[-1] else names  # `sacct -p` ends lines with a bar
