@@ -327,7 +327,7 @@ class Scenario(Part):
         try:
             return Config.model_validate(_merged(raw, self.config))
         except ValidationError as error:
-            raise _refused("config", error) from None
+            raise refused("config", error) from None
 
     def _group(self, group: Group) -> dict[str, Any]:
         return {
@@ -366,10 +366,11 @@ def load_scenario(path: Path) -> Scenario:
     try:
         return Scenario.model_validate(raw)
     except ValidationError as error:
-        raise _refused(str(path), error) from None
+        raise refused(str(path), error) from None
 
 
-def _refused(where: str, error: ValidationError) -> ConfigError:
+def refused(where: str, error: ValidationError) -> ConfigError:
+    """Return what is said of a file that breaks the rules of its keys, every fault of it."""
     faults = [f"{where}: {key_text(each['loc'])} {_words(each)}".replace(":  ", ": ") for each in error.errors()]
     what = faults[0] if len(faults) == 1 else f"{where} has {len(faults)} faults"
     return ConfigError(
