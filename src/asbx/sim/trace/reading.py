@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from datetime import UTC, tzinfo
 from pathlib import Path
-from typing import IO, Literal
+from typing import BinaryIO, Literal, cast
 
 from asbx.config.limits import TRACE_LONGEST_LINE
 from asbx.errors import ConfigError
@@ -22,7 +22,7 @@ _LOOKED_AT = 64
 
 
 def read_trace(path: Path, kind: Kind = "auto", zone: tzinfo = UTC) -> Reading:
-    """Read a trace. Raises ConfigError (`trace-file`, `trace-unknown`, `trace-columns`, `trace-empty`, `trace-too-long`).
+    """Read a trace. Raises ConfigError: `trace-file`, `-unknown`, `-columns`, `-empty`, `-too-long`.
 
     kind `auto`: comments with `;` or lines of 18 words are SWF, a header with JobID is sacct's.
     """
@@ -34,7 +34,9 @@ def read_trace(path: Path, kind: Kind = "auto", zone: tzinfo = UTC) -> Reading:
         raise ConfigError("trace-file", f"{path} cannot be read", why, "name a trace") from None
     said.jobs.sort(key=lambda job: job.submit_s)  # stable: equal times stay in the file's order
     if not said.jobs:
-        raise ConfigError("trace-empty", f"{path} has no job that could be taken", _why(said), "see docs/how-to/what-if.md")
+        raise ConfigError(
+            "trace-empty", f"{path} has no job that could be taken", _why(said), "see docs/how-to/what-if.md"
+        )
     return said
 
 
@@ -69,15 +71,15 @@ def _why(said: Reading) -> str:
     return f"{said.lines} lines; " + "; ".join(reasons) if reasons else f"{said.lines} lines"
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _opened(path: Path) -> BinaryIO:
     with path.open("rb") as file:
         start = file.read(2)
     if start in _UTF16:
         raise ConfigError("trace-file", f"{path} is UTF-16", "", "save it as UTF-8")
-    return gzip.open(path, "rb") if start == _GZIP else path.open("rb")
+    return cast("BinaryIO", gzip.open(path, "rb")) if start == _GZIP else path.open("rb")
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, str]]:
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str]]:
     """Yield numbered lines without their ends; of one that is too long the beginning, with a mark no format takes."""
     for number in itertools.count(1):
         line = file.readline(TRACE_LONGEST_LINE + 1)

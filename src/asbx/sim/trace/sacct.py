@@ -79,7 +79,10 @@ def _header(lines: Iterator[tuple[int, str]]) -> tuple[list[str], Callable[[str]
     ]
     if missing:
         raise ConfigError(
-            "trace-columns", f"the trace has no column {', no '.join(missing)}", f"its header is {text[:200]!r}", COMMAND
+            "trace-columns",
+            f"the trace has no column {', no '.join(missing)}",
+            f"its header is {text[:200]!r}",
+            COMMAND,
         )
     return names, split
 

@@ -75,7 +75,9 @@ def outcome(world: World, policy: str, work: Placed) -> Outcome:
     bills = world.auditor.bills()
     cloud = Decimal(bills.cloud.numerator) / Decimal(bills.cloud.denominator)
     done = [job for job in world.jobs if job.state == "COMPLETED"]
-    waits = tuple(sorted(_s(job.first_start_us - job.submit_us) for job in world.jobs if job.first_start_us is not None))
+    waits = tuple(
+        sorted(_s(job.first_start_us - job.submit_us) for job in world.jobs if job.first_start_us is not None)
+    )
     ends = _ends(world.jobs, work.refused)
     figures = {
         **_money(told, done, work),

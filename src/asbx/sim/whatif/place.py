@@ -1,7 +1,8 @@
 """Where the jobs of a trace run: which node group, how many nodes. Their own cluster had others.
 
 - The group: what `--map` says of the trace's partition; else the groups of the partition of that name; else all. Of
-  these the first, in the configuration's order, in which it fits. GPU nodes serve jobs with GPUs only, while there are others.
+  these the first, in the configuration's order, in which it fits. GPU nodes serve jobs with GPUs only, while there
+  are others.
 - Nodes: as many as its processors and GPUs need. Below one node it shares the node.
 """
 

@@ -64,7 +64,9 @@ def applied(base: Config, policy: Policy) -> Config:
     known = {"*", *(name for name, _ in places), *(f"{name}-{one['node_group_name']}" for name, one in places)}
     odd = sorted(policy.groups.keys() - known)
     if odd:
-        raise _invalid(policy.name, [f"groups.{one}: there is no such group; there are {', '.join(sorted(known))}" for one in odd])
+        raise _invalid(
+            policy.name, [f"groups.{one}: there is no such group; there are {', '.join(sorted(known))}" for one in odd]
+        )
     for name, group in places:
         for key in ("*", name, f"{name}-{group['node_group_name']}"):
             _change(group, policy.groups.get(key, {}))

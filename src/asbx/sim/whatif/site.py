@@ -149,7 +149,9 @@ def _said(group: NodeGroup, key: str) -> int:
 def _cpus(group: NodeGroup) -> int:
     """Return the CPUs of a node: as slurm.conf says, else those of its first type."""
     sockets = _said(group, "sockets") * max(_said(group, "boards"), 1)
-    told = _said(group, "cpus") or sockets * max(_said(group, "corespersocket"), 1) * max(_said(group, "threadspercore"), 1)
+    told = _said(group, "cpus") or sockets * max(_said(group, "corespersocket"), 1) * max(
+        _said(group, "threadspercore"), 1
+    )
     facts = bundled().get(group.launch_template_overrides[0].instance_type)
     return told or (facts.vcpus if facts else 1)
 
