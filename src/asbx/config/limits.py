@@ -362,3 +362,5 @@ SEEDS_MOST = 20
 SLOWDOWN_BOUND = timedelta(seconds=10)
 # How long a what-if goes on after the trace has ended, at least, while jobs still wait.
 WHATIF_PATIENCE = timedelta(days=7)
+# Between reconcile passes of a what-if, at least: at a minute apart, passes that find nothing are most of its work.
+WHATIF_RECONCILE = timedelta(minutes=5)

@@ -120,7 +120,7 @@ def _difference(
     pairs = [(a.figures[key], b.figures[key]) for a, b in zip(first, other, strict=True)]
     deltas = [b - a for a, b in pairs]
     middle, before = median(deltas), median(a for a, _ in pairs)
-    if all(abs(delta) <= _ALIKE * max(abs(a), abs(b)) for delta, (a, b) in zip(deltas, pairs, strict=True)):
+    if all(say(abs(b - a)) == say(0.0) or abs(b - a) <= _ALIKE * max(abs(a), abs(b)) for a, b in pairs):
         return ""
     sign = "+" if middle >= 0 else "-"
     text = f"{name} {sign}{say(abs(middle))}" + (f" ({middle / before:+.0%})" if before else "")

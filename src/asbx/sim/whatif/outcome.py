@@ -254,6 +254,8 @@ def _end(job: Job) -> str:
     why = _NUMBERS.sub("N", _REASON.sub("", " ".join(job.told.split())))[:120]
     if job.is_over:
         return f"refused: {why}" if why else "cancelled"
+    if job.ran:
+        return "not finished at the end: their nodes were lost again and again" if job.restarts else "still running"
     return f"still waiting at the end: {why}" if why else "still waiting at the end"
 
 

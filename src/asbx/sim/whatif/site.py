@@ -9,10 +9,12 @@ from string import ascii_lowercase
 from typing import Any
 
 from asbx.aws.bundled import bundled
+from asbx.config.limits import WHATIF_RECONCILE
 from asbx.config.schema import Config, NodeGroup, Partition
 from asbx.sim.scenario import Ec2, Group, Scenario
 from asbx.sim.whatif.market import Surroundings
 
+_RECONCILE_S = int(WHATIF_RECONCILE.total_seconds())
 # Sections whose outside is not there: files, services, the real account.
 _OUTSIDE = (
     *("aws", "cluster", "paths", "logging", "ledger", "security", "telemetry", "interruptions", "prices"),
@@ -71,6 +73,7 @@ def scenario_of(config: Config, around: Surroundings, name: str, lasts: float, s
         }
         for partition in config.slurm.partitions
     ]
+    calm = {"interval_seconds": max(config.reconcile.interval_seconds, _RECONCILE_S)}
     return Scenario(
         name=name,
         lasts=lasts,
@@ -79,7 +82,7 @@ def scenario_of(config: Config, around: Surroundings, name: str, lasts: float, s
         cluster=around.cluster,
         ec2=ec2,
         incidents=around.incidents,
-        config=sections | {"slurm": slurm},
+        config=sections | {"slurm": slurm, "reconcile": sections.get("reconcile", {}) | calm},
     )
 
 
