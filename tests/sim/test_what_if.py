@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from contextlib import closing
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,12 @@ from asbx.cli.main import main
 from asbx.config.load import load_config
 from asbx.config.schema import Config
 from asbx.errors import ConfigError
+from asbx.ledger.store import open_ledger
+from asbx.model.market import Market
+from asbx.model.price import PriceChange, PriceSource
+from asbx.sim.prices import Lifecycle, PoolKey
+from asbx.sim.run import world_of
+from asbx.sim.scenario import Scenario
 from asbx.sim.trace.job import TraceJob
 from asbx.sim.trace.part import Part, taken
 from asbx.sim.trace.reading import read_trace
@@ -251,3 +259,51 @@ def test_what_cannot_be_asked_is_said(words: list[str], code: str, capsys: pytes
     """Before anything is played, by code."""
     assert main(words) in (2, 3)
     assert code in capsys.readouterr().err
+
+
+# -- prices
+
+
+def test_prices_of_the_ledger_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--prices ledger`: a hundred times the pretend price is a hundred times the cost."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    monkeypatch.setenv("ASBX__LEDGER__URL", url)
+    words = ask("--policy", str(EXAMPLES / "policies" / "on-demand.yaml"), "--json", "--prices")
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    with closing(open_ledger(url)) as ledger:
+        assert main([*words, "ledger"]) == 2
+        assert "no-prices" in capsys.readouterr().err
+        for kind, units in (("c6i.2xlarge", "0.34"), ("c6a.2xlarge", "0.306"), ("m6i.2xlarge", "0.384")):
+            usd = Decimal(units) * 100
+            told = PriceChange(kind, "", Market.ON_DEMAND, at, usd, PriceSource.PRICING, at)
+            ledger.add_price_changes([told])
+    costs = {}
+    for kind in ("model", "ledger"):
+        assert main([*words, kind]) == 0
+        said = json.loads(capsys.readouterr().out)
+        costs[kind] = Decimal(said["policies"][0]["runs"][0]["cost_usd"])
+        assert any(note.startswith("prices are those of the ledger") for note in said["notes"]) == (kind == "ledger")
+    assert costs["ledger"] == 100 * costs["model"] > 0
+
+
+def test_a_pool_costs_the_same_whatever_is_bought() -> None:
+    """Spot prices take the same way under each policy, and begin where the scenario says."""
+    histories = []
+    for buys in ("spot", "on-demand"):
+        group = {"name": "cpu", "nodes": 20, "types": ["c7i.large"], "buys": buys}
+        plan = {
+            "name": "x",
+            "lasts": "6h",
+            "groups": [group],
+            "streams": [{"group": "aws-cpu", "count": 20, "runtime": "10m"}],
+            "ec2": {"prices": [{"type": "c7i.large", "market": "spot", "usd": "0.5"}]},
+        }
+        with world_of(Scenario.model_validate(plan)) as world:
+            world.play()
+            key = PoolKey("c7i.large", "us-east-2a", Lifecycle.SPOT)
+            histories.append(world.cloud.pools.prices.history(key, 0, 6 * 3600))
+    assert histories[0] == histories[1]
+    assert len(histories[0]) == 7
+    assert histories[0][0].usd == Decimal("0.5")

@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def simulate(  # noqa: PLR0913, PLR0917  one parameter an option
     scenario: Annotated[
-        Path | None, typer.Argument(metavar="[SCENARIO]", help="A TOML file, see docs/how-to/simulate.md.")
+        Path | None, typer.Argument(metavar="SCENARIO", help="A TOML file, see docs/how-to/simulate.md.")
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Where chance begins, instead of the scenario's.")] = None,
     progress: Annotated[
@@ -66,7 +66,7 @@ def simulate(  # noqa: PLR0913, PLR0917  one parameter an option
 
     Example: asbx simulate examples/scenarios/day.toml
 
-    Example: asbx simulate --trace examples/traces/synthetic.swf --policy current --policy examples/policies/spot.yaml
+    Example: asbx simulate --trace month.txt --policy current --policy spot.yaml
     """
     _needs_greenlet()
     shown = sys.stderr.isatty() if progress is None else progress

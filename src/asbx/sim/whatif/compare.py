@@ -127,7 +127,7 @@ def _difference(
     if len(deltas) == 1:
         return text
     if min(deltas) > 0 or max(deltas) < 0:
-        return f"{text}, so in all {len(deltas)} seeds"
+        return f"{text}, so in all {len(deltas)} seeds (by chance alone once in {2 ** (len(deltas) - 1)})"
     return f"{text}, but not in the same direction in all {len(deltas)} seeds: may be chance"
 
 
