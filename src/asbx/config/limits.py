@@ -62,6 +62,8 @@ LAUNCH_SHARE_OF_RESUME_TIMEOUT = 0.5
 BACKOFF_JITTER = 0.2
 # No job is tried again sooner than this, whatever the configuration says: slurmctld schedules in passes of seconds.
 BACKOFF_LEAST = timedelta(seconds=5)
+# Many jobs that wait for one moment (a new month, for one) are spread over no more than this.
+BACKOFF_MOST_SPREAD = timedelta(minutes=15)
 # Commands of Slurm at once, where each job needs one: slurmctld serves one update at a time, this hides start-up.
 SCONTROL_AT_ONCE = 4
 # A job whose nodes went DOWN is PENDING at once, or after its processes on other nodes are gone; slurm-gcp waits 10 s.
@@ -326,6 +328,31 @@ REPEATS_DOUBLE = 6
 SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
+# Budgets ------------------------------------------------------------------------------------------------------
+# A launch whose instances are gone is charged after this: EC2's own times of their end are in the ledger by then.
+BUDGET_SETTLE_GRACE = timedelta(minutes=1)
+# An instance whose price is not known by then is charged as it was estimated.
+BUDGET_PRICE_PATIENCE = timedelta(hours=1)
+# All questions of one request to the budget service, one after the other, however many jobs it has.
+ASBB_LAUNCH_MOST = timedelta(seconds=60)
+# A call that got no answer may still be worked on there: so long its effect is not judged. A server in front of a
+# database ends what it does with a request seconds after we hung up.
+ASBB_SETTLES = timedelta(minutes=10)
+# The service's clock may be off by so much from ours.
+ASBB_CLOCK_SKEW = timedelta(minutes=2)
+# Transactions of an account read at first, and where that was not all of them.
+ASBB_TRANSACTIONS = (200, 20_000)
+# Looks for what became of a call without an answer; then somebody must look.
+ASBB_LOOKS = 6
+# Pauses before what a job cost is told again.
+ASBB_FIRST_PAUSE = timedelta(minutes=1)
+ASBB_LONGEST_PAUSE = timedelta(hours=6)
+# Calls for what is owed, made by one pass: the next one goes on.
+ASBB_A_PASS = 50
+# A charge of more than so many times what the service held for the job is a mistake of ours.
+ASBB_MOST_OVER_HOLD = 100
+# An answer has less than a kilobyte, 20,000 transactions eight megabytes.
+ASBB_MAX_BYTES = 16 * 1024 * 1024
 # Learning -----------------------------------------------------------------------------------------------------
 # The advisor states 1.2 times its own estimate as the limit of cost (seen in every plan it wrote).
 ADVISOR_MARGIN = Decimal("1.2")

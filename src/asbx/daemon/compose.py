@@ -22,10 +22,11 @@ from asbx.daemon.threads import Threads
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors, PriceSources
 from asbx.flow.price_refresh import learn_from_ledger
+from asbx.ledger.budgets import BudgetBooks
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market, Template
 from asbx.model.price import PriceChange
-from asbx.ports import Catalogue
+from asbx.ports import BudgetService, Catalogue
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
 from asbx.slurm.topology import topology_file
@@ -63,7 +64,18 @@ def doors(
         notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
         plans=PlanFolder(config.paths.plans, owners(config)),
         price_sources=PriceSources(ledger, price_list, partial(_table, config)),
+        budgets=BudgetBooks(ledger),
+        service=_budget_service(config, clock),
     )
+
+
+def _budget_service(config: Config, clock: RealClock) -> BudgetService | None:
+    if not config.asbb.is_used:
+        return None
+    # What speaks HTTP takes a tenth of a second to load, and few sites have the service.
+    from asbx.budget.service import AsbbService  # noqa: PLC0415
+
+    return AsbbService(config.asbb, clock)
 
 
 def _table(config: Config) -> tuple[PriceChange, ...]:

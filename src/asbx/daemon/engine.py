@@ -23,6 +23,7 @@ from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
+from asbx.flow.budgeting import Budgeting
 from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
@@ -84,6 +85,7 @@ class Engine:
         self._health = Health(doors)
         self._retention = Retention(doors)
         self._overruns = Overruns(doors)
+        self._budgeting = Budgeting(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -274,7 +276,8 @@ class Engine:
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
-        parts = (self.interruptions, *ours, self._price_refresh, self._pricing, self._overruns)
+        # What instances cost is charged once they have a price.
+        parts = (self.interruptions, *ours, self._price_refresh, self._pricing, self._overruns, self._budgeting)
         with self._pulse.work(_PASSES):
             for part in (self._sweep_once, *(one.run for one in parts)):
                 self._in_pass(part)

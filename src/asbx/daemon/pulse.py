@@ -66,6 +66,8 @@ class Pulse:
             ),
             catalogue=beating(doors.catalogue, beat),
             clock=beating(doors.clock, beat),
+            budgets=doors.budgets and beating(doors.budgets, beat),
+            service=doors.service and beating(doors.service, beat),
         )
 
     def stuck(self) -> tuple[str, ...]:

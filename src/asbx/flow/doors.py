@@ -11,6 +11,8 @@ from asbx.model.event import Event
 from asbx.model.plan_file import PlanFile
 from asbx.model.price import PriceChange
 from asbx.ports import (
+    Budgets,
+    BudgetService,
     Catalogue,
     Clock,
     Cloud,
@@ -46,6 +48,7 @@ class Doors:
     """The site's configuration and the doors to its outside. notices: None where no queue is configured.
 
     plans: None where plans of jobs are not looked for. price_sources: None where prices are not refreshed.
+    budgets: None where no book of them is kept; service: None where no budget service is asked.
     """
 
     config: Config
@@ -60,6 +63,8 @@ class Doors:
     notices: Notices | None = None
     plans: Plans | None = None
     price_sources: PriceSources | None = None
+    budgets: Budgets | None = None
+    service: BudgetService | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

@@ -313,3 +313,52 @@ charges = Table(
     Column("compute", _BIG, nullable=False),
     Column("volumes", _BIG, nullable=False),
 )
+
+# Budgets. See budgets.py.
+budget_books = Table(
+    "budget_books",
+    metadata,
+    Column("budget", String, primary_key=True),
+    Column("period", String, primary_key=True),
+    Column("held", Money, nullable=False),
+    Column("spent", Money, nullable=False),
+    Column("granted", Money, nullable=False),
+    Column("alerted", Integer, nullable=False),
+)
+
+budget_holds = Table(
+    "budget_holds",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("budget", String, primary_key=True),
+    Column("period", String, nullable=False),
+    Column("job_id", _BIG, nullable=False, index=True),
+    Column("request_id", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("usd", Money, nullable=False),
+    Column("taken_at", Moment, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("spent", Money),
+    Column("ended_at", Moment),
+    Column("why", Text, nullable=False),
+)
+
+budget_entries = Table(
+    "budget_entries",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("job_id", _BIG, nullable=False, index=True),
+    Column("job", String, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("account", String, nullable=False, index=True),
+    Column("state", String, nullable=False, index=True),
+    Column("asked_at", Moment, nullable=False),
+    Column("transaction", String, nullable=False),
+    Column("hold", Money),
+    Column("cost", Money),
+    Column("tries", Integer, nullable=False),
+    Column("looks", Integer, nullable=False),
+    Column("next_at", Moment),
+    Column("said", Text, nullable=False),
+)

@@ -20,7 +20,7 @@ class Job:
     """One job. runtime_us: how long it runs once it has all its nodes. Moments are microseconds since the start.
 
     state: PENDING, CONFIGURING, RUNNING, COMPLETING, or how it ended. waits: its nodes that are not up yet.
-    limit_us: its time limit, which ends nothing here; None for none. run_us: when it began to run last.
+    limit_us: its time limit, which ends nothing here. run_us: when it began to run last.
     turn: changes with every start and end of it. ran: whether it has ever begun to run.
     """
 
@@ -55,9 +55,9 @@ class Job:
         return self.end_us is not None
 
     def facts(self) -> JobFacts:
-        """Return what the queue says of it."""
+        """Return what the queue says of it. Where no time limit is told, its owner has asked for twice what it takes."""
+        limit = timedelta(microseconds=2 * self.runtime_us if self.limit_us is None else self.limit_us)
         priority = 0 if self.is_held else self.priority
-        limit = None if self.limit_us is None else timedelta(microseconds=self.limit_us)
         return JobFacts(
             *(self.job_id, self.user, self.account, f"job-{self.job_id}", self.state, priority),
             extra=self.extra,
