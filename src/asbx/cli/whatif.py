@@ -73,7 +73,7 @@ def what_if(options: Options) -> None:
 
         ready(options.charts)
     sites = _sites(options)
-    around, notes = _priced(options, load_market(options.market), sites)
+    around, prices, notes = _priced(options, load_market(options.market), sites)
     read = read_trace(options.trace, options.kind, options.zone)
     part = taken(read, Part(options.begin, options.end, options.jobs, options.scale, options.zone), options.seed)
     seeds = range(options.seed, options.seed + options.seeds)
@@ -85,7 +85,7 @@ def what_if(options: Options) -> None:
     if options.charts is not None:
         from asbx.cli.whatif_charts import draw
 
-        notes += [f"chart: {path}" for path in draw(results, options.charts, options.chart_format)]
+        notes += [f"chart: {path}" for path in draw(results, options.charts, options.chart_format, prices)]
     told = Told(str(options.trace), read, part, results, notes)
     if options.as_json:
         site.show({"trace": _trace(told), **as_dict(results), "notes": notes})
@@ -129,8 +129,8 @@ def _sites(options: Options) -> dict[str, Config]:
     return {policy.name: applied(base, policy) for policy in policies}
 
 
-def _priced(options: Options, around: Surroundings, sites: dict[str, Config]) -> tuple[Surroundings, list[str]]:
-    """Return the surroundings with the prices asked for, and where those are from."""
+def _priced(options: Options, around: Surroundings, sites: dict[str, Config]) -> tuple[Surroundings, str, list[str]]:
+    """Return the surroundings with the prices asked for, whose those are in a word, and what is to be said of them."""
     types = {
         kind.instance_type
         for one in sites.values()
@@ -141,14 +141,15 @@ def _priced(options: Options, around: Surroundings, sites: dict[str, Config]) ->
         from asbx.cli.whatif_prices import from_ledger
 
         region = next(iter(sites.values())).aws.region
-        return from_ledger(options.config, around, types, region)
+        around, notes = from_ledger(options.config, around, types, region)
+        return around, "the ledger's", notes
     known = {price.type for price in around.ec2.prices}
     if types <= known:
-        return around, ["prices are those of the market file; spot prices move from there by chance"]
+        notes = ["prices are those of the market file; spot prices move from there by chance"]
+        return around, "the market file's", notes
     rest = f" for {len(types - known)} of {len(types)} types" if known else ""
-    return around, [
-        f"prices are pretend figures of the right size{rest}, not AWS's: --prices ledger takes the site's own"
-    ]
+    text = f"prices are pretend figures of the right size{rest}, not AWS's: --prices ledger takes the site's own"
+    return around, "pretend", [text]
 
 
 def _maps(texts: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -58,12 +59,15 @@ def ready(folder: Path) -> None:
         raise ConfigError("charts-folder", f"{folder} cannot be made", str(error.strerror), "name a folder") from None
 
 
-def draw(results: Results, folder: Path, kind: str) -> Iterator[Path]:
-    """Write the charts and yield their paths. Of several seeds, cost is the mean and curves are the first one's."""
+def draw(results: Results, folder: Path, kind: str, prices: str) -> Iterator[Path]:
+    """Write the charts and yield their paths. Of several seeds, cost is the mean and curves are the first one's.
+
+    prices: whose they are, in a word.
+    """
     from matplotlib import pyplot as plt
 
     charts: tuple[tuple[str, Callable[[Axes, Results], None]], ...] = (
-        ("cost", _cost),
+        ("cost", partial(_cost, prices=prices)),
         ("waits", _waits),
         ("nodes", _nodes),
     )
@@ -82,7 +86,7 @@ def draw(results: Results, folder: Path, kind: str) -> Iterator[Path]:
         yield path
 
 
-def _cost(axes: Axes, results: Results) -> None:
+def _cost(axes: Axes, results: Results, prices: str) -> None:
     names = list(results)
     bottoms = [0.0] * len(names)
     totals = [fmean(float(one.usd) for one in outcomes) for outcomes in results.values()]
@@ -97,7 +101,7 @@ def _cost(axes: Axes, results: Results) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, max(totals) * 1.15 or 1)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("cost, USD" + _of_seeds(results))
+    axes.set_xlabel(f"cost, USD, at {prices} prices{_of_seeds(results)}")
     axes.set_title("What the trace cost under each policy")
 
 

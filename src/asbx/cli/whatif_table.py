@@ -96,4 +96,6 @@ def _not_done(results: Mapping[str, Sequence[Outcome]], most: int) -> Iterator[s
         ends = outcomes[0].ends
         for why, count in ends.items():
             if why != "done":
-                yield from textwrap.wrap(f"- {name}: {count:,} jobs {why}", most, subsequent_indent="  ")
+                yield from textwrap.wrap(
+                    f"- {name}: {count:,} job{'s' if count > 1 else ''} {why}", most, subsequent_indent="  "
+                )

@@ -55,7 +55,7 @@ class Job:
         return self.end_us is not None
 
     def facts(self) -> JobFacts:
-        """Return what the queue says of it. Where no time limit is told, its owner has asked for twice what it takes."""
+        """Return what the queue says of it. Without a limit of its own, its owner has asked for twice what it takes."""
         limit = timedelta(microseconds=2 * self.runtime_us if self.limit_us is None else self.limit_us)
         priority = 0 if self.is_held else self.priority
         return JobFacts(

@@ -10,6 +10,7 @@ import bisect
 import itertools
 import math
 import re
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ _BOUND_S = SLOWDOWN_BOUND.total_seconds()
 _MOMENTS = 600  # of the chart: as many as there are pixels to tell apart
 _NUMBERS = re.compile(r"\d[\d.,:T-]*")
 _REASON = re.compile(r"^asbx: *")
+_DETAILS = re.compile(r"; | \(")
+_LONGEST_REASON = 110
 
 
 @dataclass(frozen=True)
@@ -251,7 +254,8 @@ def _end(job: Job) -> str:
     if job.state == "NODE_FAIL":
         return "ended: its node was lost, and it forbids a requeue"
     # Reasons name amounts and moments of one job each: alike but for numbers is alike.
-    why = _NUMBERS.sub("N", _REASON.sub("", " ".join(job.told.split())))[:120]
+    told = _DETAILS.split(_REASON.sub("", " ".join(job.told.split())))[0]
+    why = textwrap.shorten(_NUMBERS.sub("N", told), _LONGEST_REASON, placeholder=" ..")
     if job.is_over:
         return f"refused: {why}" if why else "cancelled"
     if job.ran:
