@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from asbx.cli.main import main
+from asbx.cli.whatif_table import Told, page
 from asbx.config.load import load_config
 from asbx.config.schema import Config
 from asbx.errors import ConfigError
@@ -113,6 +115,19 @@ def test_what_a_limit_refuses_is_told(base: Config) -> None:
     assert one.faults == ()
 
 
+def test_six_policies_fold_at_a_narrow_terminal_and_faults_are_named(results: dict[str, list[Outcome]]) -> None:
+    """No line is wider than the terminal, no policy is left out, and what went wrong has a line of its own."""
+    (one,) = results["current"]
+    six = {f"policy number {n}": [one, replace(one, seed=2)] for n in range(6)}
+    six["policy number 5"][1] = replace(one, seed=2, faults=("promise 7 was broken",))
+    read = read_trace(TRACE)
+    lines = list(page(Told("t.swf", read, read.jobs, six, ["a note"]), 80))
+    assert max(len(line) for line in lines) <= 80
+    text = "\n".join(lines)
+    assert all(name in text for name in six)
+    assert "! policy number 5, seed 2: promise 7 was broken" in text
+
+
 # -- policies
 
 
@@ -139,6 +154,9 @@ def test_the_more_exact_group_wins(base: Config) -> None:
         ("groups: {aws-gpu: {max_nodes: 1}}", "groups.aws-gpu: there is no such group"),
         ("groups: {aws-cpu: {max_node: 1}}", "max_node"),
         ("slurm: {suspend_tim: 3}", "suspend_tim"),
+        ("slurm: 3", "slurm"),
+        ("slurm: {partitions: [{}]}", "partition_name"),
+        ("groups: {aws: 3}", "must be groups"),
         ("groups: [1]", "must be groups with their keys"),
         ("groups: {'*': {types: []}}", "launch_template_overrides"),
     ],

@@ -79,6 +79,8 @@ def what_if(options: Options) -> None:
     seeds = range(options.seed, options.seed + options.seeds)
     question = Question(part, sites, around, seeds, Placing(_maps(options.maps), options.keep_nodes))
     results = play(question, _Progress(len(sites) * len(seeds)) if options.shown else lambda *_: None)
+    if options.shown:
+        print(file=sys.stderr)
     notes += [*question.notes(), _MODEL]
     if options.seeds == 1 and len(sites) > 1:
         notes.append("one seed was played: --seeds 3 shows how much of a difference is chance")
@@ -183,5 +185,3 @@ class _Progress:
             f"day {world.hub.now_us / 86_400_000_000:.1f}  {done / max(every, 1):4.0%} of {every} jobs"
         )
         print(f"\r{text:<78}", end="", file=sys.stderr, flush=True)
-        if len(self._seen) == self._runs and not world.controller.queued and not world.cloud.alive:
-            print(file=sys.stderr)

@@ -50,12 +50,14 @@ def load_policy(text: str) -> Policy:
     name, groups = str(data.pop("name", None) or path.stem), data.pop("groups", None) or {}
     if not isinstance(groups, dict) or not all(isinstance(keys, dict) for keys in groups.values()):
         raise _invalid(name, ["groups: must be groups with their keys, such as groups: {aws-cpu: {strategy: greedy}}"])
-    return Policy(name[:40], data, groups)
+    # It is printed on a terminal and stands in charts.
+    return Policy("".join(letter for letter in name if letter.isprintable())[:40], data, groups)
 
 
 def applied(base: Config, policy: Policy) -> Config:
     """Return the configuration under a policy. Raises ConfigError (`policy-invalid`) with every fault found."""
-    raw = merged(base.model_dump(mode="json", exclude_unset=True), policy.sections)
+    config = _checked(policy, merged(base.model_dump(mode="json", exclude_unset=True), policy.sections))
+    raw = config.model_dump(mode="json", exclude_unset=True)
     places = [
         (partition["partition_name"], group)
         for partition in raw["slurm"]["partitions"]
@@ -70,14 +72,18 @@ def applied(base: Config, policy: Policy) -> Config:
     for name, group in places:
         for key in ("*", name, f"{name}-{group['node_group_name']}"):
             _change(group, policy.groups.get(key, {}))
-    try:
-        config = Config.model_validate(raw)
-    except ValidationError as error:
-        raise _invalid(policy.name, [_said(one) for one in problems_of(error, raw)]) from None
+    config = _checked(policy, raw)
     faults = rules.check(config).problems
     if faults:
         raise _invalid(policy.name, [_said(one) for one in faults])
     return config
+
+
+def _checked(policy: Policy, raw: Mapping[str, Any]) -> Config:
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise _invalid(policy.name, [_said(one) for one in problems_of(error, raw)]) from None
 
 
 def _change(group: dict[str, Any], keys: Mapping[str, Any]) -> None:
