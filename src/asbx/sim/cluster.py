@@ -361,6 +361,8 @@ class Controller:
         node = self.table.nodes.get(name)
         if node is not None and node.address == address and node.power is Power.UP:
             turn = node.turn
+            for job in [self.jobs[one] for one in sorted(node.jobs)]:
+                job.turn += job.state == "RUNNING"  # its processes are gone: it does not end by itself any more
             self.hub.after(self._cluster.slurmd_timeout, lambda: self._is_silent(node, address, turn))
 
     def _is_silent(self, node: Node, address: str, turn: int) -> None:
