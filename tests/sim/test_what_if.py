@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -245,6 +246,15 @@ def test_the_command_tells_and_draws(tmp_path: Path, capsys: pytest.CaptureFixtu
         assert words in text
     assert sorted(one.name for one in (tmp_path / "c").iterdir()) == ["cost.png", "nodes.png", "waits.png"]
     assert all(one.read_bytes()[:4] == b"\x89PNG" for one in (tmp_path / "c").iterdir())
+
+
+def test_charts_without_matplotlib_are_refused_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what to install, before anything is played."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(ask("--charts", str(tmp_path))) == 2
+    assert "pip install 'aws-slurm-burst[charts]'" in capsys.readouterr().err
 
 
 def test_the_command_has_json_and_seeds(capsys: pytest.CaptureFixture[str]) -> None:
