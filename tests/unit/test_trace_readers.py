@@ -13,6 +13,7 @@ from asbx.errors import ConfigError, UsageError
 from asbx.sim.trace.job import Reading, TraceJob
 from asbx.sim.trace.part import Part, taken
 from asbx.sim.trace.reading import Kind, read_trace
+from asbx.slurm.sacct import FIELDS
 
 HEADER = "JobID|User|Account|Partition|Submit|Start|End|Elapsed|Timelimit|AllocTRES|NNodes|NCPUS|State"
 
@@ -284,3 +285,19 @@ def test_a_date_needs_a_trace_that_knows_its_own(tmp_path: Path) -> None:
     """SWF without UnixStartTime has no dates."""
     with pytest.raises(UsageError, match="does not tell when it began"):
         taken(read(tmp_path, swf()), Part(begin="2026-01-01"), 1)
+
+
+def test_what_a_real_sacct_printed_is_read(tmp_path: Path) -> None:
+    """Rows of Slurm with accounting, as tests/recorded keeps them: jobs, an array, a time-out, one that never ran."""
+    folder = Path(__file__).parents[1] / "recorded" / "sacct"
+    rows = "".join((folder / f"{name}.txt").read_text() for name in ("array", "cancelled", "mpi", "timeout"))
+    said = read(tmp_path, "|".join(FIELDS) + "\n" + rows.replace("@|@", "|"))
+    assert {job.label: (job.procs, job.run_s, job.limit_s, job.user) for job in said.jobs} == {
+        "2_1": (1, 2, 2, "ada"),
+        "2_2": (1, 2, 2, "ada"),
+        "1": (2, 7, 7, "ada"),
+        "4": (1, 60, 60, "ada"),
+    }
+    assert said.left_out["never ran"] == 1
+    assert said.bad_lines == 0
+    assert [job.waited_s for job in said.jobs] == [28] * 4

@@ -47,10 +47,9 @@ def page(told: Told, width: int) -> Iterator[str]:
 
 def _reading(told: Told) -> Iterator[str]:
     read, part = told.read, told.part
-    days = part[-1].submit_s / 86_400
     hours = sum(job.core_hours for job in part)
     yield f"trace   {told.path} ({read.kind}): {len(read.jobs):,} jobs read, {len(part):,} of them played"
-    yield f"        they come within {days:.1f} days and are {hours:,.0f} core-hours of work"
+    yield f"        they come within {length(part[-1].submit_s)} and are {hours:,.1f} core-hours of work"
     waits = sorted(job.waited_s for job in part if job.waited_s is not None)
     if waits:
         yield (

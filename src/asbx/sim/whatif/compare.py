@@ -11,7 +11,7 @@ from asbx.sim.whatif.outcome import Outcome
 
 
 def _usd(value: float) -> str:
-    return f"{value:,.2f}"
+    return f"{value:.4f}" if 0 < value < 1 else f"{value:,.2f}"
 
 
 def _fine_usd(value: float) -> str:
