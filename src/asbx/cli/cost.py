@@ -12,13 +12,13 @@ import typer
 from asbx.cli import cost_table, reading, site
 from asbx.daemon.clock import RealClock
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill_of
-from asbx.decide.meter.spans import Kind, Life
+from asbx.decide.meter.spans import Kind
 from asbx.decide.meter.sums import Dimension, Slice, sums
 from asbx.decide.meter.tariff import Rules
 from asbx.errors import UsageError
 from asbx.flow.cost_report import Inquiry, report, rules_of
+from asbx.flow.lives import Lives
 from asbx.ledger.store import SqlLedger
-from asbx.model.record import InstanceRow
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _BY = ", ".join(Dimension)
@@ -57,14 +57,15 @@ def cost(  # noqa: PLR0913, PLR0917  an option each
     begin = None if since is None else reading.moment_of(since, now)
     rules = rules_of(loaded)
     with reading.ledger_of(config) as ledger:
+        lives = Lives(ledger, loaded, now)
         if period is not None:
             days = cost_table.days_of(period, now.date())
             keys = dimensions or (Dimension.ACCOUNT, Dimension.USER)
             asked = Inquiry(days, keys, only, 0 if as_json else limit)
-            found = report(ledger, lives_of(ledger), asked, now, rules)
+            found = report(ledger, lives, asked, now, rules)
             cost_table.show(cost_table.Table.of(found), cost_table.period_facts(days), limit, as_json=as_json)
             return
-        found_bill = _bill(ledger, now, begin, job, rules)
+        found_bill = _bill(ledger, lives, begin, job, rules)
     if dimensions or only:
         keys = dimensions or (Dimension.JOB,)
         wanted = Slice(None, date.max, only)
@@ -79,18 +80,9 @@ def cost(  # noqa: PLR0913, PLR0917  an option each
         _tell(found_bill, job)
 
 
-def lives_of(ledger: SqlLedger) -> Any:
-    """Return what finds out all that is known of instances."""
-    del ledger
-
-    def lives(rows: Sequence[InstanceRow]) -> list[Life]:
-        return [Life(row) for row in rows]
-
-    return lives
-
-
-def _bill(ledger: SqlLedger, now: datetime, begin: datetime | None, job: int | None, rules: Rules) -> Bill:
-    return bill_of(lives_of(ledger)(ledger.instances()), now, begin, job, rules=rules)
+def _bill(ledger: SqlLedger, lives: Lives, begin: datetime | None, job: int | None, rules: Rules) -> Bill:
+    rows = [row for row in ledger.instances() if begin is None or row.ended_at is None or row.ended_at > begin]
+    return bill_of(lives(rows), lives.now, begin, job, rules=rules)
 
 
 def _dimensions(names: Sequence[str]) -> tuple[Dimension, ...]:
@@ -112,7 +104,13 @@ def facts(found: Bill) -> dict[str, Any]:
         "kinds": {kind.value: reading.usd_text(usd) for kind, usd in found.kinds.items()},
         "instances": [_instance(instance) for instance in found.instances],
         "unpriced": list(found.unpriced),
+        "without_volumes": list(_without_volumes(found)),
     }
+
+
+def _without_volumes(found: Bill) -> tuple[str, ...]:
+    """Return the instances whose volumes cost nothing: EC2 did not tell of them, or nobody knows their price."""
+    return tuple(one.instance_id for one in found.instances if not one.volumes_usd and one.seconds)
 
 
 def _period(found: Bill) -> dict[str, Any]:
@@ -181,3 +179,7 @@ def _tell(found: Bill, job: int | None) -> None:
     columns = ("JOB", "USER", "ACCOUNT", "PARTITION", ">INSTANCES", ">HOURS", ">BOOT", ">USD")
     reading.show_table(columns, rows, ("total", "", "", "", "", "", "", reading.usd_shown(found.total_usd)))
     cost_table.remarks(found.unpriced, sum(1 for instance in found.instances if instance.is_running))
+    if bare := _without_volumes(found):
+        typer.echo(
+            f"{len(bare)} instance(s) are counted without EBS volumes: none are known of them, or not their price"
+        )

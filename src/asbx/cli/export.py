@@ -131,6 +131,7 @@ def past_doors(settings: Config) -> Iterator[PastDoors]:
             accounting=Sacct(commands),
             scheduler=slurm,
             launches=ledger,
+            costs=ledger,
             clock=RealClock(),
             version=__version__,
             slurm=_version(slurm),

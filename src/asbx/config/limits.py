@@ -391,3 +391,26 @@ SLOWDOWN_BOUND = timedelta(seconds=10)
 WHATIF_PATIENCE = timedelta(days=7)
 # Between reconcile passes of a what-if, at least: at a minute apart, passes that find nothing are most of its work.
 WHATIF_RECONCILE = timedelta(minutes=5)
+# Use of nodes ----------------------------------------------------------------------------------------------------
+# Of a job's name, which is free text; `squeue` itself shows eight characters.
+JOB_NAME_KEPT = 120
+# Jobs of several nodes whose spread was asked for; a table begins anew beyond.
+USAGE_SPREADS_MOST = 20_000
+# slurmctld forgets jobs MinJobAge after their end (slurm.conf(5)). Looks further apart than that, less this for a slow
+# answer and for whole seconds, may have missed some: then the accounting is asked.
+USAGE_MARGIN = timedelta(seconds=15)
+# Where the last look is older than this nobody looks any more: what lives is not known to be idle.
+USAGE_STALE = timedelta(minutes=10)
+# How far back the accounting is asked for what a pause has missed, in one call: a long weekend.
+USAGE_CATCH_UP = timedelta(days=4)
+# Accounting that was not there is asked for again so often; each time is one process.
+USAGE_HISTORY_AGAIN = timedelta(minutes=30)
+# A look when nodes have been suspended is not repeated within this: many requests come at once.
+USAGE_FRESH = timedelta(seconds=5)
+# How often an instance is asked for its volumes: those of one that has just begun may not be shown, and one whose root
+# device is no EBS volume has none.
+VOLUMES_ASKED = 3
+# For so many instances the record is asked by their nodes and ids; for more, for all of their time.
+LIVES_BY_NODE = 2000
+# DescribeVolumes gives up to 500 rows a page, and a filter takes 200 values (EC2 API reference).
+VOLUMES_PAGE = 500

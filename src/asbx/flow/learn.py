@@ -15,12 +15,14 @@ from asbx.decide.cost import Bill, bill
 from asbx.decide.intake import refusal
 from asbx.decide.learn.evidence import Evidence, Site
 from asbx.errors import AsbxError, LedgerError, PlanError, SlurmError, UsageError
+from asbx.flow.lives import Lives, job_bill
 from asbx.model.account import JobAccount
 from asbx.model.hostlist import expand
 from asbx.model.job_instance import JobInstance
 from asbx.model.market import Market
 from asbx.model.plan import ExecutionPlan, parse_plan
 from asbx.ports import Accounting, Clock, Launches, Scheduler
+from asbx.ports.usage import CostBook
 
 _NO_ACCOUNTING = "this cluster keeps no accounting"
 _UNACCOUNTED = "Slurm's accounting does not know the job, or does not show it to this user"
@@ -35,6 +37,7 @@ OnDemand = Callable[[str, datetime], Decimal | None]
 class PastDoors:
     """launches: None where the ledger cannot be opened, no_ledger is why.
 
+    costs: None where who used instances is not known.
     on_demand: USD an hour of an instance type on demand at a moment, None where that is not known.
     """
 
@@ -47,6 +50,7 @@ class PastDoors:
     slurm: str = ""
     no_ledger: LedgerError | None = None
     on_demand: OnDemand = lambda _, __: None
+    costs: CostBook | None = None
 
 
 def gather(doors: PastDoors, job: str) -> Evidence:
@@ -96,8 +100,10 @@ def _account(doors: PastDoors, job: str) -> tuple[JobAccount | None, str]:
 
 def _bill(doors: PastDoors, launches: tuple[JobInstance, ...], number: int) -> Bill:
     """Return the bill of one job, by the rules every bill goes by."""
-    least = doors.config.cost.minimum_seconds
-    return bill([one.row for one in launches], doors.clock.now(), job_id=number, minimum_s=least)
+    rows, now = [one.row for one in launches], doors.clock.now()
+    if doors.costs is not None:
+        return job_bill(Lives(doors.costs, doors.config, now), rows, number)
+    return bill(rows, now, job_id=number, minimum_s=doors.config.cost.minimum_seconds)
 
 
 def _refuse_under_way(doors: PastDoors, number: int, job: str) -> None:

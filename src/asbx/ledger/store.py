@@ -23,6 +23,7 @@ from asbx.ledger.memory import Memory
 from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
+from asbx.ledger.usage import Usage
 from asbx.model.event import EVERYTHING, Wanted
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
     return ledger
 
 
-class SqlLedger(Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges):
+class SqlLedger(
+    Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, Usage
+):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
     # -- requests
