@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from asbx.cli import cost_table, reading, site
+from asbx.cli.explain_job import number_of
 from asbx.daemon.clock import RealClock
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill_of
 from asbx.decide.meter.spans import Kind
@@ -26,13 +27,15 @@ _BY = ", ".join(Dimension)
 
 @app.command()
 def cost(  # noqa: PLR0913, PLR0917  an option each
-    job: Annotated[int | None, typer.Option("--job", "-j", help="Only what this job bears.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", "-j", help="Only what this job bears: 12, a task 12_3, a component 12+1.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option("--since", help="Count from this time on (ISO 8601, UTC), or from 2h, 1d ago.")
     ] = None,
     period: Annotated[
         str | None,
-        typer.Option("--period", "-p", help="Whole UTC days: 30d, 1y, today, 2026, 2026-03, 2026-03-01..2026-03-15."),
+        typer.Option("--period", "-p", help="Whole UTC days: 30d, 12w, 1y, today, all, 2026, 2026-03, or FIRST..LAST."),
     ] = None,
     by: Annotated[list[str] | None, typer.Option("--by", "-b", help=f"Add up by this; may be repeated: {_BY}.")] = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Only what jobs of this user bear.")] = None,
@@ -65,7 +68,8 @@ def cost(  # noqa: PLR0913, PLR0917  an option each
             found = report(ledger, lives, asked, now, rules)
             cost_table.show(cost_table.Table.of(found), cost_table.period_facts(days), limit, as_json=as_json)
             return
-        found_bill = _bill(ledger, lives, begin, job, rules)
+        number = None if job is None else number_of(ledger, job, loaded)
+        found_bill = _bill(ledger, lives, begin, number, rules)
     if dimensions or only:
         keys = dimensions or (Dimension.JOB,)
         wanted = Slice(None, date.max, only)
@@ -155,7 +159,7 @@ def _instance(instance: InstanceCost) -> dict[str, Any]:
     }
 
 
-def _tell(found: Bill, job: int | None) -> None:
+def _tell(found: Bill, job: str | None) -> None:
     if job is not None and not found.instances:
         typer.echo(f"nothing was launched for job {job}, and it ran on no instance of ours")
         return
