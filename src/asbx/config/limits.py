@@ -385,6 +385,29 @@ SETTLE_AFTER = timedelta(minutes=10)
 SETTLE_MOST = 1000
 # Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
 REPORT_FRESH_ROWS = 400
+# What-if ------------------------------------------------------------------------------------------------------
+# Jobs of a trace that are held in memory at once: some 300 bytes each.
+TRACE_MOST_JOBS = 1_000_000
+# A line of 18 numbers has some 150 characters, one of sacct with every field some thousand.
+TRACE_LONGEST_LINE = 64 * 1024
+# Lines that could not be read and are named one by one; the rest is counted.
+TRACE_NAMED_FAULTS = 20
+# No job has more processors than the largest machine there is (some ten million), none runs for ten years, and no
+# log is a century long: numbers beyond are damage.
+TRACE_MOST_PROCS = 20_000_000
+TRACE_LONGEST_RUN = timedelta(days=3650)
+TRACE_LONGEST_LOG = timedelta(days=36_500)
+# Policies side by side: as many as colours are told apart in a chart, and columns fit a wide terminal.
+POLICIES_MOST = 6
+# Seeds a policy is played with: each is a whole run.
+SEEDS_MOST = 20
+# Bounded slowdown: jobs shorter than this count as this long, so that seconds of waiting do not look like hours
+# (Feitelson, "Metrics for parallel job scheduling and their convergence", 2001).
+SLOWDOWN_BOUND = timedelta(seconds=10)
+# How long a what-if goes on after the trace has ended, at least, while jobs still wait.
+WHATIF_PATIENCE = timedelta(days=7)
+# Between reconcile passes of a what-if, at least: at a minute apart, passes that find nothing are most of its work.
+WHATIF_RECONCILE = timedelta(minutes=5)
 # Use of nodes ----------------------------------------------------------------------------------------------------
 # Of a job's name, which is free text; `squeue` itself shows eight characters.
 JOB_NAME_KEPT = 120
