@@ -341,3 +341,15 @@ SETTLE_AFTER = timedelta(minutes=10)
 SETTLE_MOST = 1000
 # Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
 REPORT_FRESH_ROWS = 400
+# -- charts
+# Bars of a day up to so many days (a quarter), then of a week up to so many weeks (two years), then of a month: at 1200
+# pixels thinner bars run into one another.
+CHART_DAYS = 92
+CHART_WEEKS = 104
+# Colours of the Okabe-Ito palette that are told apart by people who see few, and grey for the rest.
+CHART_SERIES = 8
+# Points of a cloud: more cover one another, and each is some 100 bytes of SVG.
+CHART_POINTS = 2000
+# -- monthly reports
+# Jobs listed: what a person reads.
+REPORT_DEAREST = 20

@@ -1,0 +1,71 @@
+"""What every command about costs reads: the ledger, how the site is billed, and what is asked of both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from asbx.cli import reading, site
+from asbx.config.schema import Config
+from asbx.daemon.clock import RealClock
+from asbx.decide.meter.spans import Life
+from asbx.decide.meter.sums import Dimension
+from asbx.decide.reports.charts import Frame
+from asbx.flow.cost_report import Days, Inquiry, Report, report, rules_of
+from asbx.ledger.store import SqlLedger
+from asbx.model.price import currency_of
+from asbx.model.record import InstanceRow
+
+
+@dataclass(frozen=True)
+class Books:
+    """An open ledger, read at one moment."""
+
+    ledger: SqlLedger
+    config: Config
+    now: datetime
+
+    def lives(self) -> Callable[[Sequence[InstanceRow]], Sequence[Life]]:
+        """Return what finds out all that is known of instances."""
+
+        def found(rows: Sequence[InstanceRow]) -> list[Life]:
+            return [Life(row) for row in rows]
+
+        return found
+
+    def report(
+        self,
+        days: Days,
+        by: tuple[Dimension, ...],
+        only: Mapping[Dimension, Collection[str]] | None = None,
+        dearest: int = 0,
+    ) -> Report:
+        """Add up days. Raises LedgerError."""
+        asked = Inquiry(days, by, only or {}, dearest)
+        return report(self.ledger, self.lives(), asked, self.now, rules_of(self.config))
+
+    @property
+    def currency(self) -> str:
+        """Return what AWS charges in."""
+        return currency_of(self.config.aws.region)
+
+    def frame(self, days: Days) -> Frame:
+        """Return the days of a chart: none after today, from the first launch where there is no first."""
+        today = self.now.date()
+        last = max(min(days.last, today), days.first or today - timedelta(days=36500))
+        first = days.first
+        if first is None:
+            rows = self.ledger.instances()
+            first = min((row.launched_at.date() for row in rows), default=last)
+        return Frame(min(first, last), last, self.currency)
+
+
+@contextmanager
+def books_of(config: Path | None) -> Iterator[Books]:
+    """Open the books of a configuration. Raises ConfigError, LedgerError."""
+    loaded = site.load(config).config
+    with reading.ledger_of(config) as ledger:
+        yield Books(ledger, loaded, RealClock().now())

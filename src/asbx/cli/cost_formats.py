@@ -1,0 +1,69 @@
+"""Costs in forms for other programs: CSV, and the columns of FOCUS."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from asbx.cli import cost_table, csv_text, site
+from asbx.cli.cost_books import Books
+from asbx.decide.meter.sums import Dimension
+from asbx.decide.reports.focus import COLUMNS, Payer, focus_rows
+from asbx.decide.reports.keys import EVERY
+from asbx.errors import UsageError
+from asbx.flow.cost_report import Days
+
+
+class Form(StrEnum):
+    """How costs are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    FOCUS = "focus"
+
+
+def csv_table(table: cost_table.Table, output: Path | None) -> None:
+    """Write sums as CSV, all of them. Raises UsageError."""
+    header, rows = cost_table.csv_of(table)
+    if output is None:
+        csv_text.write(sys.stdout, header, rows)
+    else:
+        csv_text.save(output, header, rows)
+    _warn_unpriced(table.unpriced)
+
+
+def focus(
+    books: Books, days: Days, only: Mapping[Dimension, Collection[str]], account: str | None, output: Path | None
+) -> None:
+    """Write days as FOCUS rows. Raises UsageError (`billing-account`, `output`), LedgerError."""
+    payer = Payer(_account(account, books), books.config.aws.region, books.currency)
+    found = books.report(days, EVERY, only)
+    rows = ([row[name] for name in COLUMNS] for row in focus_rows(found.sums, payer, found.unpriced, found.by))
+    if output is None:
+        csv_text.write(sys.stdout, list(COLUMNS), rows)
+    else:
+        csv_text.save(output, list(COLUMNS), rows)
+    _warn_unpriced(found.unpriced)
+    if found.open:
+        site.warn(f"{found.open} instance(s) still run or are not settled yet: their last day is not final")
+
+
+def _account(account: str | None, books: Books) -> str:
+    found = account or books.config.cost.billing_account
+    if re.fullmatch(r"[0-9]{12}", found):
+        return found
+    raise UsageError(
+        "billing-account",
+        f"{found!r} is no AWS account" if found else "FOCUS wants the account that is billed",
+        "BillingAccountId must not be null, and nothing here knows which account pays",
+        "set cost.billing_account in the configuration, or give --billing-account and its 12 digits",
+    )
+
+
+def _warn_unpriced(unpriced: Collection[str]) -> None:
+    if unpriced:
+        site.warn(f"{len(unpriced)} instance(s) without a known price are not in it: {', '.join(list(unpriced)[:10])}")
