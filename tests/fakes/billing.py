@@ -27,7 +27,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "config.yaml"
 BEGIN = datetime(2024, 3, 1, tzinfo=UTC)
 MARCH = Days(date(2024, 3, 1), date(2024, 3, 31))
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
-FORMULA = '=HYPERLINK("http://evil")'
+FORMULA = "=1+cmd|'x'<script>1</script>"
 SPOT, ON_DEMAND = Decimal("0.0312"), Decimal("0.0892")
 
 
@@ -52,7 +52,10 @@ def fill(ledger: SqlLedger) -> None:
     ledger.answer_attempt(samples.attempt(), [replace(one.row, ended_at=None) for one in lives])
     for one in lives:
         if one.row.bound_at is not None:
-            ledger.bind([(one.row.node, samples.instance(one.row.instance_id))], one.row.bound_at)
+            ledger.bind(
+                [(one.row.node, samples.instance(one.row.instance_id, launched_at=one.row.launched_at))],
+                one.row.bound_at,
+            )
             ledger.register([one.row.node], one.row.launched_at + 3 * MINUTE)
             ledger.release([one.row.node], one.row.ended_at or BEGIN)
         ledger.end_instances([one.row.instance_id], "done", one.row.ended_at or BEGIN)
@@ -84,7 +87,7 @@ def run(job: int, user: str, account: str) -> JobRun:
     return JobRun(job, 0, "", BEGIN, user=user, account=account, partition="aws", cpus=1)
 
 
-def life(  # noqa: PLR0913  what tells one from another
+def life(
     name: str,
     job: int | None,
     *,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,7 +62,8 @@ def svg(chart: Chart) -> str:
     with _drawn(chart) as figure:
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Title": chart.title})
-        return out.getvalue()
+        # A title is read aloud; RDF about it is of no use to anybody.
+        return re.sub(r"\s*<metadata>.*?</metadata>", "", out.getvalue(), count=1, flags=re.DOTALL)
 
 
 @contextmanager
