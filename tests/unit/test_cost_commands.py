@@ -14,10 +14,10 @@ from tests.fakes import billing
 from asbx.cli.main import main
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> str:
-    """Return a configuration with a month in its ledger."""
-    return str(billing.site(tmp_path, cost={"billing_account": "123456789012"}))
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a configuration with a month in its ledger; nothing here writes to it."""
+    return str(billing.site(tmp_path_factory.mktemp("site"), cost={"billing_account": "123456789012"}))
 
 
 def test_csv_is_the_table_with_every_digit(site: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

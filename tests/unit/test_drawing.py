@@ -78,7 +78,7 @@ def texts(svg: str) -> Iterator[tuple[str, float, float, float, float]]:
         style, text = one.get("style", ""), "".join(one.itertext())
         size = float((re.search(r"font-size: ([\d.]+)px", style) or ["", "10"])[1])
         weight = "bold" if "font-weight: 700" in style else "normal"
-        box = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight=weight)).get_extents()  # type: ignore[arg-type]
+        box = TextPath((0, 0), text, size=size, prop=FontProperties(family="DejaVu Sans", weight=weight)).get_extents()
         found = re.search(r"translate\(([-\d.]+) ([-\d.]+)\)", one.get("transform", ""))
         x, y = (float(found[1]), float(found[2])) if found else (float(one.get("x", 0)), float(one.get("y", 0)))
         anchor = {"middle": box.width / 2, "end": box.width}.get(

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from asbx.cli import cost_chart, cost_formats, cost_month, cost_table, reading, site
-from asbx.cli.cost_books import Books, books_of
+from asbx.cli.cost_books import Books, books_of, lives_of
 from asbx.cli.cost_formats import Form
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill_of
 from asbx.decide.meter.spans import Kind
@@ -103,7 +103,7 @@ class _Wish:
     def to_the_second(self, begin: datetime | None, job: int | None) -> None:
         """Show job by job, or sums."""
         books = self.books
-        lives = books.lives()(books.ledger.instances())
+        lives = lives_of(books.ledger, books.config, books.now)(books.ledger.instances())
         found = bill_of(lives, books.now, begin, job, rules=rules_of(books.config))
         if self.by or self.only or self.form is Form.CSV:
             keys = self.by or (Dimension.JOB, *((Dimension.USER, Dimension.ACCOUNT) if self.form is Form.CSV else ()))

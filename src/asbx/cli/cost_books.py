@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,13 +11,11 @@ from pathlib import Path
 from asbx.cli import reading, site
 from asbx.config.schema import Config
 from asbx.daemon.clock import RealClock
-from asbx.decide.meter.spans import Life
 from asbx.decide.meter.sums import Dimension
 from asbx.decide.reports.charts import Frame
-from asbx.flow.cost_report import Days, Inquiry, Report, report, rules_of
+from asbx.flow.cost_report import Days, Inquiry, LivesOf, Report, bare_lives, report, rules_of
 from asbx.ledger.store import SqlLedger
 from asbx.model.price import currency_of
-from asbx.model.record import InstanceRow
 
 
 @dataclass(frozen=True)
@@ -28,14 +26,6 @@ class Books:
     config: Config
     now: datetime
 
-    def lives(self) -> Callable[[Sequence[InstanceRow]], Sequence[Life]]:
-        """Return what finds out all that is known of instances."""
-
-        def found(rows: Sequence[InstanceRow]) -> list[Life]:
-            return [Life(row) for row in rows]
-
-        return found
-
     def report(
         self,
         days: Days,
@@ -45,7 +35,7 @@ class Books:
     ) -> Report:
         """Add up days. Raises LedgerError."""
         asked = Inquiry(days, by, only or {}, dearest)
-        return report(self.ledger, self.lives(), asked, self.now, rules_of(self.config))
+        return report(self.ledger, lives_of(self.ledger, self.config, self.now), asked, self.now, rules_of(self.config))
 
     @property
     def currency(self) -> str:
@@ -61,6 +51,12 @@ class Books:
             rows = self.ledger.instances()
             first = min((row.launched_at.date() for row in rows), default=last)
         return Frame(min(first, last), last, self.currency)
+
+
+def lives_of(ledger: SqlLedger, config: Config, now: datetime) -> LivesOf:
+    """Return what finds out all that is known of instances."""
+    del ledger, config, now
+    return bare_lives
 
 
 @contextmanager

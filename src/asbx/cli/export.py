@@ -18,9 +18,13 @@ from asbx.decide.learn.reconciliation import joined
 from asbx.errors import AsbxError, LedgerError, SlurmError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
     from asbx.config.schema import Config
     from asbx.decide.learn.evidence import Evidence
-    from asbx.flow.learn import PastDoors
+    from asbx.flow.learn import OnDemand, PastDoors
+    from asbx.ledger.store import SqlLedger
     from asbx.slurm.scontrol import Slurm
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -111,7 +115,9 @@ class Wish:
 @contextmanager
 def past_doors(settings: Config) -> Iterator[PastDoors]:
     """Open what is asked about a job. A ledger that cannot be read leaves only what it alone knows unsaid."""
+    from asbx.cli.cost_books import lives_of
     from asbx.daemon.clock import RealClock
+    from asbx.flow.cost_report import LivesOf, bare_lives
     from asbx.flow.learn import PastDoors
     from asbx.ledger.store import open_ledger
     from asbx.slurm.process import SlurmCommands
@@ -120,9 +126,11 @@ def past_doors(settings: Config) -> Iterator[PastDoors]:
 
     commands = SlurmCommands(settings.slurm.bin_path, settings.slurm.config_path)
     slurm = Slurm(commands)
-    ledger, trouble = None, None
+    ledger, trouble, clock = None, None, RealClock()
+    lives: LivesOf = bare_lives
     try:
         ledger = open_ledger(settings.ledger_url, migrate=False)
+        lives = lives_of(ledger, settings, clock.now())
     except LedgerError as error:
         trouble = error
     try:
@@ -131,14 +139,29 @@ def past_doors(settings: Config) -> Iterator[PastDoors]:
             accounting=Sacct(commands),
             scheduler=slurm,
             launches=ledger,
-            clock=RealClock(),
+            clock=clock,
             version=__version__,
             slurm=_version(slurm),
             no_ledger=trouble,
+            lives=lives,
+            on_demand=_on_demand(ledger),
         )
     finally:
         if ledger is not None:
             ledger.close()
+
+
+def _on_demand(ledger: SqlLedger | None) -> OnDemand:
+    """Return what tells prices on demand, as the ledger has them."""
+    from asbx.model.market import Market
+
+    def price(instance_type: str, at: datetime) -> Decimal | None:
+        if ledger is None:
+            return None
+        found = ledger.price_changes(at, at, instance_types=[instance_type], markets=[Market.ON_DEMAND])
+        return found[-1].usd if found else None
+
+    return price
 
 
 def _version(slurm: Slurm) -> str:

@@ -11,10 +11,11 @@ from math import isfinite
 from typing import Any
 
 from asbx.config.schema import Config
-from asbx.decide.cost import Bill, bill
+from asbx.decide.cost import Bill, bill_of
 from asbx.decide.intake import refusal
 from asbx.decide.learn.evidence import Evidence, Site
 from asbx.errors import AsbxError, LedgerError, PlanError, SlurmError, UsageError
+from asbx.flow.cost_report import LivesOf, bare_lives, rules_of
 from asbx.model.account import JobAccount
 from asbx.model.hostlist import expand
 from asbx.model.job_instance import JobInstance
@@ -35,7 +36,8 @@ OnDemand = Callable[[str, datetime], Decimal | None]
 class PastDoors:
     """launches: None where the ledger cannot be opened, no_ledger is why.
 
-    on_demand: USD an hour of an instance type on demand at a moment, None where that is not known.
+    on_demand: USD an hour of an instance type on demand at a moment, None where that is not known. lives: finds out all
+    that is known of instances.
     """
 
     config: Config
@@ -47,6 +49,7 @@ class PastDoors:
     slurm: str = ""
     no_ledger: LedgerError | None = None
     on_demand: OnDemand = lambda _, __: None
+    lives: LivesOf = bare_lives
 
 
 def gather(doors: PastDoors, job: str) -> Evidence:
@@ -95,9 +98,9 @@ def _account(doors: PastDoors, job: str) -> tuple[JobAccount | None, str]:
 
 
 def _bill(doors: PastDoors, launches: tuple[JobInstance, ...], number: int) -> Bill:
-    """Return the bill of one job, by the rules every bill goes by."""
-    least = doors.config.cost.minimum_seconds
-    return bill([one.row for one in launches], doors.clock.now(), job_id=number, minimum_s=least)
+    """Return the bill of one job: what `asbx cost --job` says of the instances that were launched for it."""
+    lives = doors.lives([one.row for one in launches])
+    return bill_of(lives, doors.clock.now(), job_id=number, rules=rules_of(doors.config))
 
 
 def _refuse_under_way(doors: PastDoors, number: int, job: str) -> None:
