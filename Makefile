@@ -26,11 +26,12 @@ check: setup  ## format, lint, types, import rules
 	$(bin)/mypy
 	$(bin)/lint-imports
 
-bench: setup  ## measure hook, resume, gangs, API calls and scripts; writes JSON and tables
+bench: setup  ## measure hook, resume, gangs, API calls, scripts and costs; writes JSON and tables
 	$(bin)/python benchmarks/burst.py $(BENCH)
 	$(bin)/python -m benchmarks.gang
 	$(bin)/python -m benchmarks.analyze
 	$(bin)/python -m benchmarks.reconcile --check
+	$(bin)/python -m benchmarks.cost
 
 docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check
@@ -48,6 +49,7 @@ kill: setup  ## kill daemon and hooks 200 times in bursts, simulated and on a re
 
 nightly: test bench docs fuzz focus  ## everything, a long search by the property tests, and the demo with accounting
 	HYPOTHESIS_PROFILE=nightly $(bin)/pytest -n 2 tests/property --hypothesis-show-statistics
+	ASBX_BUDGET_LAUNCHES=2000 $(bin)/pytest -q tests/contract/test_budget_races.py
 	$(bin)/asbx lab demo --accounting
 	$(bin)/asbx simulate examples/scenarios/week.toml
 	for seed in 1 2 3 4 5 6 7 8; do $(bin)/asbx simulate examples/scenarios/kill.toml --seed $$seed || exit 1; done

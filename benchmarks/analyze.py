@@ -14,7 +14,7 @@ import time
 from itertools import cycle, islice
 from pathlib import Path
 
-from tests.corpus.cases import Case, cases
+from tests.corpus.cases import TABLES, Case, cases
 
 from asbx.aws.bundled import bundled
 from asbx.decide.script.advice import Site, advise
@@ -46,7 +46,7 @@ def starts(case: Case) -> list[tuple[float, float]]:
 
 def main(count: int) -> int:
     """Measure and print; return the exit status."""
-    corpus = list(cases())
+    corpus = [case for table in TABLES for case in cases(table)]
     site = Site(bundled(), 8, 2, {}, {})
     for case in corpus:  # files and tables are read once beforehand
         judge(case, site)

@@ -383,7 +383,7 @@ def focus() -> str:
         "# Columns of FOCUS exports",
         "",
         f"`asbx cost --format focus` writes the columns of FOCUS {FOCUS_VERSION} in this order. An empty cell is null;",
-        "times are UTC, amounts exact decimals. [How it is used](../how-to/cost.md), and what is not claimed.",
+        "times are UTC, amounts exact decimals. [How it is used](../how-to/cost-reports.md), and what is not claimed.",
         "",
         "| column | holds |",
         "|---|---|",

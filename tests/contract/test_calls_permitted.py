@@ -85,6 +85,7 @@ def use_cloud(cloud: Ec2, template: Template, ground: emulator.Ground) -> None:
     cloud.launched_for("int-1")
     cloud.tag(ids, {"Name": "aws-cpu-000"})
     cloud.topology(ids)
+    cloud.volumes(ids)
     cloud.unwell()
     cloud.console(ids[0])
     cloud.terminate(ids)

@@ -15,6 +15,7 @@ from asbx.decide.script.geometry import Geometry, geometry
 from asbx.decide.script.sbatch import Submission, read
 
 FOLDER = Path(__file__).parent
+TABLES = ("labels.toml", "holdout.toml", "holdout2.toml", "holdout3.toml", "holdout4.toml")
 _MIB = {"M": 1, "G": 1024}
 Label = Mapping[str, Any]
 
@@ -37,6 +38,11 @@ class Case:
     def components(self) -> list[Label]:
         """Return the label of each component."""
         return list(self.label.get("components", [self.label]))
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether a reader of the script alone could tell MPI from what is not."""
+        return not self.label.get("ambiguous", False)
 
     def read(self) -> Submission:
         """Read it as the analyzer does."""

@@ -55,8 +55,10 @@ def test_resume_with_an_execution_plan(lab: Cluster) -> None:
     assert len(lab.instances()) == 16
     assert len({(row["type"], row["subnet"], row["placement_group"]) for row in rows}) == 1
     assert rows[0]["type"] in ("c6in.32xlarge", "c6i.32xlarge")
-    notes = [event["text"] for event in lab.events() if event["kind"] == "plan-note"]
-    assert any("cost limits" in note and "not acted on" in note for note in notes), notes
+    planned = next(event for event in lab.events() if event["kind"] == "ladder-planned")
+    (estimate,) = [row for row in planned["data"]["filled"]["aws-hpc"] if row["field"] == "estimate"]
+    assert "max_total_cost 480" in estimate["source"]
+    assert "16 node(s)" in estimate["value"]
 
 
 @pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")

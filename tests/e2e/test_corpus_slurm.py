@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.corpus.cases import Case, cases, shown
+from tests.corpus.cases import TABLES, Case, cases, shown
 from tests.e2e.cluster import Cluster, cluster, run
 
 from asbx.decide.script.geometry import Geometry, geometry
@@ -22,7 +22,6 @@ from asbx.decide.script.geometry import Geometry, geometry
 pytestmark = pytest.mark.slurm
 
 _SHAPE = "Sockets=2 CoresPerSocket=96 ThreadsPerCore=2 RealMemory=1500000 Gres=gpu:a100:8,gpu:v100:8"
-TABLES = ("labels.toml", "holdout.toml")
 ODD = (
     "--gpus=2 --ntasks-per-gpu=2",
     "--gpus=2 --ntasks-per-gpu=2 -n 8",

@@ -37,9 +37,10 @@ def cut_off(lab: Cluster) -> int:
     lab.ask("POST", "faults", {"action": "CreateFleet", "then": "drop-answer", "latency": 6})
     job = lab.submit("-N3", "--exclusive", "-waws-cpu-[000-002]", script="srun hostname")
     until("EC2 has launched", lambda: lab.of_job(job), 20, lambda rows: len(rows) == 3)
+    lab.lab("daemon", "kill")
     kinds = [event["kind"] for event in lab.events("--job", str(job))]
     assert kinds[-1] == "launch-asked", "the daemon has no answer yet"
-    _kill_and_start(lab)
+    lab.lab("daemon", "start")
     return job
 
 

@@ -23,7 +23,8 @@ from asbx.flow.outcome import Outcome
 from asbx.flow.resume import Resume
 from asbx.model.hostlist import expand
 from asbx.model.job import JobAsk, Request, RequestKind
-from asbx.ports import Workers
+from asbx.ports import BudgetService, Workers
+from asbx.sim.budgets import MemoryBudgets
 
 NODES = (*expand("aws-cpu-[000-999]"), *expand("aws-gpu-[0-9]"), *expand("aws-big-[0000-2999]"))
 
@@ -73,6 +74,8 @@ class Site:
     plans: FakePlans = field(default_factory=FakePlans)
     cloud: FakeCloud = field(init=False)
     scheduler: FakeScheduler = field(default_factory=lambda: FakeScheduler(NODES))
+    budgets: MemoryBudgets = field(default_factory=MemoryBudgets)
+    service: BudgetService | None = None
 
     def __post_init__(self) -> None:
         """Start the cloud on the site's clock."""
@@ -93,6 +96,8 @@ class Site:
             self.workers,
             self.notices,
             self.plans,
+            budgets=self.budgets,
+            service=self.service,
         )
 
     def ask(self, nodes: str, *jobs: tuple[int, str] | tuple[int, str, str], request_id: str = "r-1") -> Request:

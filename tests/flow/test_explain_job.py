@@ -19,6 +19,7 @@ from asbx.decide.history import expect
 from asbx.decide.job_cost import limit_of, money
 from asbx.decide.job_standing import standing
 from asbx.errors import SlurmError
+from asbx.flow.lives import Lives, job_bill
 from asbx.model.hostlist import expand, fold
 from asbx.model.job import JobFacts, JobView, PastRun
 from asbx.model.market import Market
@@ -79,7 +80,8 @@ def told(site: Site, seen: JobView | None, runs: Sequence[PastRun] | None = (), 
     """Return the page for machines."""
     found = known(site, seen, silence)
     past = expect(runs, 3, limit_of(found))
-    cost = money(found, course(site.config, limit_of(found)), past, 60)
+    spent = job_bill(Lives(site.ledger, site.config, found.now), found.instances, found.job_id)
+    cost = money(found, course(site.config, limit_of(found)), past, spent)
     return explain_job.facts("7", found, Asked(seen, silence=silence), past, cost)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -19,17 +18,12 @@ from tests.fakes.samples import NOON
 from tests.fakes.scheduler import FakeScheduler
 from tests.fakes.site import config
 
-from asbx.decide.cost import bill_of
 from asbx.decide.learn.evidence import Evidence
-from asbx.decide.meter.spans import Life
 from asbx.errors import AsbxError, LedgerError, SlurmError, UsageError
-from asbx.flow.cost_report import rules_of
 from asbx.flow.due import export_due
 from asbx.flow.learn import PastDoors, gather
 from asbx.model.job import JobFacts
 from asbx.model.market import Market
-from asbx.model.record import InstanceRow
-from asbx.model.usage import JobRun
 
 PLANS = Path(__file__).parent.parent / "recorded" / "plans"
 NO_ACCOUNTING = SlurmError("slurm-no-accounting", "this cluster keeps no accounting")
@@ -108,22 +102,6 @@ def test_prices_on_demand_are_those_of_the_launch() -> None:
     assert found.savings is not None
     assert found.savings > 0
     assert gather(doors(spot_launched()), "12").savings is None
-
-
-def test_cost_is_the_meters() -> None:
-    """Who ran when and how prices changed count as in `asbx cost --job`: half the time was another job's."""
-
-    def lives(rows: Sequence[InstanceRow]) -> list[Life]:
-        half = NOON + timedelta(hours=1)
-        runs = (JobRun(12, 0, "", NOON, half), JobRun(13, 0, "", half, NOON + timedelta(hours=2)))
-        return [Life(row, NOON, runs, is_tracked=True) for row in rows]
-
-    made = doors(spot_launched(), lives=lives)
-    rows = [one.row for one in spot_launched().job_launches(12)]
-    rules = rules_of(made.config)
-    wanted = bill_of(lives(rows), made.clock.now(), job_id=12, rules=rules)
-    assert gather(made, "12").usd == wanted.total_usd
-    assert wanted.total_usd * 2 == gather(doors(spot_launched()), "12").usd
 
 
 def spot_launched() -> FakeLedger:

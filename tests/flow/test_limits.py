@@ -54,6 +54,21 @@ def said(site: Site, kind: EventKind) -> list[str]:
 # -- before the launch
 
 
+REAL = {"job_metadata": {"job_name": "x"}, "should_burst": True, "cost_constraints": {"max_total_cost": 0.25}}
+
+
+@pytest.mark.parametrize(("forecast", "launched"), [("note", True), ("enforce", False)])
+def test_the_advisors_forecast_is_a_limit_where_the_site_says_so(site: Site, forecast: str, launched: bool) -> None:
+    """It is 1.2 times an estimate at a price for no type in particular; what is not held is told."""
+    limits(site, forecast=forecast)
+    job(site, 9, "aws-cpu-[000-003]", 10)
+    site.plans.leave("9", json.dumps(REAL))
+    site.resume("aws-cpu-[000-003]", (9, "aws-cpu-[000-003]"))
+    assert bool(site.bound()) is launched
+    notes = said(site, EventKind.PLAN_NOTE)
+    assert any("forecast of 0.25 USD" in note and "is no limit" in note for note in notes) is launched
+
+
 def test_a_job_that_would_cost_too_much_is_held_with_the_arithmetic(site: Site) -> None:
     """4 nodes for 10 hours: the sum, the rule and how it comes about stand in its comment, and nothing is launched."""
     limits(site, {"name": "small", "max_total_cost": 2})

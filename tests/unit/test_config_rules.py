@@ -32,6 +32,7 @@ BASE: dict[str, Any] = {
         ]
     },
 }
+PHYSICS = {"name": "physics", "limit_usd": "100"}
 GROUP = "slurm.partitions.0.node_groups.0"
 
 
@@ -66,6 +67,19 @@ def test_the_base_is_clean() -> None:
         ({"aws.authentication_method": "profile"}, "so aws.profile is required"),
         ({"aws.authentication_method": "sso", "aws.sso": {"start_url": "x"}}, "SSO sessions belong to a profile"),
         ({"aws.endpoint_url": "localhost:80"}, "must begin with http://"),
+        ({"budgets.rules": [PHYSICS, PHYSICS]}, "both would share one book"),
+        ({"budgets.rules": [PHYSICS | {"period": "once"}]}, "is required for a budget that is for once"),
+        ({"budgets.rules": [PHYSICS | {"ends": "2026-12-31"}]}, "whose period is `once`"),
+        (
+            {"budgets.rules": [PHYSICS | {"period": "once", "starts": "2026-02-01", "ends": "2026-01-01"}]},
+            "before it starts",
+        ),
+        ({"budgets.rules": [PHYSICS | {"carry_over_percent": 10}]}, "nothing is, from before it"),
+        (
+            {"budgets.rules": [PHYSICS | {"period": "once", "starts": "2026-02-01", "carry_over_percent": 10}]},
+            "needs a period that comes again",
+        ),
+        ({"budgets.rules": [PHYSICS | {"alerts_percent": [0, 50]}]}, "levels from 1 to"),
         ({f"{GROUP}.region": "eu-west-1"}, "this version bursts into one region"),
         ({f"{GROUP}.launch_template_specification": {}}, "one of them is required"),
         ({f"{GROUP}.launch_template_specification.launch_template_id": "lt-1"}, "not both"),
@@ -123,6 +137,16 @@ def test_what_cannot_work_is_a_problem(changes: dict[str, Any], text: str) -> No
     [
         ({"slurm.resume_rate": 100}, "the nodes of a job arrive in parts; use 0"),
         ({"slurm.suspend_rate": 100}, "use 0"),
+        ({"asbb.enabled": "true"}, "no budget service is asked"),
+        ({"asbb.url": "http://127.0.0.1:8080"}, "while the service does not answer, every job waits"),
+        (
+            {
+                "asbb.url": "http://127.0.0.1:8080",
+                "asbb.policy": "fail-open",
+                "learning.formats": ["asbb-reconciliation"],
+            },
+            "would charge what it is told and what it imports",
+        ),
         ({"slurm.suspend_time": 300}, "slurm.conf(5) advises at least their sum"),
         (
             {
@@ -149,7 +173,6 @@ def test_what_cannot_work_is_a_problem(changes: dict[str, Any], text: str) -> No
         ({"slurm.topology_file": "/etc/slurm/topology.conf"}, "slurm.topology is none"),
         ({"reservations.drain_before_end_seconds": 1800}, "leaves jobs no time"),
         ({"logging.compress": False}, "logrotate"),
-        ({"asbb": {}}, "changes nothing"),
     ],
 )
 def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) -> None:
@@ -169,6 +192,9 @@ def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) ->
         {f"{GROUP}.launch_template_overrides.0.subnet_id": "subnet-2"},
         {f"{GROUP}.tags": [{"key": "Project", "value": "x"}]},
         {"slurm.suspend_time": 660},
+        {"asbb.enabled": "auto-detect", "asbb.reconciliation_dir": "/var/spool/asbb/costs", "asbb.timeout_seconds": 30},
+        {"asbb.url": "http://127.0.0.1:8080", "asbb.policy": "fail-open"},
+        {"budgets.rules": [PHYSICS | {"starts": "2026-01-31", "carry_over_percent": 50}]},
         {"mpi.hpc_instances_threshold": 4, "mpi.efa_default": "required"},
         {f"{GROUP}.capacity_reservations": ["cr-0123456789abcdef0", "cr-1"], f"{GROUP}.reservations_only": True},
         {"mpi.force_cluster_placement_group": True, f"{GROUP}.placement_group_name": "mine"},

@@ -87,6 +87,7 @@ def test_focus_needs_to_know_who_pays(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--json", "--output", "x"], "usage"),
         (["--format", "focus", "--job", "1"], "usage"),
         (["--format", "focus", "--by", "user"], "usage"),
+        (["--format", "csv", "--json"], "usage"),
         (["--me", "--user", "ada"], "usage"),
         (["--period", "2024-03", "chart", "--output", "x.png"], "usage"),
         (["chart", "--output", "x.pdf"], "output"),

@@ -10,7 +10,7 @@ from tests.fakes.site import config
 
 from asbx.config.limits import PLAN_MAX_BYTES
 from asbx.daemon.guard import make_folders
-from asbx.daemon.plan_folder import PlanFolder
+from asbx.daemon.plan_folder import PlanFolder, leave, new_name, why_closed
 from asbx.model.plan_file import PlanFile
 
 ME = os.geteuid()
@@ -92,3 +92,28 @@ def test_users_may_add_plans_and_see_none(tmp_path: Path) -> None:
     site.paths.plans.rmdir()
     make_folders(closed)
     assert not site.paths.plans.exists()
+
+
+def test_what_is_left_is_read_whole(folder: PlanFolder, tmp_path: Path) -> None:
+    """Whatever the umask it can be read by the daemon; a file of one's own is replaced, and no draft stays."""
+    before = os.umask(0o077)
+    try:
+        leave(tmp_path, "7", "{}")
+        leave(tmp_path, "7", '{"a": 1}')
+    finally:
+        os.umask(before)
+    found = read(folder)
+    assert (found.text, found.trouble) == ('{"a": 1}', "")
+    assert [one.name for one in tmp_path.iterdir()] == ["7.json"]
+    assert (tmp_path / "7.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_nothing_is_left_where_nothing_can_be(folder: PlanFolder, tmp_path: Path) -> None:
+    """A folder that is not there is said to be so; where a directory is in the way, no draft stays."""
+    assert "is not there" in why_closed(tmp_path / "none")
+    assert why_closed(tmp_path) == ""
+    (tmp_path / "7.json").mkdir()
+    with pytest.raises(OSError, match=r"7\.json"):
+        leave(tmp_path, "7", "{}")
+    assert [one.name for one in tmp_path.iterdir()] == ["7.json"]
+    assert folder.read(new_name()) is None

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from asbx.decide.script.geometry import Geometry, geometry
-from asbx.decide.script.sbatch import lines_of, read
+from asbx.decide.script.sbatch import read
+from asbx.decide.script.shell import lines_of
 
 
 def asks(script: str, *words: str, **environment: str) -> Geometry:

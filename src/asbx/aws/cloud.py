@@ -10,11 +10,13 @@ from asbx.aws import answers, lean, requests
 from asbx.aws.client import client, translated
 from asbx.aws.health import Wellbeing
 from asbx.aws.making import Making
+from asbx.aws.volumes import Volumes
 from asbx.config.limits import DESCRIBE_BATCH, TAG_BATCH, TERMINATE_BATCH, TOPOLOGY_BATCH
 from asbx.config.schema import Aws
 from asbx.model.catalogue import TemplateChange
 from asbx.model.health import InstanceHealth
 from asbx.model.market import FleetAnswer, FleetOrder, Instance, Template, Verdict
+from asbx.model.usage import Volume
 from asbx.ports import CloudError
 
 _ALIVE = ["pending", "running", "stopping", "stopped"]
@@ -30,6 +32,7 @@ class Ec2:
     def __init__(self, settings: Aws) -> None:
         self._making = Making(lambda: self._ec2)
         self._wellbeing = Wellbeing(lambda: self._ec2)
+        self._volumes = Volumes(lambda: self._ec2)
         self._settings = settings
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -147,6 +150,10 @@ class Ec2:
     def console(self, instance_id: str) -> str:
         """Return what is at hand of a machine's console output."""
         return self._wellbeing.console(instance_id)
+
+    def volumes(self, instance_ids: Sequence[str]) -> tuple[Volume, ...]:
+        """Return the volumes attached to these instances."""
+        return self._volumes.volumes(instance_ids)
 
     def topology(self, instance_ids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Describe by id; a region or type that tells none leaves all or some out."""

@@ -116,6 +116,7 @@ PERMISSIONS: tuple[Permission, ...] = (
     Permission(
         "ec2:TerminateInstances", Scope.END, "ends instances", "instances run on after their jobs", kinds=("instance",)
     ),
+    Permission("ec2:DescribeVolumes", Scope.READ, "EBS volumes of instances", "`asbx cost` counts no EBS volumes"),
     Permission(
         "ec2:DescribeInstanceStatus",
         Scope.READ,

@@ -25,6 +25,7 @@ from asbx.decide.history import Expectation
 from asbx.decide.price_history import in_force
 from asbx.decide.script.advice import Advice, Site, advise, cost_of
 from asbx.decide.script.as_plan import as_plan
+from asbx.decide.script.geometry import mistyped
 from asbx.decide.script.sbatch import Stating, Submission, read
 from asbx.errors import ConfigError, LedgerError, UsageError
 from asbx.model.catalogue import TypeFacts
@@ -74,7 +75,7 @@ def analyze(
             raise UsageError("plan-components", "a heterogeneous job has no single plan", why, "use --format json")
         text = json.dumps(as_plan(found[0].advice, clock.now(), __version__), indent=2) + "\n"
     elif shown == "json":
-        text = json.dumps({"components": [_facts(one) for one in found]}, indent=2, default=str) + "\n"
+        text = json.dumps({"components": [facts_of(one) for one in found]}, indent=2, default=str) + "\n"
     else:
         text = "".join(_page(one, number, len(found)) for number, one in enumerate(found))
     _write(text, output)
@@ -97,11 +98,16 @@ def _submission(words: Sequence[str]) -> Submission:
     wrapped = any(word.startswith("--wrap") for word in words)
     if not named and not wrapped:
         raise UsageError("no-script", "no script is named", "", "asbx analyze job.sbatch")
-    text = "" if wrapped else _text(named[0])
-    return read(text, words, os.environ)
+    text = "" if wrapped else script_text(named[0])
+    submission = read(text, words, os.environ)
+    wrong = mistyped(submission)
+    if wrong:
+        raise UsageError("option-value", "sbatch would refuse what is typed", "; ".join(wrong), "see man sbatch")
+    return submission
 
 
-def _text(name: str) -> str:
+def script_text(name: str) -> str:
+    """Return a script, that of stdin for `-`. Raises UsageError for what sbatch takes for no script either."""
     try:
         if name == "-":
             body = sys.stdin.buffer.read(SCRIPT_MAX_BYTES + 1)
@@ -225,7 +231,8 @@ def _prices(settings: Config, names: Sequence[str], clock: Any) -> tuple[dict[st
 # -- saying it
 
 
-def _facts(one: Judged) -> dict[str, Any]:
+def facts_of(one: Judged) -> dict[str, Any]:
+    """Return the judgement on one component, for JSON."""
     advice = one.advice
     asked = advice.geometry
     return {

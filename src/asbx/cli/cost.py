@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from asbx.cli import cost_chart, cost_formats, cost_month, cost_table, reading, site
-from asbx.cli.cost_books import Books, books_of, lives_of
+from asbx.cli.cost_books import Books, books_of
 from asbx.cli.cost_formats import Form
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill_of
 from asbx.decide.meter.spans import Kind
@@ -69,7 +69,9 @@ def cost(  # noqa: PLR0913, PLR0917  an option each
     only = {dimension: [value] for dimension, value in mine.items() if value is not None}
     if period is not None and (since is not None or job is not None):
         raise UsageError("usage", "--period is about whole days of all jobs", "", "leave --since and --job out")
-    way = _form(Form.JSON if as_json and form == Form.TABLE else form, output)
+    if as_json and form not in (Form.TABLE, Form.JSON):
+        raise UsageError("usage", f"--json and --format {form} are two forms", "", "leave one of them out")
+    way = _form(Form.JSON if as_json else form, output)
     with books_of(config) as books:
         wish = _Wish(books, _dimensions(by or []), only, way, limit, output)
         if way is Form.FOCUS:
@@ -103,8 +105,8 @@ class _Wish:
     def to_the_second(self, begin: datetime | None, job: int | None) -> None:
         """Show job by job, or sums."""
         books = self.books
-        lives = lives_of(books.ledger, books.config, books.now)(books.ledger.instances())
-        found = bill_of(lives, books.now, begin, job, rules=rules_of(books.config))
+        rows = [row for row in books.ledger.instances() if begin is None or (row.ended_at or books.now) > begin]
+        found = bill_of(books.lives(rows), books.now, begin, job, rules=rules_of(books.config))
         if self.by or self.only or self.form is Form.CSV:
             keys = self.by or (Dimension.JOB, *((Dimension.USER, Dimension.ACCOUNT) if self.form is Form.CSV else ()))
             wanted = Slice(None, date.max, self.only)
@@ -164,7 +166,13 @@ def facts(found: Bill) -> dict[str, Any]:
         "kinds": {kind.value: reading.usd_text(usd) for kind, usd in found.kinds.items()},
         "instances": [_instance(instance) for instance in found.instances],
         "unpriced": list(found.unpriced),
+        "without_volumes": list(_without_volumes(found)),
     }
+
+
+def _without_volumes(found: Bill) -> tuple[str, ...]:
+    """Return the instances whose volumes cost nothing: EC2 did not tell of them, or nobody knows their price."""
+    return tuple(one.instance_id for one in found.instances if not one.volumes_usd and one.seconds)
 
 
 def _period(found: Bill) -> dict[str, Any]:
@@ -233,3 +241,7 @@ def _tell(found: Bill, job: int | None) -> None:
     columns = ("JOB", "USER", "ACCOUNT", "PARTITION", ">INSTANCES", ">HOURS", ">BOOT", ">USD")
     reading.show_table(columns, rows, ("total", "", "", "", "", "", "", reading.usd_shown(found.total_usd)))
     cost_table.remarks(found.unpriced, sum(1 for instance in found.instances if instance.is_running))
+    if bare := _without_volumes(found):
+        typer.echo(
+            f"{len(bare)} instance(s) are counted without EBS volumes: none are known of them, or not their price"
+        )

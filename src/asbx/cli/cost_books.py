@@ -13,7 +13,8 @@ from asbx.config.schema import Config
 from asbx.daemon.clock import RealClock
 from asbx.decide.meter.sums import Dimension
 from asbx.decide.reports.charts import Frame
-from asbx.flow.cost_report import Days, Inquiry, LivesOf, Report, bare_lives, report, rules_of
+from asbx.flow.cost_report import Days, Inquiry, Report, report, rules_of
+from asbx.flow.lives import Lives
 from asbx.ledger.store import SqlLedger
 from asbx.model.price import currency_of
 
@@ -26,6 +27,11 @@ class Books:
     config: Config
     now: datetime
 
+    @property
+    def lives(self) -> Lives:
+        """Return what finds out all that is known of instances."""
+        return Lives(self.ledger, self.config, self.now)
+
     def report(
         self,
         days: Days,
@@ -35,7 +41,7 @@ class Books:
     ) -> Report:
         """Add up days. Raises LedgerError."""
         asked = Inquiry(days, by, only or {}, dearest)
-        return report(self.ledger, lives_of(self.ledger, self.config, self.now), asked, self.now, rules_of(self.config))
+        return report(self.ledger, self.lives, asked, self.now, rules_of(self.config))
 
     @property
     def currency(self) -> str:
@@ -51,12 +57,6 @@ class Books:
             rows = self.ledger.instances()
             first = min((row.launched_at.date() for row in rows), default=last)
         return Frame(min(first, last), last, self.currency)
-
-
-def lives_of(ledger: SqlLedger, config: Config, now: datetime) -> LivesOf:
-    """Return what finds out all that is known of instances."""
-    del ledger, config, now
-    return bare_lives
 
 
 @contextmanager

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 
 from asbx.cli import cost_table, csv_text, site
 from asbx.cli.cost_books import Books
 from asbx.decide.meter.sums import Dimension
+from asbx.decide.reports.charts import Frame
 from asbx.decide.reports.focus import COLUMNS, Payer, focus_rows
 from asbx.decide.reports.keys import EVERY
 from asbx.errors import UsageError
@@ -41,15 +43,32 @@ def focus(
 ) -> None:
     """Write days as FOCUS rows. Raises UsageError (`billing-account`, `output`), LedgerError."""
     payer = Payer(_account(account, books), books.config.aws.region, books.currency)
-    found = books.report(days, EVERY, only)
-    rows = ([row[name] for name in COLUMNS] for row in focus_rows(found.sums, payer, found.unpriced, found.by))
+    unpriced, still_open = set[str](), 0
+
+    def rows() -> Iterator[list[str | None]]:
+        nonlocal still_open
+        # A month at a time: a year of a large site would not go into memory as rows.
+        for part in _months(books.frame(days)):
+            found = books.report(part, EVERY, only)
+            unpriced.update(found.unpriced)
+            still_open = max(still_open, found.open)
+            yield from ([row[name] for name in COLUMNS] for row in focus_rows(found.sums, payer, found.unpriced))
+
     if output is None:
-        csv_text.write(sys.stdout, list(COLUMNS), rows)
+        csv_text.write(sys.stdout, list(COLUMNS), rows())
     else:
-        csv_text.save(output, list(COLUMNS), rows)
-    _warn_unpriced(found.unpriced)
-    if found.open:
-        site.warn(f"{found.open} instance(s) still run or are not settled yet: their last day is not final")
+        csv_text.save(output, list(COLUMNS), rows())
+    _warn_unpriced(sorted(unpriced))
+    if still_open:
+        site.warn(f"{still_open} instance(s) still run or are not settled yet: their last day is not final")
+
+
+def _months(frame: Frame) -> Iterator[Days]:
+    first = frame.first
+    while first <= frame.last:
+        following = (first.replace(day=1) + timedelta(days=31)).replace(day=1)
+        yield Days(first, min(frame.last, following - timedelta(days=1)))
+        first = following
 
 
 def _account(account: str | None, books: Books) -> str:

@@ -16,6 +16,7 @@ from asbx.decide.history import Expectation
 from asbx.decide.job_cost import Money, limit_of, money, node_count
 from asbx.decide.job_standing import standing
 from asbx.errors import SlurmError, UsageError
+from asbx.flow.lives import Lives, job_bill
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +63,8 @@ def explain(target: str, config: Path | None) -> dict[str, Any]:
         past = Past(ledger, archive, settings, now).of(
             who.user, who.name, node_count(known), limit_of(known), without=known.job_id
         )
-    cost = money(known, course(settings, limit_of(known)), past, settings.cost.minimum_seconds)
+        spent = job_bill(Lives(ledger, settings, now), known.instances, job_id)
+    cost = money(known, course(settings, limit_of(known)), past, spent)
     return facts(target, known, asked, past, cost)
 
 

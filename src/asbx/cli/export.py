@@ -115,9 +115,7 @@ class Wish:
 @contextmanager
 def past_doors(settings: Config) -> Iterator[PastDoors]:
     """Open what is asked about a job. A ledger that cannot be read leaves only what it alone knows unsaid."""
-    from asbx.cli.cost_books import lives_of
     from asbx.daemon.clock import RealClock
-    from asbx.flow.cost_report import LivesOf, bare_lives
     from asbx.flow.learn import PastDoors
     from asbx.ledger.store import open_ledger
     from asbx.slurm.process import SlurmCommands
@@ -126,11 +124,9 @@ def past_doors(settings: Config) -> Iterator[PastDoors]:
 
     commands = SlurmCommands(settings.slurm.bin_path, settings.slurm.config_path)
     slurm = Slurm(commands)
-    ledger, trouble, clock = None, None, RealClock()
-    lives: LivesOf = bare_lives
+    ledger, trouble = None, None
     try:
         ledger = open_ledger(settings.ledger_url, migrate=False)
-        lives = lives_of(ledger, settings, clock.now())
     except LedgerError as error:
         trouble = error
     try:
@@ -139,11 +135,11 @@ def past_doors(settings: Config) -> Iterator[PastDoors]:
             accounting=Sacct(commands),
             scheduler=slurm,
             launches=ledger,
-            clock=clock,
+            costs=ledger,
+            clock=RealClock(),
             version=__version__,
             slurm=_version(slurm),
             no_ledger=trouble,
-            lives=lives,
             on_demand=_on_demand(ledger),
         )
     finally:

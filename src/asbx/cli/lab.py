@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from asbx.cli.lab_bill import app as bill_app
 from asbx.cli.lab_world import world
 from asbx.errors import UsageError
 from asbx.lab.layout import Layout
@@ -25,6 +26,7 @@ StateOption = Annotated[
 ]
 
 app.add_typer(world)  # without a name: its commands stand beside ours
+app.add_typer(bill_app)
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 

@@ -114,7 +114,9 @@ def price_set(
     state_dir: StateDirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set a price from now on. Running instances keep the price they were launched at.
+    """Set a price from now on.
+
+    What runs pays it when its next hour begins; in a lab an hour of billing lasts a second (knob billed_hour).
 
     Example: asbx lab price set --type c7i.large --zone us-east-2a --market spot --usd 0.05
     """

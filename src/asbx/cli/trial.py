@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from asbx.cli.facts import bundled_facts
 from asbx.config.schema import Config
 from asbx.decide import limits as about
-from asbx.decide.estimate import course
+from asbx.decide.estimate import Estimate, course
 from asbx.decide.filling import Filled, filling
 from asbx.decide.hints import JobHints
 from asbx.decide.limits import Owner, Prices
@@ -21,17 +21,30 @@ from asbx.model.plan import ExecutionPlan, Origin
 
 
 @dataclass(frozen=True)
+class JobCost:
+    """What a job's cost needs. limit: its time limit, None for none. prices: of what may be launched."""
+
+    limit: timedelta | None
+    prices: Callable[[Choice], Prices]
+
+
+@dataclass(frozen=True)
 class Trial:
-    """As flow.plan.PartPlan, of facts that are bundled. estimate: its arithmetic, "" where no limit asks for one."""
+    """As flow.plan.PartPlan, of facts that are bundled. cost: None where neither a limit nor the caller asks."""
 
     want: Wish
     choice: Choice
     judged: Judgement
     filled: tuple[Filled, ...]
-    estimate: str = ""
+    cost: Estimate | None = None
+
+    @property
+    def estimate(self) -> str:
+        """Return the estimate's arithmetic, "" where there is none."""
+        return self.cost.arithmetic if self.cost else ""
 
 
-def trial(
+def trial(  # noqa: PLR0913  a launch has so many sides
     config: Config,
     who: Who,
     plan: ExecutionPlan | None,
@@ -40,8 +53,12 @@ def trial(
     *,
     origin: Origin,
     now: datetime | None = None,
+    job: JobCost | None = None,
 ) -> Trial:
-    """Return what would be launched for so many nodes. Raises PlanError for what the site or a limit does not allow."""
+    """Return what would be launched for so many nodes. Raises PlanError for what the site or a limit does not allow.
+
+    job: of a job that is about to be submitted; else nobody is asked for prices, what is not known of them is told.
+    """
     group = config.group(who.group)
     assert group is not None, who.group
     zones: Mapping[str, str] | None = None  # the bundled catalogue knows no subnets
@@ -53,22 +70,19 @@ def trial(
     choice = choose(judged.group, want, plan, bundled_facts(judged.group), count, now=now)
     filled = filling(group, plan, want, judged, choice)
     owner = Owner(who.user or "", who.account or "", who.group.partition, has_job=who.user is not None)
+    choice = replace(choice, notes=(*choice.notes, *about.forecast(config.limits, plan)))
     ceilings = [*about.of_rules(config.limits, [owner]), *about.own(config.limits, plan, hints)]
-    if not ceilings:
+    if not ceilings and job is None:
         return Trial(want, choice, judged, filled)
-    # Nobody is asked for prices here: what is not known of them is told, and refuses nothing.
-    frame = Frame(course(config, lasts(plan)), config.limits.volumes_usd_per_hour, has_job=bool(who.jobs))
-    capped = cap([Piece(choice, who.size)], prices(choice), frame, ceilings, "warn")
+    limit, prices = (lasts(plan), {}) if job is None else (job.limit, job.prices(choice))
+    has_job = job is not None or bool(who.jobs)
+    frame = Frame(course(config, limit), config.limits.volumes_usd_per_hour, has_job=has_job)
+    # A price that is not known here may be known at the launch: it is told, and refuses nothing.
+    capped = cap([Piece(choice, who.size)], prices, frame, ceilings, "warn")
     choice = replace(capped.choices[0], notes=(*choice.notes, *capped.notes))
-    return Trial(want, choice, judged, filled, capped.estimate.arithmetic)
+    return Trial(want, choice, judged, filled, capped.estimate)
 
 
 def lasts(plan: ExecutionPlan | None) -> timedelta | None:
     """Return how long a plan lets the job run; Slurm, which knows its time limit, is not asked."""
     return plan.max_duration if plan is not None else None
-
-
-def prices(choice: Choice) -> Prices:
-    """Return the prices that are known without asking anybody."""
-    del choice
-    return {}

@@ -62,6 +62,8 @@ LAUNCH_SHARE_OF_RESUME_TIMEOUT = 0.5
 BACKOFF_JITTER = 0.2
 # No job is tried again sooner than this, whatever the configuration says: slurmctld schedules in passes of seconds.
 BACKOFF_LEAST = timedelta(seconds=5)
+# Many jobs that wait for one moment (a new month, for one) are spread over no more than this.
+BACKOFF_MOST_SPREAD = timedelta(minutes=15)
 # Commands of Slurm at once, where each job needs one: slurmctld serves one update at a time, this hides start-up.
 SCONTROL_AT_ONCE = 4
 # A job whose nodes went DOWN is PENDING at once, or after its processes on other nodes are gone; slurm-gcp waits 10 s.
@@ -326,6 +328,31 @@ REPEATS_DOUBLE = 6
 SPOOL_TEMPORARY = timedelta(hours=1)
 # Requests nobody could read are kept for whoever looks into it; after this long they are worth a reminder.
 SPOOL_ASIDE = timedelta(days=30)
+# Budgets ------------------------------------------------------------------------------------------------------
+# A launch whose instances are gone is charged after this: EC2's own times of their end are in the ledger by then.
+BUDGET_SETTLE_GRACE = timedelta(minutes=1)
+# An instance whose price is not known by then is charged as it was estimated.
+BUDGET_PRICE_PATIENCE = timedelta(hours=1)
+# All questions of one request to the budget service, one after the other, however many jobs it has.
+ASBB_LAUNCH_MOST = timedelta(seconds=60)
+# A call that got no answer may still be worked on there: so long its effect is not judged. A server in front of a
+# database ends what it does with a request seconds after we hung up.
+ASBB_SETTLES = timedelta(minutes=10)
+# The service's clock may be off by so much from ours.
+ASBB_CLOCK_SKEW = timedelta(minutes=2)
+# Transactions of an account read at first, and where that was not all of them.
+ASBB_TRANSACTIONS = (200, 20_000)
+# Looks for what became of a call without an answer; then somebody must look.
+ASBB_LOOKS = 6
+# Pauses before what a job cost is told again.
+ASBB_FIRST_PAUSE = timedelta(minutes=1)
+ASBB_LONGEST_PAUSE = timedelta(hours=6)
+# Calls for what is owed, made by one pass: the next one goes on.
+ASBB_A_PASS = 50
+# A charge of more than so many times what the service held for the job is a mistake of ours.
+ASBB_MOST_OVER_HOLD = 100
+# An answer has less than a kilobyte, 20,000 transactions eight megabytes.
+ASBB_MAX_BYTES = 16 * 1024 * 1024
 # Learning -----------------------------------------------------------------------------------------------------
 # The advisor states 1.2 times its own estimate as the limit of cost (seen in every plan it wrote).
 ADVISOR_MARGIN = Decimal("1.2")
@@ -341,6 +368,29 @@ SETTLE_AFTER = timedelta(minutes=10)
 SETTLE_MOST = 1000
 # Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
 REPORT_FRESH_ROWS = 400
+# Use of nodes ----------------------------------------------------------------------------------------------------
+# Of a job's name, which is free text; `squeue` itself shows eight characters.
+JOB_NAME_KEPT = 120
+# Jobs of several nodes whose spread was asked for; a table begins anew beyond.
+USAGE_SPREADS_MOST = 20_000
+# slurmctld forgets jobs MinJobAge after their end (slurm.conf(5)). Looks further apart than that, less this for a slow
+# answer and for whole seconds, may have missed some: then the accounting is asked.
+USAGE_MARGIN = timedelta(seconds=15)
+# Where the last look is older than this nobody looks any more: what lives is not known to be idle.
+USAGE_STALE = timedelta(minutes=10)
+# How far back the accounting is asked for what a pause has missed, in one call: a long weekend.
+USAGE_CATCH_UP = timedelta(days=4)
+# Accounting that was not there is asked for again so often; each time is one process.
+USAGE_HISTORY_AGAIN = timedelta(minutes=30)
+# A look when nodes have been suspended is not repeated within this: many requests come at once.
+USAGE_FRESH = timedelta(seconds=5)
+# How often an instance is asked for its volumes: those of one that has just begun may not be shown, and one whose root
+# device is no EBS volume has none.
+VOLUMES_ASKED = 3
+# For so many instances the record is asked by their nodes and ids; for more, for all of their time.
+LIVES_BY_NODE = 2000
+# DescribeVolumes gives up to 500 rows a page, and a filter takes 200 values (EC2 API reference).
+VOLUMES_PAGE = 500
 # -- charts
 # Bars of a day up to so many days (a quarter), then of a week up to so many weeks (two years), then of a month: at 1200
 # pixels thinner bars run into one another.

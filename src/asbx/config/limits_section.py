@@ -61,6 +61,9 @@ class Limits(Section):
     unknown: Literal["refuse", "warn"] = "refuse"
     """What is done where a limit cannot be reckoned, as a price is not known or the job has no time limit. `refuse`: it
     is not launched. `warn`: it is, with a note that the limit was not looked at."""
+    forecast: Literal["note", "enforce"] = "note"
+    """What `max_total_cost` is in a plan as the advisor really writes it (with `job_metadata`): 1.2 times its own
+    estimate, made at 0.10 USD an hour for any type. `note`: it is told, and is no limit. `enforce`: it is one."""
     when_exceeded: Exceeded = "cancel"
     """What becomes of a running job that reaches its cost or its hours. `warn`: it is told. `requeue`: it is requeued
     and held, or cancelled where it may not be requeued. `cancel`: it is cancelled."""

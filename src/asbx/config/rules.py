@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
+from asbx.config.budget_rules import budget_problems, budget_warnings
 from asbx.config.gang_rules import gang_problems, gang_warnings, site_warnings, topology_problems
 from asbx.config.problem import Key, Problem
 from asbx.config.schema import Config, LaunchTemplateOverride, NodeGroup, Partition
@@ -44,7 +45,6 @@ WITHOUT_EFFECT: dict[Key, str] = {
     ("logging", "max_age_days"): "logrotate decides about rotation",
     ("logging", "compress"): "logrotate decides about rotation",
     ("asba",): "plans are taken from --execution-plan and the plans folder",
-    ("asbb",): "this version asks no budget service",
     ("ecosystem",): "this version asks no companion",
     ("mpi", "enable_enhanced_networking"): "every current instance type has it",
 }
@@ -63,8 +63,10 @@ def check(config: Config) -> Findings:
     problems: list[Problem] = [*_aws_problems(config), *_name_problems(config), *topology_problems(config)]
     problems += _policy_problems(config)
     problems += _telemetry_problems(config)
+    problems += budget_problems(config)
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
     warnings += site_warnings(config)
+    warnings += budget_warnings(config)
     for p, partition in enumerate(config.slurm.partitions):
         problems += _slurm_lines(
             partition.partition_options, ("slurm", "partitions", p, "partition_options"), _PARTITION_KEYS

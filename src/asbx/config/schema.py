@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from asbx.config.budgets import Budgets
 from asbx.config.companions import Asba, Asbb, Ecosystem
 from asbx.config.interruptions import Interruptions
 from asbx.config.learning import Learning
@@ -445,6 +446,8 @@ class Config(Section):
     """How prices are learned."""
     policy: Policy = Policy()
     """Who may launch what, and what a plan may ask for."""
+    budgets: Budgets = Budgets()
+    """What the jobs of accounts, users and partitions may cost in a period."""
     limits: Limits = Limits()
     """How much may be spent and run."""
     analyzer: Analyzer = Analyzer()

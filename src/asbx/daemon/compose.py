@@ -20,15 +20,17 @@ from asbx.daemon.guard import make_folders, owners
 from asbx.daemon.plan_folder import PlanFolder
 from asbx.daemon.threads import Threads
 from asbx.errors import AsbxError
-from asbx.flow.doors import Doors, PriceSources
+from asbx.flow.doors import Doors, PriceSources, UsageSources
 from asbx.flow.price_refresh import learn_from_ledger
+from asbx.ledger.budgets import BudgetBooks
 from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market, Template
 from asbx.model.price import PriceChange
-from asbx.ports import Catalogue
+from asbx.ports import BudgetService, Catalogue
 from asbx.slurm.process import SlurmCommands
 from asbx.slurm.scontrol import Slurm
 from asbx.slurm.topology import topology_file
+from asbx.slurm.usage import SlurmJobs
 from asbx.telemetry.recorder import EventStore, LedgerAndLogRecorder
 
 
@@ -44,10 +46,11 @@ def doors(
     clock = clock or RealClock()
     ledger = open_ledger(config.ledger_url)
     price_list = Ec2PriceList(config.aws, clock)
+    commands, cloud = SlurmCommands(config.slurm.bin_path, config.slurm.config_path), Ec2(config.aws)
     return Doors(
         config=config,
-        cloud=Ec2(config.aws),
-        scheduler=Slurm(SlurmCommands(config.slurm.bin_path, config.slurm.config_path), topology_file(config.slurm)),
+        cloud=cloud,
+        scheduler=Slurm(commands, topology_file(config.slurm)),
         ledger=ledger,
         prices=Ec2Prices(price_list, clock),
         clock=clock,
@@ -62,8 +65,20 @@ def doors(
         workers=Threads(),
         notices=SqsNotices(config.aws, config.interruptions, clock) if config.interruptions.queue else None,
         plans=PlanFolder(config.paths.plans, owners(config)),
+        usage=UsageSources(ledger, SlurmJobs(commands), cloud),
         price_sources=PriceSources(ledger, price_list, partial(_table, config)),
+        budgets=BudgetBooks(ledger),
+        service=_budget_service(config, clock),
     )
+
+
+def _budget_service(config: Config, clock: RealClock) -> BudgetService | None:
+    if not config.asbb.is_used:
+        return None
+    # What speaks HTTP takes a tenth of a second to load, and few sites have the service.
+    from asbx.budget.service import AsbbService  # noqa: PLC0415
+
+    return AsbbService(config.asbb, clock)
 
 
 def _table(config: Config) -> tuple[PriceChange, ...]:

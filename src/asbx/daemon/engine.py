@@ -23,12 +23,14 @@ from asbx.decide.lifecycle import runnable
 from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow.blocks import Blocks
 from asbx.flow.boots import Boots
+from asbx.flow.budgeting import Budgeting
 from asbx.flow.dating import Dating
 from asbx.flow.doors import Doors
 from asbx.flow.health import Health
 from asbx.flow.interrupt import Interruptions
 from asbx.flow.late import still_wanted
 from asbx.flow.leftovers import Leftovers
+from asbx.flow.lives import settling
 from asbx.flow.network import Network
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.overruns import Overruns
@@ -39,6 +41,7 @@ from asbx.flow.resume import Resume
 from asbx.flow.retention import Retention
 from asbx.flow.suspend import suspend
 from asbx.flow.unheard import Unheard
+from asbx.flow.usage import Usage
 from asbx.hooks import spool
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold
@@ -83,7 +86,10 @@ class Engine:
         self._boots = Boots(doors)
         self._health = Health(doors)
         self._retention = Retention(doors)
+        self._usage = Usage(doors)
+        self._settling = settling(doors)
         self._overruns = Overruns(doors)
+        self._budgeting = Budgeting(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
         self._launching = doors.workers.pool(REQUESTS_AT_ONCE, "request")
@@ -204,7 +210,13 @@ class Engine:
             outcome = Outcome()
             outcome.fail([""], Failure("no-nodes", "; ".join(request.notes), ExitCode.USAGE))
             return outcome
-        return resume.run() if resume is not None else suspend(doors, request, self._boots)
+        if resume is not None:
+            return resume.run()
+        outcome = suspend(doors, request, self._boots)
+        # Once they cost no more, and while Slurm still knows the jobs they had: MinJobAge may be short.
+        with suppress(AsbxError):  # the next pass looks again
+            self._usage.look(unless_fresh=True)
+        return outcome
 
     def _trouble(self, request: Request, error: AsbxError) -> None:
         """Let a request rest where the trouble may pass, close it where it will not.
@@ -262,7 +274,7 @@ class Engine:
     @property
     def troubles(self) -> dict[str, str]:
         """Return what AWS refuses to tell, by action; of prices by part."""
-        return self._boots.troubles | self._health.troubles | self._price_refresh.troubles
+        return self._boots.troubles | self._health.troubles | self._price_refresh.troubles | self._usage.troubles
 
     # -- the sweep
 
@@ -274,9 +286,18 @@ class Engine:
     def reconcile(self) -> None:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
-        parts = (self.interruptions, *ours, self._price_refresh, self._pricing, self._overruns)
+        # What instances cost is charged once they have a price.
+        parts = (
+            self.interruptions,
+            *ours,
+            self._price_refresh,
+            self._pricing,
+            self._overruns,
+            self._budgeting,
+            self._usage,
+        )
         with self._pulse.work(_PASSES):
-            for part in (self._sweep_once, *(one.run for one in parts)):
+            for part in (self._sweep_once, *(one.run for one in parts), *(one.run for one in self._settling)):
                 self._in_pass(part)
 
     def _sweep_once(self) -> None:

@@ -15,12 +15,14 @@ from asbx.config.limits import HEALTH_LIFE, SCRAPE_LIFE, UNSETTLED
 from asbx.daemon import health
 from asbx.daemon.http import Page
 from asbx.daemon.pulse import Pulse, patience
+from asbx.decide.budget import Stand, stands
 from asbx.decide.limits_room import Reach, of_rule
 from asbx.decide.standing import Standing, by_word
 from asbx.errors import AsbxError, LedgerError
 from asbx.flow.doors import Doors, PriceSources
 from asbx.flow.standing import standing
 from asbx.hooks import spool
+from asbx.model.budget import OPEN, EntryState
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Verdict
 from asbx.ports import CloudError
@@ -72,6 +74,7 @@ class Instruments:
         self._nodes_at: datetime | None = None
         self._standing = _Kept[tuple[Standing, ...]](SCRAPE_LIFE)
         self._limits = _Kept[tuple[Reach, ...]](SCRAPE_LIFE)
+        self._money = _Kept[tuple[tuple[Stand, ...], dict[str, int]]](SCRAPE_LIFE)
         self._checks = _Kept[tuple[health.Check, ...]](HEALTH_LIFE)
         self._page: Page | None = None
         self.metrics.read_by(Gauges(self._read))
@@ -81,6 +84,7 @@ class Instruments:
             scheduler=watched(doors.scheduler, self._slurm_called),
             ledger=watched(doors.ledger, self._ledger_called),
             price_sources=self._watched_prices(doors.price_sources),
+            budgets=doors.budgets and watched(doors.budgets, self._ledger_called),
             recorder=CountingRecorder(doors.recorder, self.metrics, doors.clock.now),
         )
 
@@ -206,9 +210,23 @@ class Instruments:
         now = self._raw.clock.now()
         good = {check.name: check.good for check in self._checked()}
         kept = self._standing.get(self._stand)
-        standing_now = kept[0] if kept else None
+        stood = kept[0] if kept else None
         limits = self._limits.get(self._reached)
-        return Reading(standing_now, self._nodes, self._nodes_at, self._spool(now), good, self._lost(), limits)
+        money = self._money.get(self._stand_money) if kept else ((), {})
+        spool_now, lost = self._spool(now), self._lost()
+        return Reading(stood, self._nodes, self._nodes_at, spool_now, good, lost, limits, *money)
+
+    def _stand_money(self) -> tuple[tuple[Stand, ...], dict[str, int]]:
+        """Return how budgets stand, and launches at the budget service by state."""
+        books, config = self._raw.budgets, self._raw.config
+        if books is None or not (config.budgets.rules or config.asbb.is_used):
+            return (), {}
+        try:
+            states = [one.state.value for one in books.entries(OPEN | {EntryState.STUCK})]
+            found = stands(config.budgets.rules, books.books(), self._raw.clock.now())
+        except LedgerError:
+            return (), {}
+        return found, {one.value: states.count(one.value) for one in sorted(OPEN | {EntryState.STUCK})}
 
     def _reached(self) -> tuple[Reach, ...]:
         """Return how far the limits of what may run at once are used, () while the ledger cannot be read."""

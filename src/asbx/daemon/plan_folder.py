@@ -9,7 +9,9 @@ import errno
 import os
 import pwd
 import re
+import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from asbx.config.limits import PLAN_MAX_BYTES
@@ -17,6 +19,8 @@ from asbx.model.plan_file import PlanFile
 
 _SUFFIX = ".json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+# 48 bits: more than anybody puts into the folder beforehand.
+_NAME_BYTES = 6
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -66,6 +70,38 @@ class PlanFolder:
 
     def _is_privileged(self, seen: os.stat_result) -> bool:
         return seen.st_uid in self._owners and not seen.st_mode & _OTHERS_WRITE
+
+
+def why_closed(folder: Path) -> str:
+    """Return why this user cannot leave a plan here, "" where they can."""
+    if not os.path.isdir(folder):  # noqa: PTH112  one behind a closed folder counts as absent, and does not raise
+        return f"the plans folder {folder} is not there for this user"
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"the plans folder {folder} is closed to this user"
+
+
+def new_name() -> str:
+    """Return a name nobody can guess, so that nobody has put a file there before."""
+    return f"submit-{secrets.token_hex(_NAME_BYTES)}"
+
+
+def leave(folder: Path, name: str, text: str) -> Path:
+    """Leave a plan in the folder and return its path; a file of that name of this user's is replaced. Raises OSError.
+
+    It is there whole or not at all, and readable for SlurmUser. A file of another user is in the way: the folder's
+    sticky bit keeps everybody from replacing it (rename(2), EPERM).
+    """
+    path, draft = folder / f"{name}{_SUFFIX}", folder / f"{new_name()}.draft"
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            os.fchmod(handle, 0o644)  # whatever the umask: the daemon is another user
+            file.write(text)
+        draft.rename(path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise
+    return path
 
 
 def _trouble(seen: os.stat_result) -> str:

@@ -64,8 +64,17 @@ class Pulse:
                 told=beating(doors.price_sources.told, beat),
                 book=beating(doors.price_sources.book, beat),
             ),
+            usage=doors.usage
+            and replace(
+                doors.usage,
+                book=beating(doors.usage.book, beat),
+                jobs=beating(doors.usage.jobs, beat),
+                volumes=beating(doors.usage.volumes, beat),
+            ),
             catalogue=beating(doors.catalogue, beat),
             clock=beating(doors.clock, beat),
+            budgets=doors.budgets and beating(doors.budgets, beat),
+            service=doors.service and beating(doors.service, beat),
         )
 
     def stuck(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from asbx.config.limits import BACKOFF_JITTER, BACKOFF_LEAST, LONGEST_REST, REST
+from asbx.config.limits import BACKOFF_JITTER, BACKOFF_LEAST, BACKOFF_MOST_SPREAD, LONGEST_REST, REST
 from asbx.config.schema import Backoff
 from asbx.model.market import Verdict
 
@@ -83,8 +83,10 @@ def again(
     delay = pause(settings, job_id, count + _MOST_DOUBLINGS if patient else count)
     if not_before is not None and not_before > now:
         spread = 1 + BACKOFF_JITTER / 2 * _share(job_id, count)
-        delay = max(delay, timedelta(seconds=math.ceil((not_before - now).total_seconds() * spread)))
-    return Next(delay, held=False, text=f"next try {now + delay:%H:%M:%S} UTC ({_failed(count)})")
+        wait = not_before - now
+        delay = max(delay, timedelta(seconds=math.ceil(min(wait * spread, wait + BACKOFF_MOST_SPREAD).total_seconds())))
+    form = "%H:%M:%S" if delay < timedelta(days=1) else "%Y-%m-%d %H:%M"
+    return Next(delay, held=False, text=f"next try {now + delay:{form}} UTC ({_failed(count)})")
 
 
 def _failed(count: int) -> str:

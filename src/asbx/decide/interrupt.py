@@ -70,6 +70,8 @@ ENDS = {
     NoticeKind.RESERVATION_INTERRUPTION: "reservation reclaimed",
     NoticeKind.HEALTH: "scheduled event of EC2",
 }
+# EC2's code for a Spot instance that it has taken back (EC2 user guide, "Spot Instance interruptions", state reasons).
+RECLAIM = "Server.SpotInstanceTermination"
 _MARK = re.compile(r"asbx:([a-z-]+) (i-[0-9a-f]{8,17})\b")
 _UNTIL = re.compile(r" at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from asbx.decide.cost import bill, total
+from asbx.decide.cost import Bill, bill, total
 from asbx.decide.estimate import Course, Estimate
 from asbx.decide.explain_job import Known
 from asbx.decide.history import Expectation
@@ -32,8 +32,8 @@ class Money:
     is_running: bool
 
 
-def money(known: Known, course: Course, past: Expectation | None, minimum_s: int) -> Money:
-    """Return what a job costs. course: of its nodes, up to its time limit. minimum_s: charged for each start."""
+def money(known: Known, course: Course, past: Expectation | None, found: Bill) -> Money:
+    """Return what a job costs. course: of its nodes, up to its time limit. found: what it has cost so far."""
     nodes, price = node_count(known), price_of(known)
     likely = None
     if past is not None and past.shortest is not None and past.longest is not None:
@@ -41,7 +41,6 @@ def money(known: Known, course: Course, past: Expectation | None, minimum_s: int
         boot, idle = (_NOTHING, _NOTHING) if past.of_nodes else (course.boot, course.idle)
         least, most = (Estimate(nodes, price, _NO_VOLUMES, Course(boot, span, idle)) for span in spans)
         likely = (least, most)
-    found = bill(known.instances, known.now, job_id=known.job_id, minimum_s=minimum_s)
     return Money(
         Estimate(nodes, price, _NO_VOLUMES, course),
         likely,

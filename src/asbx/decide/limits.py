@@ -127,8 +127,9 @@ def own(limits: Limits, plan: ExecutionPlan | None, hints: JobHints) -> list[Cei
     """Return the ceilings that a plan and a job's own words set."""
     stated: list[tuple[Measure, Decimal | None, str]] = []
     if plan is not None:
+        whole = None if is_forecast(limits, plan) else plan.max_total_cost
         stated = [
-            (Measure.TOTAL, plan.max_total_cost, f"the plan's {_SECTION}.max_total_cost"),
+            (Measure.TOTAL, whole, f"the plan's {_SECTION}.max_total_cost"),
             (Measure.HOURLY, plan.max_cost_per_hour, f"the plan's {_SECTION}.max_cost_per_hour"),
             (Measure.HOURS, hours_of(plan.max_duration), f"the plan's {_SECTION}.max_duration_hours"),
             (Measure.AUTO_TERMINATE, hours_of(plan.auto_terminate), f"the plan's {_SECTION}.auto_terminate_hours"),
@@ -136,6 +137,22 @@ def own(limits: Limits, plan: ExecutionPlan | None, hints: JobHints) -> list[Cei
         ]
     stated += [(_HINTS[name], amount, f"the job's hint asbx:{name}") for name, amount in hints.amounts]
     return [_own(limits, measure, most, said) for measure, most, said in stated if most is not None]
+
+
+def is_forecast(limits: Limits, plan: ExecutionPlan | None) -> bool:
+    """Whether a plan's whole cost is what the advisor expects, which nobody has asked for as a limit.
+
+    Its own estimate knows one price, 0.10 USD an hour, for every type (seen in all its recorded plans).
+    """
+    return plan is not None and plan.dialect == "real" and plan.max_total_cost is not None and limits.forecast == "note"
+
+
+def forecast(limits: Limits, plan: ExecutionPlan | None) -> tuple[str, ...]:
+    """Return the sentence that tells of it, if any."""
+    if plan is None or plan.max_total_cost is None or not is_forecast(limits, plan):
+        return ()
+    usd = plan.max_total_cost.quantize(Decimal("0.01"))
+    return (f"the advisor's forecast of {usd} USD in {_SECTION}.max_total_cost is no limit (limits.forecast: note)",)
 
 
 def kept(limits: Limits, row: JobLimit) -> Ceiling:

@@ -21,11 +21,6 @@ _CROWDS = (Dimension.JOB, Dimension.INSTANCE)
 LivesOf = Callable[[Sequence[InstanceRow]], Sequence[Life]]
 
 
-def bare_lives(rows: Sequence[InstanceRow]) -> Sequence[Life]:
-    """Return lives of which no more than the rows is known."""
-    return [Life(row) for row in rows]
-
-
 @dataclass(frozen=True)
 class Days:
     """A span of UTC days, both ends included. first: None: from the beginning."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from asbx.config.limits import DATED_AGAIN, ENDED_SHOWN
+from asbx.decide.interrupt import RECLAIM
 from asbx.flow.doors import Doors
 
 
@@ -29,5 +30,9 @@ class Dating:
         closed = self.doors.ledger.instances(ended_since=self._done_until or now - ENDED_SHOWN)
         if closed:
             seen = self.doors.cloud.describe([row.instance_id for row in closed])
-            self.doors.ledger.date_instances([instance for instance in seen if instance.state.is_ended])
+            over = [instance for instance in seen if instance.state.is_ended]
+            self.doors.ledger.date_instances(over)
+            if self.doors.usage is not None:
+                taken = [one.instance_id for one in over if one.state_reason == RECLAIM]
+                self.doors.usage.book.add_reclaimed(taken)
         self._done_until = now - DATED_AGAIN

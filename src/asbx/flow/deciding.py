@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from asbx.config.limits import PLAN_TEXT_KEPT
-from asbx.errors import PlanError
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Failure
 from asbx.flow.plan import PartPlan
@@ -29,7 +28,7 @@ class Decisions:
         self._asks = {ask.job_id: ask for ask in request.jobs}
         self._now = doors.clock.now()
 
-    def keep(self, runs: Sequence[GangRun], refused: Sequence[tuple[Gang, PlanError]]) -> None:
+    def keep(self, runs: Sequence[GangRun], refused: Sequence[tuple[Gang, Failure]]) -> None:
         """Write them. Raises LedgerError."""
         self._doors.ledger.add_job_plans([*self._stopped(), *self._refused(refused), *self._planned(runs)])
 
@@ -42,10 +41,9 @@ class Decisions:
         for job_id, failure in self._plans.stopped.items():
             yield self._row(job_id, _FOLDER, failure=failure)
 
-    def _refused(self, refused: Sequence[tuple[Gang, PlanError]]) -> Iterator[JobPlan]:
-        for gang, error in refused:
+    def _refused(self, refused: Sequence[tuple[Gang, Failure]]) -> Iterator[JobPlan]:
+        for gang, failure in refused:
             for job_id in gang.jobs:
-                failure = Failure.of_error(error)
                 yield self._row(job_id, self._plans.of(gang.jobs), failure=failure, partition=_partition(gang))
 
     def _planned(self, runs: Sequence[GangRun]) -> Iterator[JobPlan]:

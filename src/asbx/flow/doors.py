@@ -11,6 +11,8 @@ from asbx.model.event import Event
 from asbx.model.plan_file import PlanFile
 from asbx.model.price import PriceChange
 from asbx.ports import (
+    Budgets,
+    BudgetService,
     Catalogue,
     Clock,
     Cloud,
@@ -23,6 +25,7 @@ from asbx.ports import (
     Scheduler,
     Workers,
 )
+from asbx.ports.usage import CostBook, JobTable, VolumeList
 
 
 class Plans(Protocol):
@@ -42,10 +45,21 @@ class PriceSources:
 
 
 @dataclass(frozen=True)
+class UsageSources:
+    """Where the use of instances is asked, and where it is kept."""
+
+    book: CostBook
+    jobs: JobTable
+    volumes: VolumeList
+
+
+@dataclass(frozen=True)
 class Doors:
     """The site's configuration and the doors to its outside. notices: None where no queue is configured.
 
     plans: None where plans of jobs are not looked for. price_sources: None where prices are not refreshed.
+    usage: None where nobody watches who uses nodes.
+    budgets: None where no book of them is kept; service: None where no budget service is asked.
     """
 
     config: Config
@@ -60,6 +74,9 @@ class Doors:
     notices: Notices | None = None
     plans: Plans | None = None
     price_sources: PriceSources | None = None
+    usage: UsageSources | None = None
+    budgets: Budgets | None = None
+    service: BudgetService | None = None
 
     def say(self, event: Event) -> None:
         """Record an event."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from asbx.config.limits import FLEET_MAX_NODES, LAUNCH_SHARE_OF_RESUME_TIMEOUT
 from asbx.decide.filling import as_data
@@ -13,9 +13,11 @@ from asbx.decide.ladder import Aim, Leg
 from asbx.decide.tags import launch_tags
 from asbx.errors import PlanError
 from asbx.flow.adopt import adopt
+from asbx.flow.budget import Barred, BudgetGate
 from asbx.flow.doors import Doors
 from asbx.flow.giving import give_back
 from asbx.flow.limiting import Limiter
+from asbx.flow.outcome import Failure
 from asbx.flow.plan import Others, PartPlan, Planner
 from asbx.flow.run import GangRun, Slice
 from asbx.model.event import Event, EventKind
@@ -29,6 +31,14 @@ from asbx.model.record import InstanceRow, Intent, ResourceKind
 _SHOWN = 3
 
 
+@dataclass(frozen=True)
+class Money:
+    """What says how much a launch may cost: limits first, for they choose what it may be, then budgets."""
+
+    limiter: Limiter
+    budget: BudgetGate
+
+
 def prepare(
     doors: Doors,
     request: Request,
@@ -36,11 +46,11 @@ def prepare(
     served: frozenset[str],
     before: Sequence[Intent],
     planner: Planner,
-    limiter: Limiter,
-) -> tuple[list[GangRun], list[tuple[Gang, PlanError]]]:
+    money: Money,
+) -> tuple[list[GangRun], list[Barred]]:
     """Make the runs of all gangs, in their order, with what an earlier run of the same request has tried (before).
 
-    Returns (runs, gangs whose plan or policy refuses them).
+    Returns (runs, what plan, policy or budget refuse of gangs, with the reason). What was begun before goes on.
 
     Loose nodes an earlier run meant to launch stay with its intents: who waits for them may be known differently by
     now (a job may have left the queue), and another grouping would launch them again.
@@ -56,16 +66,23 @@ def prepare(
             others = places.of([*gang.others, *sorted(set(gang.nodes) & served)]) if gang.whole else None
             wanted.append((left, others, before))
     runs: list[GangRun] = []
-    refused: list[tuple[Gang, PlanError]] = []
-    for gang, others, old in wanted:
+    refused: list[Barred] = []
+    begun = {old.gang_id for old in before if not old.gang_id.startswith(LOOSE)}
+    for number, (gang, others, old) in enumerate(wanted):
         try:
-            limited = limiter.cap(gang, planner.parts(gang, gang.parts, others))
+            limited = money.limiter.cap(gang, planner.parts(gang, gang.parts, others))
+            if number >= len(kept) and gang.gang_id not in begun:
+                gang, barred = money.budget.admit(gang, limited.parts)  # noqa: PLW2901  what is left of it
+                refused += barred
+                if barred and gang.parts:
+                    limited = money.limiter.cap(gang, planner.parts(gang, gang.parts, others))
         except PlanError as error:
-            refused.append((gang, error))
+            refused.append((gang, Failure.of_error(error)))
         else:
-            run = _run(doors, request, gang, limited.parts, old)
-            run.at_once = limited.at_once
-            runs.append(run)
+            if gang.parts:
+                run = _run(doors, request, gang, limited.parts, old)
+                run.at_once = limited.at_once
+                runs.append(run)
     return runs, refused
 
 

@@ -9,6 +9,7 @@ from asbx.config.limits import GIVE_BACK_PAUSES
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.flow.rows import instance_row
+from asbx.flow.volumes import note_volumes
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import job_of
 from asbx.model.market import Launched
@@ -39,6 +40,7 @@ def give_back(
         if not left:
             break
     _look_again(doors, sorted(ended))
+    note_volumes(doors, sorted(ended))
     _say(
         doors,
         Event(EventKind.GIVEN_BACK, why, gang_id=gang_id, job_id=job_of(gang_id), level=level),

@@ -16,7 +16,7 @@ from typing import Any
 
 from asbx.config.limits import NOTICE_HANDLERS, NOTICE_LATE, NOTICES_REMEMBERED, SPOT_NOTICE
 from asbx.decide import interrupt as decide
-from asbx.decide.interrupt import ENDS, Case, Response
+from asbx.decide.interrupt import ENDS, RECLAIM, Case, Response
 from asbx.decide.shortage import reclaimed
 from asbx.decide.shortage_key import capacity_key
 from asbx.errors import AsbxError
@@ -28,8 +28,6 @@ from asbx.model.market import Instance, InstanceState, Market
 from asbx.model.notice import Message, Notice, NoticeKind
 from asbx.model.record import Binding, InstanceRow
 
-# EC2's reason for an instance it took back (EC2 user guide, "Spot Instance interruptions", state reason codes).
-_RECLAIM = "Server.SpotInstanceTermination"
 # Events read when a program begins: those of two busy minutes.
 _LOOK_BACK = 2000
 _SAID: Mapping[NoticeKind, tuple[EventKind, str]] = {
@@ -241,7 +239,7 @@ class Interruptions:
         case = self.evacuation.case(binding.node)
         if case is not None and self._is_expected(binding):
             return ENDS[case.kind]
-        if any(one.state_reason == _RECLAIM for one in seen):
+        if any(one.state_reason == RECLAIM for one in seen):
             rows = {row.instance_id: row for row in self.doors.ledger.instances(live_only=True)}
             self._short(rows.get(binding.instance_id))
             return ENDS[NoticeKind.SPOT_INTERRUPTION]

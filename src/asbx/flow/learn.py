@@ -11,17 +11,18 @@ from math import isfinite
 from typing import Any
 
 from asbx.config.schema import Config
-from asbx.decide.cost import Bill, bill_of
+from asbx.decide.cost import Bill, bill
 from asbx.decide.intake import refusal
 from asbx.decide.learn.evidence import Evidence, Site
 from asbx.errors import AsbxError, LedgerError, PlanError, SlurmError, UsageError
-from asbx.flow.cost_report import LivesOf, bare_lives, rules_of
+from asbx.flow.lives import Lives, job_bill
 from asbx.model.account import JobAccount
 from asbx.model.hostlist import expand
 from asbx.model.job_instance import JobInstance
 from asbx.model.market import Market
 from asbx.model.plan import ExecutionPlan, parse_plan
 from asbx.ports import Accounting, Clock, Launches, Scheduler
+from asbx.ports.usage import CostBook
 
 _NO_ACCOUNTING = "this cluster keeps no accounting"
 _UNACCOUNTED = "Slurm's accounting does not know the job, or does not show it to this user"
@@ -36,8 +37,8 @@ OnDemand = Callable[[str, datetime], Decimal | None]
 class PastDoors:
     """launches: None where the ledger cannot be opened, no_ledger is why.
 
-    on_demand: USD an hour of an instance type on demand at a moment, None where that is not known. lives: finds out all
-    that is known of instances.
+    costs: None where who used instances is not known.
+    on_demand: USD an hour of an instance type on demand at a moment, None where that is not known.
     """
 
     config: Config
@@ -49,7 +50,7 @@ class PastDoors:
     slurm: str = ""
     no_ledger: LedgerError | None = None
     on_demand: OnDemand = lambda _, __: None
-    lives: LivesOf = bare_lives
+    costs: CostBook | None = None
 
 
 def gather(doors: PastDoors, job: str) -> Evidence:
@@ -98,9 +99,11 @@ def _account(doors: PastDoors, job: str) -> tuple[JobAccount | None, str]:
 
 
 def _bill(doors: PastDoors, launches: tuple[JobInstance, ...], number: int) -> Bill:
-    """Return the bill of one job: what `asbx cost --job` says of the instances that were launched for it."""
-    lives = doors.lives([one.row for one in launches])
-    return bill_of(lives, doors.clock.now(), job_id=number, rules=rules_of(doors.config))
+    """Return the bill of one job, by the rules every bill goes by."""
+    rows, now = [one.row for one in launches], doors.clock.now()
+    if doors.costs is not None:
+        return job_bill(Lives(doors.costs, doors.config, now), rows, number)
+    return bill(rows, now, job_id=number, minimum_s=doors.config.cost.minimum_seconds)
 
 
 def _refuse_under_way(doors: PastDoors, number: int, job: str) -> None:

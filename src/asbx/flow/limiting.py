@@ -85,6 +85,7 @@ class Limiter:
         """Return what limits leave of a gang's parts. Raises LimitError where that is nothing."""
         owners = [Owner(gang.user, gang.account, part.part.group.partition, bool(gang.jobs)) for part in parts]
         ceilings = [*about.of_rules(self._settings, owners), *self._own(gang.jobs)]
+        parts = _noted(parts, about.forecast(self._settings, self._plans.of(gang.jobs).plan))
         if not ceilings:
             return Limited(list(parts))
         try:
@@ -136,6 +137,14 @@ class Limiter:
     def _refused(self, gang: Gang, ceilings: Sequence[Ceiling], error: LimitError) -> None:
         guilty = next((one for one in ceilings if str(one) in error.why), None)
         say_refused(self._doors, guilty, f"{error.code}: {error.why}", self._request.request_id, gang)
+
+
+def _noted(parts: Sequence[PartPlan], notes: Sequence[str]) -> Sequence[PartPlan]:
+    """Say something with the first part."""
+    if not notes or not parts:
+        return parts
+    first = parts[0]
+    return [replace(first, choice=replace(first.choice, notes=(*first.choice.notes, *notes))), *parts[1:]]
 
 
 def say_refused(doors: Doors, ceiling: Ceiling | None, text: str, request_id: str, gang: Gang) -> None:

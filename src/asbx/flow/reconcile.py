@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from asbx.decide.interrupt import RECLAIM
 from asbx.decide.reconcile import Action, Doubt, Snapshot, doubts, findings, registered, trusted
 from asbx.decide.reconcile_rules import ActionKind, Grace
 from asbx.decide.sightings import Patience, Sightings, due, patience
@@ -14,9 +15,6 @@ from asbx.flow.doors import Doors
 from asbx.flow.drifting import Drifting
 from asbx.flow.repair import Repair
 from asbx.model.event import Event, EventKind
-
-# EC2's reason for an instance it took back (EC2 user guide, "Spot Instance interruptions", state reason codes).
-_RECLAIM = "Server.SpotInstanceTermination"
 
 
 @dataclass
@@ -68,7 +66,7 @@ class Sweep:
             bindings=bindings,
             known_intents=doors.ledger.known_intents(intents),
             ended=frozenset(i.instance_id for i in seen if i.state.is_ended),
-            reclaimed=frozenset(i.instance_id for i in seen if i.state_reason == _RECLAIM),
+            reclaimed=frozenset(i.instance_id for i in seen if i.state_reason == RECLAIM),
             elsewhere=elsewhere,
             busy_nodes=frozenset(busy_nodes),
             busy_intents=frozenset(busy_intents),

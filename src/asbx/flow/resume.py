@@ -13,10 +13,11 @@ from asbx.errors import AsbxError, ExitCode, LedgerError, SlurmError
 from asbx.flow import bind
 from asbx.flow.admission import Admission
 from asbx.flow.arrivals import Arrival, Arrivals, come_up
+from asbx.flow.budget import BudgetGate
 from asbx.flow.deciding import Decisions
 from asbx.flow.doors import Doors
 from asbx.flow.failing import Lost, fail_many
-from asbx.flow.gangs import give_back_unused, prepare
+from asbx.flow.gangs import Money, give_back_unused, prepare
 from asbx.flow.giving import give_back
 from asbx.flow.limiting import Limiter
 from asbx.flow.memory import Memory
@@ -47,6 +48,7 @@ class Resume:
         self._jobs_of: dict[str, tuple[int, ...]] = {}
         self._unknown: dict[str, str] = {}
         self._admission: Admission | None = None
+        self._budget: BudgetGate | None = None
 
     def run(self) -> Outcome:
         """Work until every node is bound or failed. Raises LedgerError: without the ledger nothing may be launched."""
@@ -58,6 +60,8 @@ class Resume:
             self.abandon(Failure.of_error(error))
         if self._admission is not None:
             self._admission.settle(self._outcome.bound)
+        if self._budget is not None:
+            self._budget.settle(self._outcome.bound)
         return self._outcome.settled()
 
     def abandon(self, failure: Failure) -> None:
@@ -109,9 +113,12 @@ class Resume:
         gangs, barred = self._admission.admit(sorted_out.gangs, served, before)
         self._tell([self._lost(nodes, failure) for nodes, failure in barred])
         plans.analyze(gangs)
-        self._runs, refused = prepare(self._doors, self._request, gangs, served, before, planner, limiter)
+        self._budget = BudgetGate(self._doors, self._request, facts, self._jobs_of)
+        self._runs, refused = prepare(
+            self._doors, self._request, gangs, served, before, planner, Money(limiter, self._budget)
+        )
         Decisions(self._doors, self._request, facts, plans).keep(self._runs, refused)
-        self._tell([self._lost(gang.nodes, Failure.of_error(error)) for gang, error in refused])
+        self._tell([self._lost(gang.nodes, failure) for gang, failure in refused])
         give_back_unused(self._doors, before, self._runs)
         self._note_wishes()
         self._work_through(planner)

@@ -36,7 +36,7 @@ _DEADLINE_S = 240.0
 # Events of a demo as it should go; with accounting two processes start and end besides.
 _STEPS = 28
 _STEPS_ACCOUNTING = 31
-# Emulator and ledger each take the time of an end themselves, a call apart.
+# The ledger takes the time of an end itself until a pass has asked EC2 for its own.
 _APART_S = Decimal(3)
 _WAITING = (
     ("powering-up", "waiting for Slurm to power up nodes"),
@@ -186,11 +186,11 @@ def _bill(
 
 
 def _expected(record: Record, instances: list[dict[str, Any]]) -> tuple[Decimal, Decimal]:
-    """Return what EC2 would bill for these by the emulator's clock and prices, and how far off that may be."""
-    lived = {row["id"]: Decimal(str(row["seconds"])) for row in Control(record.emulator_url).get("bill")["instances"]}
-    prices = {row["id"]: Decimal(row["price"]) for row in instances}
-    usd = sum((price * lived[one] / 3600 for one, price in prices.items()), Decimal(0))
-    return usd, sum(prices.values(), Decimal(0)) * _APART_S / 3600
+    """Return what EC2 bills for these, volumes included, and how far off that may be."""
+    ids, prices = {row["id"] for row in instances}, [Decimal(row["price"]) for row in instances]
+    lines = Control(record.emulator_url).get("bill")["instances"]
+    usd = sum((Decimal(line["usd"]) for line in lines if line["id"] in ids), Decimal(0))
+    return usd, sum(prices, Decimal(0)) * _APART_S / 3600
 
 
 def _usd(amount: object) -> str:

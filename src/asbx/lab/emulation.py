@@ -18,6 +18,9 @@ _ANSWER_S = 30.0
 # slurmctld believes that a node has booted only if the boot lies after its own request, in whole seconds; a slurmd that
 # registers sooner than this is ignored until ResumeTimeout (seen on 22.05.8, about once in a hundred boots of 0.5 s).
 LEAST_BOOT_S = 1.5
+# EC2 lets a price hold for an hour of an instance's life. A lab's instances live for seconds, and a change of price
+# must show: here and in the configuration of the lab's site.
+BILLED_HOUR_S = 1
 
 
 def start_emulator(layout: Layout, wishes: Wishes, environ: dict[str, str]) -> tuple[Process, str]:
@@ -31,7 +34,9 @@ def start_emulator(layout: Layout, wishes: Wishes, environ: dict[str, str]) -> t
     if not process.is_alive or not layout.emulator_file.exists():
         raise LabBroken("lab-emulator", "the EC2 emulator did not start", "", f"see {log}")
     url = json.loads(layout.emulator_file.read_text(encoding="utf-8"))["url"]
-    return process, str(url).rstrip("/")
+    url = str(url).rstrip("/")
+    Control(url).post("knobs", {"billed_hour": BILLED_HOUR_S})
+    return process, url
 
 
 class Control:

@@ -7,6 +7,7 @@ from typing import Any
 from asbx.config.schema import Config
 from asbx.lab import pair, programs
 from asbx.lab.account import CPU_TYPES, EFA_TYPES, HPC_TYPES, Account
+from asbx.lab.emulation import BILLED_HOUR_S
 from asbx.lab.layout import Layout
 from asbx.lab.record import Record
 
@@ -48,7 +49,8 @@ def _raw(layout: Layout, record: Record, account: Account) -> dict[str, Any]:
         "logging": {"file": str(layout.log / "aws-burst.log")},
         "telemetry": {"listen": f"127.0.0.1:{record.slot.telemetry_port}"},
         # A lab's instances live for seconds; EC2's minimum of 60 would hide what each second costs.
-        "cost": {"minimum_seconds": 0},
+        "cost": {"minimum_seconds": 0, "spot_hour_seconds": BILLED_HOUR_S},
+        "prices": {"spot_refresh_seconds": 10},
         # So that whoever watches sees a job tried again.
         "backoff": {"first_seconds": 5, "longest_seconds": 30},
         "reconcile": {"interval_seconds": 10, "orphan_grace_seconds": 20},

@@ -187,9 +187,9 @@ def _fresh_folders(layout: Layout) -> None:
         path.mkdir()
     for path in (layout.slurm_conf, layout.config, layout.emulator_file):
         path.unlink(missing_ok=True)
-    for private in ("run", "spool", "state", "database"):
-        # Jobs of other users must pass through run/ to munged's socket, and nothing else.
-        (layout.root / private).chmod(0o755 if private == "run" else 0o700)
+    # Other users must pass through run/ to munged's socket and through spool/ to the plans folder, and nothing else.
+    for private, mode in (("run", 0o755), ("spool", 0o711), ("state", 0o700), ("database", 0o700)):
+        (layout.root / private).chmod(mode)
 
 
 def _end_all(layout: Layout, record: Record | None) -> list[str]:

@@ -17,6 +17,7 @@ from asbx.model.market import FleetAnswer, FleetOrder, Market
 from asbx.model.names import GroupName
 from asbx.model.price import PriceChange, PriceSource
 from asbx.model.record import Attempt, Binding, InstanceRow, Intent, Resource, ResourceKind, Setback, Shortage
+from asbx.model.usage import JobRun, Volume
 
 if TYPE_CHECKING:
     from sqlalchemy import RowMapping
@@ -84,6 +85,8 @@ _Value = (
     | FilledValue
     | PlannedRung
     | PriceChange
+    | JobRun
+    | Volume
 )
 
 
@@ -260,6 +263,21 @@ def price_change_row(change: PriceChange) -> dict[str, Any]:
 def price_change_of(row: RowMapping) -> PriceChange:
     """Read one back."""
     return PriceChange(**dict(row) | {"market": Market(row["market"]), "source": PriceSource(row["source"])})
+
+
+def job_run_row(run: JobRun) -> dict[str, Any]:
+    """Return the row of a run."""
+    return _plain(run)
+
+
+def volume_row(volume: Volume) -> dict[str, Any]:
+    """Return the row of a volume."""
+    return _plain(volume)
+
+
+def volume_of(row: RowMapping) -> Volume:
+    """Read one back."""
+    return Volume(**row)
 
 
 def event_row(event: Event) -> dict[str, Any]:

@@ -261,6 +261,49 @@ job_plans = Table(
 # SQLite numbers rows by itself only where the column is an INTEGER, which holds 64 bits there.
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
 
+# Who used which node when, how long that was watched, and what else instances have that costs. Nothing is forgotten.
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("node", String, primary_key=True),
+    Column("job_id", _BIG, primary_key=True, autoincrement=False, index=True),
+    Column("restarts", Integer, primary_key=True, autoincrement=False),
+    Column("started_at", Moment, primary_key=True, index=True),
+    Column("ended_at", Moment, index=True),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("partition", String, nullable=False),
+    Column("name", String, nullable=False),
+    Column("array_job_id", _BIG),
+    Column("array_task_id", _BIG),
+    Column("leader", _BIG, nullable=False),
+    Column("cpus", Integer, nullable=False),
+    Column("memory_mib", _BIG, nullable=False),
+    Column("gpus", Integer, nullable=False),
+    Column("state", String, nullable=False),
+)
+
+watches = Table(
+    "watches",
+    metadata,
+    Column("begin", Moment, primary_key=True),
+    Column("end", Moment, nullable=False),
+)
+
+volumes = Table(
+    "volumes",
+    metadata,
+    Column("volume_id", String, primary_key=True),
+    Column("instance_id", String, nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("gib", Integer, nullable=False),
+    Column("iops", Integer, nullable=False),
+    Column("throughput_mibs", Integer, nullable=False),
+)
+
+# Spot instances EC2 took back.
+reclaims = Table("reclaims", metadata, Column("instance_id", String, primary_key=True))
+
 events = Table(
     "events",
     metadata,
@@ -312,4 +355,53 @@ charges = Table(
     Column("seconds", _BIG, nullable=False),
     Column("compute", _BIG, nullable=False),
     Column("volumes", _BIG, nullable=False),
+)
+
+# Budgets. See budgets.py.
+budget_books = Table(
+    "budget_books",
+    metadata,
+    Column("budget", String, primary_key=True),
+    Column("period", String, primary_key=True),
+    Column("held", Money, nullable=False),
+    Column("spent", Money, nullable=False),
+    Column("granted", Money, nullable=False),
+    Column("alerted", Integer, nullable=False),
+)
+
+budget_holds = Table(
+    "budget_holds",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("budget", String, primary_key=True),
+    Column("period", String, nullable=False),
+    Column("job_id", _BIG, nullable=False, index=True),
+    Column("request_id", String, nullable=False),
+    Column("user", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("usd", Money, nullable=False),
+    Column("taken_at", Moment, nullable=False),
+    Column("state", String, nullable=False, index=True),
+    Column("spent", Money),
+    Column("ended_at", Moment),
+    Column("why", Text, nullable=False),
+)
+
+budget_entries = Table(
+    "budget_entries",
+    metadata,
+    Column("key", String, primary_key=True),
+    Column("job_id", _BIG, nullable=False, index=True),
+    Column("job", String, nullable=False),
+    Column("request_id", String, nullable=False),
+    Column("account", String, nullable=False, index=True),
+    Column("state", String, nullable=False, index=True),
+    Column("asked_at", Moment, nullable=False),
+    Column("transaction", String, nullable=False),
+    Column("hold", Money),
+    Column("cost", Money),
+    Column("tries", Integer, nullable=False),
+    Column("looks", Integer, nullable=False),
+    Column("next_at", Moment),
+    Column("said", Text, nullable=False),
 )

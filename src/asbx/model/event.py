@@ -73,6 +73,15 @@ class EventKind(StrEnum):
     CONTROL_TAKEN = "control-taken"
     CONTROL_LEFT = "control-left"
     RECONCILE_REPORT = "reconcile-report"
+    BUDGET_HELD = "budget-held"
+    BUDGET_REFUSED = "budget-refused"
+    BUDGET_RELEASED = "budget-released"
+    BUDGET_SETTLED = "budget-settled"
+    BUDGET_ALERT = "budget-alert"
+    BUDGET_GRANTED = "budget-granted"
+    BUDGET_SERVICE_AWAY = "budget-service-away"
+    BUDGET_SERVICE_TOLD = "budget-service-told"
+    BUDGET_SERVICE_STUCK = "budget-service-stuck"
 
 
 @dataclass(frozen=True)

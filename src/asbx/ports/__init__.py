@@ -1,5 +1,6 @@
 """The doors to everything outside, as small Protocols. Flows speak to these, never to a library behind them."""
 
+from asbx.ports.budget import Budgets, BudgetService
 from asbx.ports.clock import Clock, Line, Recorder, Workers
 from asbx.ports.cloud import Catalogue, Cloud, CloudError, Notices, Prices
 from asbx.ports.ledger import JobPlanRecord, Ledger, Tenure
@@ -9,6 +10,8 @@ from asbx.ports.scheduler import Controllers, JobArchive, Scheduler
 
 __all__ = [
     "Accounting",
+    "BudgetService",
+    "Budgets",
     "Catalogue",
     "Clock",
     "Cloud",

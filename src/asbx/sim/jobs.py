@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from asbx.model.job import JobFacts
 from asbx.sim.scenario import OneJob, Scenario, Stream
@@ -51,10 +52,18 @@ class Job:
         return self.end_us is not None
 
     def facts(self) -> JobFacts:
-        """Return what the queue says of it."""
+        """Return what the queue says of it. Its owner has asked for twice the time it takes."""
+        limit = timedelta(microseconds=2 * self.runtime_us)
         priority = 0 if self.is_held else self.priority
         return JobFacts(
-            self.job_id, self.user, self.account, f"job-{self.job_id}", self.state, priority, extra=self.extra
+            self.job_id,
+            self.user,
+            self.account,
+            f"job-{self.job_id}",
+            self.state,
+            priority,
+            extra=self.extra,
+            time_limit=limit,
         )
 
 

@@ -31,6 +31,7 @@ from asbx.sim.limits import MemoryLimits
 from asbx.sim.moments import aware as _aware
 from asbx.sim.moments import refuse as _refuse
 from asbx.sim.price_book import MemoryPriceBook
+from asbx.sim.run_book import MemoryRunBook
 
 
 def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
@@ -38,7 +39,7 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook, MemoryChargeBook):
+class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook, MemoryChargeBook, MemoryRunBook):
     """The doors to the record. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None

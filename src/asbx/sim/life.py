@@ -9,7 +9,7 @@ from typing import Any, cast
 from asbx.flow.doors import Doors
 from asbx.sim.crew import KilledError, Program
 
-_WATCHED = ("cloud", "scheduler", "ledger", "recorder")
+_WATCHED = ("cloud", "scheduler", "ledger", "recorder", "budgets")
 
 
 class Life:

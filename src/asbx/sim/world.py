@@ -12,6 +12,7 @@ from asbx.decide.bind import name_of
 from asbx.flow.doors import Doors
 from asbx.model.job import RequestKind
 from asbx.sim.audit import Auditor
+from asbx.sim.budgets import MemoryBudgets
 from asbx.sim.cloud import SimCloud
 from asbx.sim.cluster import Controller
 from asbx.sim.crew import Program
@@ -65,6 +66,7 @@ class World:
         self.controller = Controller(self.hub, self.config, scenario.cluster)
         self.scheduler = SimScheduler(self.controller, scenario.cluster.scontrol, self._chance["slurm"])
         self.ledger = Books(events_kept=0)
+        self.budgets = MemoryBudgets()
         self.recorder = SimRecorder()
         self.deaths: Counter[str] = Counter()
         self.restarts = 0
@@ -159,7 +161,16 @@ class World:
         prices = SimPrices(self.hub, self.cloud.pools, self.scenario.ec2.zones)
         catalogue = SimCatalogue(self.scenario.ec2.zones)
         doors = Doors(
-            self.config, self.cloud, self.scheduler, self.ledger, prices, program, self.recorder, catalogue, program
+            self.config,
+            self.cloud,
+            self.scheduler,
+            self.ledger,
+            prices,
+            program,
+            self.recorder,
+            catalogue,
+            program,
+            budgets=self.budgets,
         )
         self._daemon = SimDaemon(program, mortal(doors, self._life))
         self._daemon.start()

@@ -119,24 +119,24 @@ def _queued(row: dict[str, Any]) -> QueuedJob:
     words = [str(word).upper() for word in (states if isinstance(states, list) else [states])]
     # A flag beside the base state says more here, as `squeue --format %T` shows it.
     state = next((word for word in words if word in ("CONFIGURING", "COMPLETING")), words[0] if words else "")
-    leader, array = _value(row.get("het_job_id")) or 0, _value(row.get("array_job_id")) or 0
-    minutes = _value(row.get("time_limit"))
+    leader, array = number_of(row.get("het_job_id")) or 0, number_of(row.get("array_job_id")) or 0
+    minutes = number_of(row.get("time_limit"))
     facts = JobFacts(
         number,
         str(row.get("user_name") or ""),
         str(row.get("account") or ""),
         _text(row, "name"),
         state,
-        _value(row.get("priority")),
+        number_of(row.get("priority")),
         _text(row, "features"),
         _text(row, "comment"),
         _text(row, "extra"),
         leader,
         None if minutes is None else timedelta(minutes=minutes),
     )
-    task = _value(row.get("array_task_id"))
+    task = number_of(row.get("array_task_id"))
     if leader:
-        return _labelled(facts, f"{leader}+{_value(row.get('het_job_offset')) or 0}")
+        return _labelled(facts, f"{leader}+{number_of(row.get('het_job_offset')) or 0}")
     return _labelled(facts, f"{array}_{task}" if array and task is not None else str(number))
 
 
@@ -151,7 +151,7 @@ def _text(row: dict[str, Any], key: str) -> str:
     return str(row.get(key) or "")[:_LONGEST_TEXT]
 
 
-def _value(number: Any) -> int | None:
+def number_of(number: Any) -> int | None:
     """Return a number of Slurm's JSON: plain, or an object that says whether it is set."""
     if isinstance(number, dict):
         return int(number["number"]) if number.get("set") and not number.get("infinite") else None

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from asbx import __version__
 from asbx.decide.breaker import Gate, gate
+from asbx.decide.budget import Stand
 from asbx.decide.limits_room import Reach
 from asbx.decide.standing import Standing
 from asbx.model.job import RequestKind
@@ -27,7 +28,7 @@ class Reading:
 
     nodes: (partition, group, word) -> nodes, seen at nodes_at. spool: files, and the age of the oldest.
     health: check -> whether it is good. lost: log lines and audit rows. limits: of what runs at once,
-    how far each is used.
+    how far each is used. service: launches at the budget service by state.
     """
 
     standing: Standing | None
@@ -37,6 +38,8 @@ class Reading:
     health: Mapping[str, bool] = field(default_factory=dict)
     lost: tuple[int, int] = (0, 0)
     limits: Sequence[Reach] = ()
+    budgets: Sequence[Stand] = ()
+    service: Mapping[str, int] = field(default_factory=dict)
 
 
 class Gauges(Collector):
@@ -54,12 +57,23 @@ class Gauges(Collector):
             yield _family("nodes_seen_timestamp_seconds", [((), reading.nodes_at.timestamp())])
         yield _family("spool_files", [((), reading.spool[0])])
         yield _family("spool_oldest_age_seconds", [((), reading.spool[1].total_seconds())])
+        for name, amounts in _budgets(reading.budgets).items():
+            yield _family(name, amounts)
+        yield _family("budget_service_launches", [((state,), count) for state, count in reading.service.items()])
         yield _family("health", [((name,), float(good)) for name, good in reading.health.items()])
         yield _family("log_lines_lost_total", [((), reading.lost[0])])
         yield _family("audit_rows_lost_total", [((), reading.lost[1])])
         yield from _limits(reading.limits)
         if reading.standing is not None:
             yield from _standing(reading.standing)
+
+
+def _budgets(found: Sequence[Stand]) -> Mapping[str, Rows]:
+    return {
+        "budget_limit_usd": [((one.rule.name,), float(one.limit)) for one in found],
+        "budget_spent_usd": [((one.rule.name,), float(one.book.spent)) for one in found],
+        "budget_held_usd": [((one.rule.name,), float(one.book.held)) for one in found],
+    }
 
 
 def _limits(reached: Sequence[Reach]) -> Iterable[Metric]:

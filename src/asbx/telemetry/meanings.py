@@ -112,4 +112,15 @@ MEANINGS: dict[EventKind, Meaning] = {
     EventKind.CONTROL_TAKEN: Meaning("Of two controllers this one works from now on."),
     EventKind.CONTROL_LEFT: Meaning("Of two controllers this one stands by from now on."),
     EventKind.RECONCILE_REPORT: Meaning("A reconcile pass found something it leaves to people.", _WARNING),
+    EventKind.BUDGET_HELD: Meaning("Money of budgets is held for a job's launch."),
+    EventKind.BUDGET_REFUSED: Meaning("A job is not launched: a budget, or the budget service, has no room.", _WARNING),
+    EventKind.BUDGET_RELEASED: Meaning("What was held for a job's launch is given back."),
+    EventKind.BUDGET_SETTLED: Meaning("What a launch cost is charged to a budget, in place of what was held."),
+    EventKind.BUDGET_ALERT: Meaning("Spent and held money of a budget have reached a level of its alerts.", _WARNING),
+    EventKind.BUDGET_GRANTED: Meaning("Somebody has added to what a budget may spend in its period."),
+    EventKind.BUDGET_SERVICE_AWAY: Meaning("The budget service had no word; the policy was followed.", _WARNING),
+    EventKind.BUDGET_SERVICE_TOLD: Meaning("The budget service was told what a launch cost."),
+    EventKind.BUDGET_SERVICE_STUCK: Meaning(
+        "It cannot be told what the budget service holds or has charged for a launch; nothing is repeated.", _ERROR
+    ),
 }

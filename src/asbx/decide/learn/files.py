@@ -9,7 +9,7 @@ from typing import Any
 from asbx.decide.learn.anonymous import Pseudonyms, anonymized
 from asbx.decide.learn.document import document
 from asbx.decide.learn.evidence import Evidence
-from asbx.decide.learn.reconciliation import MARK, comment, job_cost, reconciliation
+from asbx.decide.learn.reconciliation import MARK, comment, file_name, job_cost, reconciliation
 from asbx.errors import AsbxError, LedgerError, PartlyError, UsageError
 
 FORMATS = ("asba-learning", "json", "slurm-comment", "asbb-reconciliation")
@@ -30,7 +30,7 @@ def export_file(evidence: Evidence, form: str, names: Pseudonyms | None = None) 
         return f"job-{evidence.label}-comment.txt", comment_text(evidence) + "\n"
     if form == "asbb-reconciliation":
         _refuse_charge(evidence, names)
-        return f"job-{evidence.label}-asbb-reconciliation.json", _text(reconciliation(evidence))
+        return file_name(evidence), _text(reconciliation(evidence))
     raise UsageError("format", f"there is no format {form!r}", "", f"formats are {', '.join(FORMATS)}")
 
 

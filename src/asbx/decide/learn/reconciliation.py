@@ -16,6 +16,11 @@ from asbx.decide.learn.figures import fraction, go_duration, hours, moment, usd
 _STATES = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT")
 
 
+def file_name(evidence: Evidence) -> str:
+    """Return what upstream's file is called."""
+    return f"job-{evidence.label}-asbb-reconciliation.json"
+
+
 def reconciliation(evidence: Evidence) -> dict[str, Any]:
     """Return upstream's file. `provisional` is ours: what still runs still costs."""
     account = evidence.account

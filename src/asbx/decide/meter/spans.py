@@ -93,10 +93,12 @@ class Span:
 def spans(life: Life, begin: datetime, until: datetime) -> tuple[Span, ...]:
     """Cut a life into spans from `begin` to `until`, in order, without a gap; none where it lies outside."""
     row = life.row
-    first, last = max(begin, row.launched_at), min(until, row.ended_at or until)
+    # EC2 tells ends in whole seconds: one that lived for less seems to end before it began. It was there, so it counts.
+    over = max(row.ended_at, row.launched_at + timedelta.resolution) if row.ended_at else until
+    first, last = max(begin, row.launched_at), min(until, over)
     if last <= first:
         return ()
-    runs = _clipped(life.runs, row.launched_at, min(until, row.ended_at or until))
+    runs = _clipped(life.runs, row.launched_at, last)
     cuts = {first, last, *_midnights(first, last)}
     for _, start, end in runs:
         cuts |= {start, end}

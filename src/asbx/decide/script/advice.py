@@ -13,7 +13,8 @@ from asbx.config.limits import PLAN_MOST_TYPES, SPOT_LONGEST_WITHOUT_CHECKPOINT,
 from asbx.decide.script.coupling import Coupling, Finding, coupling
 from asbx.decide.script.fit import Fit, best, fits, of_gpu
 from asbx.decide.script.geometry import Geometry, geometry
-from asbx.decide.script.sbatch import Stating, Submission, lines_of
+from asbx.decide.script.sbatch import Stating, Submission
+from asbx.decide.script.shell import lines_of
 from asbx.model.catalogue import TypeFacts
 
 Purchase = Literal["spot", "on-demand", "mixed"]
@@ -90,7 +91,8 @@ def advise(submission: Submission, site: Site, index: int = 0) -> Advice:
     purchase, why = _market(submission.body, stated, asked, finding, nodes)
     reasons = [
         Reason("coupling", _coupled(finding)),
-        *_about_types(chosen, found, tight=tight),
+        *_about_types(chosen, found),
+        *_network(chosen, site, tight=tight, required=efa),
         Reason("placement", _placed(placement, nodes, finding)),
         Reason("market", why),
     ]
@@ -112,7 +114,7 @@ def _coupled(finding: Finding) -> str:
     return f"{finding.coupling} ({finding.confidence:.0%} sure)" + (f": {seen}" if seen else "")
 
 
-def _about_types(chosen: Sequence[Fit], found: Sequence[Fit], *, tight: bool) -> Iterable[Reason]:
+def _about_types(chosen: Sequence[Fit], found: Sequence[Fit]) -> Iterable[Reason]:
     if not chosen:
         return
     first = chosen[0]
@@ -124,11 +126,21 @@ def _about_types(chosen: Sequence[Fit], found: Sequence[Fit], *, tight: bool) ->
         words.append(f"{first.need.gpus} GPU(s)")
     text = f"{', '.join(one.name for one in chosen)}: {' and '.join(words)} are needed, {first.unused:.0%} stays unused"
     yield Reason("types", text)
-    if tight and first.need.nodes > 1:
-        network = "EFA, which its ranks need between nodes" if first.efa else "no EFA: no type that fits has it"
-        yield Reason("types", network)
     if len(found) > len(chosen):
         yield Reason("types", f"{len(found) - len(chosen)} other type(s) would hold it and waste more")
+
+
+def _network(chosen: Sequence[Fit], site: Site, *, tight: bool, required: bool) -> Iterable[Reason]:
+    """Say of EFA what the plan says: whether it is required."""
+    if not chosen or not tight or chosen[0].need.nodes < 2:
+        return
+    if required:
+        text = f"EFA is required: messages between {chosen[0].need.nodes} nodes ({site.hpc_from} or more)"
+    elif chosen[0].efa:
+        text = f"types with EFA first; it is required from {site.hpc_from} nodes on"
+    else:
+        text = "no EFA: no type that fits has it"
+    yield Reason("types", text)
 
 
 def _placed(placement: str, nodes: int, finding: Finding) -> str:

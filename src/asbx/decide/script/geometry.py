@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from asbx.config.limits import MOST_ARRAY_INDEXES
-from asbx.decide.script.sbatch import Stated, Stating
+from asbx.decide.script.sbatch import COMMAND_LINE, NO_OPTION, Stated, Stating, Submission
 
 _SIZES = {"": 1, "K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 _DAY_FORMS = (r"(\d+)-", r"(\d+)-(\d+)", r"(\d+)-(\d+):(\d+)", r"(\d+)-(\d+):(\d+):(\d+)")
@@ -63,6 +63,12 @@ class Geometry:
     def most_tasks_on_a_node(self) -> int:
         """Return how many tasks the fullest node has when they are spread evenly over the fewest nodes."""
         return self.tasks_per_node or -(-self.tasks // max(self.nodes[0], 1))
+
+
+def mistyped(submission: Submission) -> tuple[str, ...]:
+    """Return what is wrong with the values on the command line; an option we do not know may be a site's plugin's."""
+    found = [*submission.problems, *(one for stated in submission.components for one in geometry(stated).problems)]
+    return tuple(one for one in found if one.startswith(f"{COMMAND_LINE}:") and NO_OPTION not in one)
 
 
 class _Asked:

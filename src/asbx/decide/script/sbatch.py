@@ -7,12 +7,14 @@ reads it; what cannot be understood is a problem with its place, never a guess.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from asbx.decide.script.options import LETTERS, OPTIONS, Option, Takes, by_name
 
 _MARK = "#SBATCH"
+COMMAND_LINE = "command line"  # the source of what is typed
+NO_OPTION = "sbatch has no option"
 _SEPARATORS = ("hetjob", "packjob")
 # These exclude each other, whatever the order of their sources; only a variable gives way (seen on 22.05.8).
 _MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu")
@@ -26,7 +28,7 @@ _ONE_OF = (("requeue", "no-requeue"), ("exclusive", "oversubscribe"))
 
 @dataclass(frozen=True)
 class Stated:
-    """A value and where it was stated: `line 3`, a variable's name, or `command line`. "" for options without one."""
+    """A value and where it was stated: `line 3`, a variable's name, or COMMAND_LINE. "" for options without one."""
 
     value: str
     source: str
@@ -135,7 +137,7 @@ def _command_line(words: Sequence[str], problems: list[str]) -> tuple[list[Stati
     rest = list(words)
     while True:
         reading = _Reading(problems=problems)
-        rest = _options(rest, "command line", reading)
+        rest = _options(rest, COMMAND_LINE, reading)
         components.append(reading.found)
         if not rest or rest[0] != ":" or len(components) >= _MOST_COMPONENTS:
             return components, rest
@@ -206,7 +208,7 @@ def _long(word: str, rest: list[str], source: str, reading: _Reading) -> None:
     name, sign, value = word.partition("=")
     option = by_name(name)
     if option is None:
-        reading.problems.append(f"{source}: sbatch has no option --{name}")
+        reading.problems.append(f"{source}: {NO_OPTION} --{name}")
     elif option.takes is Takes.VALUE and not sign:
         if not rest:
             reading.problems.append(f"{source}: --{name} needs a value")
@@ -223,7 +225,7 @@ def _short(letters: str, rest: list[str], source: str, reading: _Reading) -> Non
         letter, letters = letters[0], letters[1:]
         option = LETTERS.get(letter)
         if option is None:
-            reading.problems.append(f"{source}: sbatch has no option -{letter}")
+            reading.problems.append(f"{source}: {NO_OPTION} -{letter}")
             return
         if option.takes is Takes.NOTHING:
             reading.state(option, "", source)
@@ -235,34 +237,3 @@ def _short(letters: str, rest: list[str], source: str, reading: _Reading) -> Non
         # `-N=2` is read as the value `=2` by getopt; people mean 2, and sbatch refuses the other.
         reading.state(option, value, source)
         return
-
-
-def lines_of(body: str) -> Iterable[str]:
-    """Yield the commands of a script, a line each: continued lines joined, comments and here-documents left out."""
-    yield from _without_here_documents(_joined(body))
-
-
-def _joined(body: str) -> Iterator[str]:
-    held = ""
-    for line in body.split("\n"):
-        text = held + line
-        if line.endswith("\\") and not line.lstrip().startswith("#"):
-            held = text[:-1] + " "
-            continue
-        held = ""
-        if text.strip() and not text.lstrip().startswith("#"):
-            yield text.strip()
-    if held.strip():
-        yield held.strip()
-
-
-def _without_here_documents(lines: Iterable[str]) -> Iterator[str]:
-    ends = ""
-    for line in lines:
-        if ends:
-            ends = "" if line == ends else ends
-            continue
-        yield line
-        before, mark, after = line.partition("<<")
-        if mark and not after.startswith("<") and before.count("'") % 2 == 0:
-            ends = after.lstrip("-").strip().split()[0].strip("'\"") if after.lstrip("-").strip() else ""

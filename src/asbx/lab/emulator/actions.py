@@ -17,6 +17,7 @@ from moto.ec2.models.subnets import Subnet
 from moto.ec2.responses import EC2Response
 
 from asbx.lab.emulator import (
+    disks,
     fleets,
     groups,
     health,
@@ -47,6 +48,7 @@ OWN: dict[str, Action] = {
     "delete_fleets": fleets.delete_fleets,
     "describe_instances": instances.describe_instances,
     "describe_instance_status": health.describe_instance_status,
+    "describe_volumes": disks.describe_volumes,
     "get_console_output": health.get_console_output,
     "terminate_instances": instances.terminate_instances,
     "create_tags": tagging.create_tags,

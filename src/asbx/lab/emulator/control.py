@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from functools import partial
+from math import floor
 from typing import Any
 
+from asbx.lab.emulator.billing import bill
 from asbx.lab.emulator.bus import Bus
 from asbx.lab.emulator.control_reservations import add_block, add_reservation, reservation_rows
 from asbx.lab.emulator.faults import FaultBook
@@ -50,7 +52,7 @@ class Control:
             ("GET", "knobs"): lambda _: dataclasses.asdict(self._world.knobs),
             ("POST", "knobs"): self._set_knobs,
             ("GET", "machines"): lambda _: self._machines(),
-            ("GET", "bill"): lambda _: self._bill(),
+            ("GET", "bill"): lambda _: bill(self._world),
             ("GET", "groups"): lambda _: self._groups(),
             ("GET", "reservations"): lambda _: reservation_rows(self._world, Lifecycle.ON_DEMAND),
             ("POST", "reservations"): lambda body: _or_refused(add_reservation, self._world, body),
@@ -172,21 +174,6 @@ class Control:
         self._bus.spot_warning(machine)
         self._world.end(machine, BY_SPOT, at=now + notice)
 
-    def _bill(self) -> dict[str, Any]:
-        now = self._world.now()
-        rows = [
-            {
-                "id": m.instance_id,
-                "type": m.launch.pool.instance_type,
-                "market": m.launch.pool.market.value,
-                "seconds": m.seconds(now),
-                "usd": f"{m.usd(now):.8f}",
-            }
-            for m in self._world.machines.values()
-        ]
-        total = sum((Decimal(row["usd"]) for row in rows), Decimal(0))
-        return {"total_usd": f"{total:.8f}", "instances": rows}
-
     def _groups(self) -> list[dict[str, Any]]:
         return [
             {
@@ -230,7 +217,8 @@ class Control:
         key = _key(body)
         try:
             usd = Decimal(str(body.get("usd", "")))
-            self._world.market.prices.set(key, usd, self._world.now())
+            # EC2's history knows whole seconds.
+            self._world.market.prices.set(key, usd, floor(self._world.now()))
         except (InvalidOperation, ValueError) as error:
             raise BadRequestError(f"not a price: {body.get('usd')}") from error
         return {**_key_row(key), "usd": str(usd)}

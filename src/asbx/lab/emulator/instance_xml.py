@@ -118,7 +118,7 @@ def constant_part(machine: Machine) -> str:
         element("architecture", launch.architecture),
         element("ebsOptimized", launch.ebs_optimized),
         _FIXED,
-        element("rootDeviceName", launch.devices[0]),
+        element("rootDeviceName", launch.disks[0].device),
         f"<cpuOptions><coreCount>{cores}</coreCount><threadsPerCore>{threads}</threadsPerCore></cpuOptions>",
         _placement(launch),
         _metadata_options(launch),
@@ -160,9 +160,9 @@ def _groups(ids: Sequence[str], names: Mapping[str, str]) -> str:
 def _volumes(machine: Machine) -> str:
     attached = iso_z(machine.launch.launched_at)
     items = "".join(
-        f"<item>{element('deviceName', device)}<ebs>{element('volumeId', volume)}<status>attached</status>"
+        f"<item>{element('deviceName', disk.device)}<ebs>{element('volumeId', volume)}<status>attached</status>"
         f"{element('attachTime', attached)}<deleteOnTermination>true</deleteOnTermination></ebs></item>"
-        for device, volume in zip(machine.launch.devices, machine.volumes, strict=True)
+        for disk, volume in zip(machine.launch.disks, machine.volumes, strict=True)
     )
     return f"<blockDeviceMapping>{items}</blockDeviceMapping>"
 

@@ -17,6 +17,8 @@ class Knobs:
     block_end_notice: how long before its end a Capacity Block ends its instances (EC2 user guide, "Capacity Blocks
     for ML": 30 minutes). launch_bucket: how many instances may be launched at once, 0 for no limit, and launch_refill:
     how many more each second (EC2 API reference, "Request throttling", resource token buckets: 1000 and 2).
+    billed_hour: how long a price holds for an instance from its launch on, and billed_least the least that is billed of
+    one (EC2: 3600 and 60; here by default an hour, and what was used).
     topology_all: other than 0, DescribeInstanceTopology tells of every type. topology_leaf: how many instances share
     its lowest network node. vcpus_*: the account's quotas by market and class of families; None: none. The two
     without a class are those of the Standard families.
@@ -31,6 +33,8 @@ class Knobs:
     block_end_notice: float = 1800.0
     launch_bucket: float = 0.0
     launch_refill: float = 2.0
+    billed_hour: float = 3600.0
+    billed_least: float = 0.0
     topology_all: float = 0.0
     topology_leaf: float = 4.0
     vcpus_on_demand: int | None = None

@@ -10,6 +10,7 @@ from typing import Any
 from asbx.lab.emulator import catalogue
 from asbx.lab.emulator.addresses import AddressPool
 from asbx.lab.emulator.blueprint import Blueprint
+from asbx.lab.emulator.disks import disks_of
 from asbx.lab.emulator.instance_xml import constant_part
 from asbx.lab.emulator.interfaces import EFA_ONLY, kind_of
 from asbx.lab.emulator.machine import BY_BLOCK_END, Interface, Launch, Machine
@@ -80,7 +81,7 @@ def _common(world: World, store: Store, plan: Blueprint, order: Order, market: L
         client_token=order.client_token,
         ebs_optimized=bool(data.get("EbsOptimized")),
         metadata_options=dict(data.get("MetadataOptions") or {}),
-        devices=_devices(data),
+        disks=disks_of(data),
         vcpus=catalogue.vcpus(plan.instance_type),
     )
 
@@ -96,14 +97,9 @@ def _profile(store: Store, profile: Mapping[str, Any]) -> str:
     return str(profile.get("Arn") or "")
 
 
-def _devices(data: Mapping[str, Any]) -> tuple[str, ...]:
-    named = [d["DeviceName"] for d in data.get("BlockDeviceMappings") or [] if d.get("DeviceName") and d.get("Ebs")]
-    return tuple(named) or ("/dev/xvda",)
-
-
 def _machine(world: World, plan: Blueprint, common: Launch, order: Order, index: int, place: str) -> Machine:
     started, knobs = common.launched_at, world.knobs
-    volumes = tuple(world.new_id("vol") for _ in common.devices)
+    volumes = tuple(world.new_id("vol") for _ in common.disks)
     machine = Machine(
         instance_id=world.new_id("i"),
         launch=common,

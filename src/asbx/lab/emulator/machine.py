@@ -58,6 +58,16 @@ class Interface:
     groups: tuple[str, ...]
 
 
+class Disk(NamedTuple):
+    """An EBS volume as a launch makes it. gib: size; mibs: throughput, 0 for kinds that have none."""
+
+    device: str
+    kind: str
+    gib: int
+    iops: int = 0
+    mibs: int = 0
+
+
 @dataclass(frozen=True)
 class Launch:
     """What all instances of one pool of one launch share.
@@ -85,7 +95,7 @@ class Launch:
     client_token: str = ""
     ebs_optimized: bool = False
     metadata_options: dict[str, Any] = field(default_factory=dict, hash=False)
-    devices: tuple[str, ...] = ("/dev/xvda",)
+    disks: tuple[Disk, ...] = (Disk("/dev/xvda", "gp3", 8, 3000, 125),)
     vcpus: int = 0
 
     @property
@@ -171,12 +181,8 @@ class Machine:
         """Whether it is shutting down or gone."""
         return self.ended_at is not None and now >= self.ended_at
 
-    def usd(self, now: float) -> Decimal:
-        """Return what it cost so far: exact seconds times the price at launch."""
-        return self.launch.price * Decimal(str(self.seconds(now))) / 3600
-
     def seconds(self, now: float) -> float:
-        """Return how long it has been billed, in seconds."""
+        """Return how long it has lived so far, in seconds."""
         end = now if self.ended_at is None else min(self.ended_at, now)
         return round(max(0.0, end - self.launch.launched_at), 6)
 

@@ -1,0 +1,1 @@
+"""The budget service (ASBB) behind its door."""
