@@ -14,6 +14,7 @@ import typer
 from asbx.cli import cost_chart, cost_formats, cost_month, cost_table, reading, site
 from asbx.cli.cost_books import Books, books_of
 from asbx.cli.cost_formats import Form
+from asbx.daemon.clock import RealClock
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill_of
 from asbx.decide.meter.spans import Kind
 from asbx.decide.meter.sums import Dimension, Slice, sums
@@ -63,26 +64,35 @@ def cost(  # noqa: PLR0913, PLR0917  an option each
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    if me and user is not None:
-        raise UsageError("usage", "--me and --user are about two people", "", "leave one of them out")
-    mine = {Dimension.USER: getpass.getuser() if me else user, Dimension.ACCOUNT: account}
-    only = {dimension: [value] for dimension, value in mine.items() if value is not None}
+    only = _only(user, account, me=me)
     if period is not None and (since is not None or job is not None):
         raise UsageError("usage", "--period is about whole days of all jobs", "", "leave --since and --job out")
     if as_json and form not in (Form.TABLE, Form.JSON):
         raise UsageError("usage", f"--json and --format {form} are two forms", "", "leave one of them out")
-    way = _form(Form.JSON if as_json else form, output)
-    with books_of(config) as books:
-        wish = _Wish(books, _dimensions(by or []), only, way, limit, output)
-        if way is Form.FOCUS:
-            if since is not None or job is not None or by:
-                raise UsageError("usage", "focus is about whole days, row by row", "", "give --period alone")
-            days = cost_table.days_of(period or f"{books.now:%Y-%m}", books.now.date())
+    way, now = _form(Form.JSON if as_json else form, output), RealClock().now()
+    if way is Form.FOCUS and (since is not None or job is not None or by):
+        raise UsageError("usage", "focus is about whole days, row by row", "", "give --period alone")
+    begin = None if since is None else reading.moment_of(since, now)
+    if way is Form.FOCUS and period is None:
+        period = f"{now:%Y-%m}"
+    days = None if period is None else cost_table.days_of(period, now.date())
+    dimensions = _dimensions(by or [])
+    with books_of(config, now) as books:
+        wish = _Wish(books, dimensions, only, way, limit, output)
+        if days is None:
+            wish.to_the_second(begin, job)
+        elif way is Form.FOCUS:
             cost_formats.focus(books, days, only, billing, output)
-        elif period is not None:
-            wish.of_days(cost_table.days_of(period, books.now.date()))
         else:
-            wish.to_the_second(None if since is None else reading.moment_of(since, books.now), job)
+            wish.of_days(days)
+
+
+def _only(user: str | None, account: str | None, *, me: bool) -> dict[Dimension, list[str]]:
+    """Return whose costs are wanted; nobody's in particular: all."""
+    if me and user is not None:
+        raise UsageError("usage", "--me and --user are about two people", "", "leave one of them out")
+    mine = {Dimension.USER: getpass.getuser() if me else user, Dimension.ACCOUNT: account}
+    return {dimension: [value] for dimension, value in mine.items() if value is not None}
 
 
 @dataclass(frozen=True)

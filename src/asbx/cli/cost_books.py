@@ -10,7 +10,6 @@ from pathlib import Path
 
 from asbx.cli import reading, site
 from asbx.config.schema import Config
-from asbx.daemon.clock import RealClock
 from asbx.decide.meter.sums import Dimension
 from asbx.decide.reports.charts import Frame
 from asbx.flow.cost_report import Days, Inquiry, Report, report, rules_of
@@ -60,8 +59,8 @@ class Books:
 
 
 @contextmanager
-def books_of(config: Path | None) -> Iterator[Books]:
+def books_of(config: Path | None, now: datetime) -> Iterator[Books]:
     """Open the books of a configuration. Raises ConfigError, LedgerError."""
     loaded = site.load(config).config
     with reading.ledger_of(config) as ledger:
-        yield Books(ledger, loaded, RealClock().now())
+        yield Books(ledger, loaded, now)

@@ -12,6 +12,7 @@ import typer
 from asbx.cli import cost_table, drawing, page_html, site
 from asbx.cli.cost_books import Books, books_of
 from asbx.config.limits import CHART_POINTS
+from asbx.daemon.clock import RealClock
 from asbx.decide.meter.sums import Dimension
 from asbx.decide.reports.charts import BY, OVER_TIME, Bars, Chart, ChartKind, waits
 from asbx.decide.reports.waits import job_waits
@@ -45,8 +46,10 @@ def chart(
         raise UsageError("output", f"{output.name!r} says no format", "", f"let it end in {', '.join(_ENDINGS)}")
     if kind == ChartKind.WASTE and account is not None:
         raise UsageError("usage", "idle and waste belong to no account", "", "leave --account out")
-    with books_of(config) as books:
-        drawn = chart_of(books, ChartKind(kind), cost_table.days_of(period, books.now.date()), account)
+    now = RealClock().now()
+    days = cost_table.days_of(period, now.date())
+    with books_of(config, now) as books:
+        drawn = chart_of(books, ChartKind(kind), days, account)
     _save(output, drawn)
     if as_json:
         site.show({"file": str(output), "title": drawn.title, "empty": drawn.is_empty})

@@ -13,6 +13,7 @@ import typer
 
 from asbx.cli import cost_page, cost_table, drawing, site
 from asbx.cli.cost_books import Books, books_of
+from asbx.daemon.clock import RealClock
 from asbx.daemon.outbox import Outbox
 from asbx.decide.reports.keys import EVERY
 from asbx.decide.reports.month import AccountMonth, account_months
@@ -41,8 +42,9 @@ def report(
         site.warn(
             "note: matplotlib is not installed, so the pages have no charts: pip install 'aws-slurm-burst[charts]'"
         )
-    with books_of(config) as books:
-        days = _month(month, books.now.date())
+    now = RealClock().now()
+    days = _month(month, now.date())
+    with books_of(config, now) as books:
         months, is_final = read(books, days, account)
         written = [path for one in months for path in _write(Outbox(output), books, days, one, is_final)]
     for one in months:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -68,6 +69,8 @@ def svg(chart: Chart) -> str:
 
 @contextmanager
 def _drawn(chart: Chart) -> Iterator[Figure]:
+    # SlurmUser may have no home: then the list of fonts is made anew each time, and nobody needs to hear of it.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         # The figure alone: pyplot would look for a screen.
         from matplotlib import rc_context
