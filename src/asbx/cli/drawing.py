@@ -115,7 +115,7 @@ def _bars(figure: Figure, axes: Axes, chart: Bars) -> None:
         drawn.append(Patch(color=colour))
         floor = [low + height for low, height in zip(floor, heights, strict=True)]
     _time_axis(axes, chart)
-    axes.set_ylim(bottom=0, top=None if any(floor) else 1)
+    axes.set_ylim(0, 1.05 * max(floor, default=0) or 1)
     _money_axis(axes)
     if drawn:
         # The last is on top of the bar, so it is on top of the legend.
@@ -149,7 +149,9 @@ def _points(figure: Figure, axes: Axes, chart: Points) -> None:
         minutes = [seconds / 60 for seconds, _ in cloud.points]
         usd = [nanos / _NANO for _, nanos in cloud.points]
         drawn.append(
-            axes.scatter(minutes, usd, s=22, alpha=0.6, color=_COLOURS[index], marker=marks[index], linewidths=0)
+            axes.scatter(
+                minutes, usd, s=22, alpha=0.6, color=_COLOURS[index], marker=marks[index], linewidths=0, clip_on=False
+            )
         )
     axes.set_xlim(left=0, right=None if drawn else 1)
     amounts = [nanos for cloud in chart.clouds for _, nanos in cloud.points if nanos > 0]
