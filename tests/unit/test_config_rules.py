@@ -173,6 +173,11 @@ def test_what_cannot_work_is_a_problem(changes: dict[str, Any], text: str) -> No
         ({"slurm.topology_file": "/etc/slurm/topology.conf"}, "slurm.topology is none"),
         ({"reservations.drain_before_end_seconds": 1800}, "leaves jobs no time"),
         ({"logging.compress": False}, "logrotate"),
+        ({"limits.rules": [{"name": "a", "partitions": ["nope"], "max_nodes": 1}]}, "no partition of this"),
+        ({"limits.rules": [{"name": "a", "each": "user"}]}, "states no limit"),
+        ({"limits.rules": [{"name": "a", "each": "user", "max_nodes": 1}]}, "no limit ends in _at_once"),
+        ({"policy.rules": [{"name": "a", "users": ["ada"]}]}, "states nothing that jobs may have"),
+        ({"policy.rules": [{"name": "a", "instance_types": ["p9.*"]}]}, "no instance type of this"),
     ],
 )
 def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) -> None:
@@ -202,6 +207,8 @@ def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) ->
         {f"{GROUP}.mixed_types": True, f"{GROUP}.most_extra_nodes": 4},
         {"slurm.topology": "yaml", "slurm.topology_file": "/etc/slurm/cloud.yaml"},
         {"aws.endpoint_url": "http://127.0.0.1:5000"},
+        {"limits.rules": [{"name": "a", "partitions": ["*"], "each": "user", "max_nodes_at_once": 1}]},
+        {"policy.rules": [{"name": "a", "instance_types": ["*"], "max_nodes": 3}]},
     ],
 )
 def test_sensible_choices_are_silent(changes: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import typer
 from asbx.cli import cost_chart, cost_formats, cost_month, cost_table, reading, site
 from asbx.cli.cost_books import Books, books_of
 from asbx.cli.cost_formats import Form
+from asbx.cli.explain_job import number_of
 from asbx.daemon.clock import RealClock
 from asbx.decide.cost import Bill, InstanceCost, JobCost, bill_of
 from asbx.decide.meter.spans import Kind
@@ -31,13 +32,15 @@ _FORMS = ", ".join(Form)
 @app.callback(invoke_without_command=True)
 def cost(  # noqa: PLR0913, PLR0917  an option each
     context: typer.Context,
-    job: Annotated[int | None, typer.Option("--job", "-j", help="Only what this job bears.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", "-j", help="Only what this job bears: 12, a task 12_3, a component 12+1.")
+    ] = None,
     since: Annotated[
         str | None, typer.Option("--since", help="Count from this time on (ISO 8601, UTC), or from 2h, 1d ago.")
     ] = None,
     period: Annotated[
         str | None,
-        typer.Option("--period", "-p", help="Whole UTC days: 30d, 1y, today, 2026, 2026-03, 2026-03-01..2026-03-15."),
+        typer.Option("--period", "-p", help="Whole UTC days: 30d, 12w, 1y, today, all, 2026, 2026-03, or FIRST..LAST."),
     ] = None,
     by: Annotated[list[str] | None, typer.Option("--by", "-b", help=f"Add up by this; may be repeated: {_BY}.")] = None,
     user: Annotated[str | None, typer.Option("--user", "-u", help="Only what jobs of this user bear.")] = None,
@@ -112,11 +115,12 @@ class _Wish:
         found = self.books.report(days, keys, self.only, self.limit if self.form is Form.TABLE else 0)
         self._show(cost_table.Table.of(found), cost_table.period_facts(days))
 
-    def to_the_second(self, begin: datetime | None, job: int | None) -> None:
+    def to_the_second(self, begin: datetime | None, job: str | None) -> None:
         """Show job by job, or sums."""
         books = self.books
         rows = [row for row in books.ledger.instances() if begin is None or (row.ended_at or books.now) > begin]
-        found = bill_of(books.lives(rows), books.now, begin, job, rules=rules_of(books.config))
+        number = None if job is None else number_of(books.ledger, job, books.config)
+        found = bill_of(books.lives(rows), books.now, begin, number, rules=rules_of(books.config))
         if self.by or self.only or self.form is Form.CSV:
             keys = self.by or (Dimension.JOB, *((Dimension.USER, Dimension.ACCOUNT) if self.form is Form.CSV else ()))
             wanted = Slice(None, date.max, self.only)
@@ -227,7 +231,7 @@ def _instance(instance: InstanceCost) -> dict[str, Any]:
     }
 
 
-def _tell(found: Bill, job: int | None) -> None:
+def _tell(found: Bill, job: str | None) -> None:
     if job is not None and not found.instances:
         typer.echo(f"nothing was launched for job {job}, and it ran on no instance of ours")
         return

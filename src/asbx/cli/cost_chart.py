@@ -27,7 +27,8 @@ def chart(
     output: Annotated[Path, typer.Option("--output", "-o", help=f"File to write; it ends in {', '.join(_ENDINGS)}.")],
     kind: Annotated[str, typer.Option("--kind", "-k", help=f"{_KINDS}.")] = ChartKind.ACCOUNTS,
     period: Annotated[
-        str, typer.Option("--period", "-p", help="Whole UTC days: 30d, 1y, 2026, 2026-03, 2026-03-01..2026-03-15.")
+        str,
+        typer.Option("--period", "-p", help="Whole UTC days: 30d, 12w, 1y, today, all, 2026, 2026-03, or FIRST..LAST."),
     ] = "30d",
     account: Annotated[str | None, typer.Option("--account", "-A", help="Only what jobs of this account bear.")] = None,
     config: site.ConfigOption = None,

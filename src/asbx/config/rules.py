@@ -14,6 +14,7 @@ from decimal import Decimal
 from asbx.config.budget_rules import budget_problems, budget_warnings
 from asbx.config.gang_rules import gang_problems, gang_warnings, site_warnings, topology_problems
 from asbx.config.problem import Key, Problem
+from asbx.config.rule_rules import rule_warnings
 from asbx.config.schema import Config, LaunchTemplateOverride, NodeGroup, Partition
 
 # CreateFleet, SpotAllocationStrategy and FleetOnDemandAllocationStrategy.
@@ -65,7 +66,7 @@ def check(config: Config) -> Findings:
     problems += _telemetry_problems(config)
     problems += budget_problems(config)
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
-    warnings += site_warnings(config)
+    warnings += [*site_warnings(config), *rule_warnings(config)]
     warnings += budget_warnings(config)
     for p, partition in enumerate(config.slurm.partitions):
         problems += _slurm_lines(
