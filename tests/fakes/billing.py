@@ -20,7 +20,7 @@ from asbx.ledger.store import SqlLedger, open_ledger
 from asbx.model.market import Market
 from asbx.model.price import PriceChange, PriceSource
 from asbx.model.record import InstanceRow
-from asbx.model.usage import JobRun
+from asbx.model.usage import JobRun, Watch
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "config.yaml"
 # Long over, whatever the clock of the machine says.
@@ -60,6 +60,8 @@ def fill(ledger: SqlLedger) -> None:
             ledger.release([one.row.node], one.row.ended_at or BEGIN)
         ledger.end_instances([one.row.instance_id], "done", one.row.ended_at or BEGIN)
     ledger.settle([settlement(meter(one, one.row.ended_at or BEGIN)) for one in lives])
+    runs = [run for one in lives for run in one.runs]
+    ledger.record_runs(runs, Watch(BEGIN - HOUR, BEGIN + timedelta(days=40)))
     ledger.add_price_changes(
         [PriceChange("c7i.large", "", Market.ON_DEMAND, BEGIN - HOUR, ON_DEMAND, PriceSource.PRICING, BEGIN)]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import stat
 from decimal import Decimal
+from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -97,13 +98,12 @@ def test_accounts_add_up_to_the_jobs(folder: Path) -> None:
         assert sum(Decimal(cost) for cost in one["kinds"].values()) == Decimal(one["total"])
 
 
-def test_savings_are_of_what_can_be_compared(folder: Path) -> None:
-    """One hour and five minutes alone, five minutes of boot: compared; an hour that two jobs shared is not."""
+def test_savings_are_of_the_same_hours(folder: Path) -> None:
+    """An hour alone, half of an hour that two jobs shared, five minutes of boot for each."""
     spot = facts(folder, "physics")["spot"]
-    hours = Decimal(65 + 5) / 60
-    assert spot["compared"] == "0.0364"
-    assert Decimal(spot["cost"]) == Decimal("0.0364") + billing.SPOT / 2
-    assert Decimal(spot["same_on_demand"]) == (hours * billing.ON_DEMAND).quantize(Decimal("1e-9"))
+    hours = Fraction(60 + 30 + 5 + 5, 60)
+    assert Fraction(spot["cost"]) == hours * Fraction(billing.SPOT) == Fraction(spot["compared"])
+    assert abs(Fraction(spot["same_on_demand"]) - hours * Fraction(billing.ON_DEMAND)) < Fraction(1, 10**9)
     assert Decimal(spot["saved"]) == Decimal(spot["same_on_demand"]) - Decimal(spot["compared"])
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,7 +17,9 @@ from tests.fakes import billing
 
 from asbx.decide.meter.charges import Charge, meter
 from asbx.decide.meter.sums import Dimension, Sum, sums
+from asbx.decide.meter.tariff import Rules
 from asbx.decide.reports.focus import COLUMNS, Payer, focus_rows
+from asbx.decide.reports.hours import shared, shares
 from asbx.decide.reports.keys import EVERY
 
 PAYER = Payer("123456789012", "us-east-2", "USD")
@@ -88,16 +92,41 @@ def test_costs_add_up_to_the_meter() -> None:
     assert total == Decimal(sum(charge.nanos for charge in charges())).scaleb(-9)
 
 
-def test_a_quantity_is_told_where_no_hours_are_shared() -> None:
-    """Two jobs on one node: who had which hours is not known, and null; all others add up to billed hours."""
-    found = [row for row in rows() if row["ResourceType"] == "Instance"]
-    shared = [row for row in found if row["ResourceId"] == "i-shared" and "run" in (row["ChargeDescription"] or "")]
-    assert [row["PricingQuantity"] for row in shared] == [None, None]
-    alone = [row for row in found if row["ResourceId"] == "i-spot"]
+def found_of(instance: str, rows: Iterable[dict[str, str | None]]) -> list[dict[str, str | None]]:
+    """Return the rows of an instance itself."""
+    return [row for row in rows if row["ResourceId"] == instance]
+
+
+def test_a_quantity_is_told_where_it_is_known() -> None:
+    """Two jobs on one node: from sums alone nobody knows who had which hours; all others add up to billed hours."""
+    both = [row for row in found_of("i-shared", rows()) if "run" in (row["ChargeDescription"] or "")]
+    assert [row["PricingQuantity"] for row in both] == [None, None]
+    alone = found_of("i-spot", rows())
     assert sum(Decimal(row["PricingQuantity"] or 0) for row in alone) == 2
     for row in alone:
         priced = Decimal(row["ListUnitPrice"] or 0) * Decimal(row["PricingQuantity"] or 0)
         assert abs(priced - Decimal(row["ListCost"] or 0)) < Decimal("1e-9")
+
+
+def test_hours_that_jobs_share_are_parted_as_their_cost() -> None:
+    """Who used the node tells whose hours they were: together they are what EC2 bills, at one price."""
+    lives = {one.row.instance_id: one for one in billing.month()}
+    assert shared(every()) == {"i-shared"}
+    known = shares(lives["i-shared"], billing.BEGIN, billing.MARCH.end, Rules())
+    found = found_of("i-shared", focus_rows(every(), PAYER, ["i-unpriced"], known))
+    assert sum(Decimal(row["PricingQuantity"] or "nan") for row in found) == 2
+    assert sorted(row["PricingQuantity"] or "" for row in found) == ["0.083333333", "0.5", "0.5", "0.916666667"]
+    assert {row["ListUnitPrice"] for row in found} == {"0.0312"}
+
+
+def test_hours_known_otherwise_than_when_it_was_settled_are_not_told() -> None:
+    """A run that came to light later changes no charge, so it must not change its hours."""
+    life = next(one for one in billing.month() if one.row.instance_id == "i-shared")
+    later = replace(life, runs=tuple(replace(one, ended_at=one.started_at + billing.MINUTE) for one in life.runs))
+    known = shares(later, billing.BEGIN, billing.MARCH.end, Rules())
+    told = found_of("i-shared", focus_rows(every(), PAYER, (), known))
+    found = [row for row in told if '"run"' in (row["Tags"] or "")]
+    assert [row["PricingQuantity"] for row in found] == [None, None]
 
 
 def test_what_nobody_knows_is_not_made_up() -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 
 from asbx.cli import reading, site
 from asbx.config.schema import Config
 from asbx.decide.meter.sums import Dimension
 from asbx.decide.reports.charts import Frame
+from asbx.decide.reports.hours import Part, Share, shared, shares
 from asbx.flow.cost_report import Days, Inquiry, Report, report, rules_of
 from asbx.flow.lives import Lives
 from asbx.ledger.store import SqlLedger
 from asbx.model.price import currency_of
+from asbx.model.record import InstanceRow
+
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,19 @@ class Books:
         asked = Inquiry(days, by, only or {}, dearest)
         return report(self.ledger, self.lives, asked, self.now, rules_of(self.config))
 
+    def shares(self, found: Report) -> dict[Part, Share]:
+        """Return who had which seconds of the instances that several jobs had on one day. found: by all dimensions."""
+        names, days = shared(found.sums), found.days
+        if not names:
+            return {}
+        rows = [row for row in self._instances if row.instance_id in names]
+        since, until, rules = days.begin or _EVER, min(self.now, days.end), rules_of(self.config)
+        return {part: share for life in self.lives(rows) for part, share in shares(life, since, until, rules).items()}
+
+    @cached_property
+    def _instances(self) -> tuple[InstanceRow, ...]:
+        return self.ledger.instances()
+
     @property
     def currency(self) -> str:
         """Return what AWS charges in."""
@@ -53,8 +71,7 @@ class Books:
         last = max(min(days.last, today), days.first or today - timedelta(days=36500))
         first = days.first
         if first is None:
-            rows = self.ledger.instances()
-            first = min((row.launched_at.date() for row in rows), default=last)
+            first = min((row.launched_at.date() for row in self._instances), default=last)
         return Frame(min(first, last), last, self.currency)
 
 

@@ -52,7 +52,8 @@ def focus(
             found = books.report(part, EVERY, only)
             unpriced.update(found.unpriced)
             still_open = max(still_open, found.open)
-            yield from ([row[name] for name in COLUMNS] for row in focus_rows(found.sums, payer, found.unpriced))
+            for row in focus_rows(found.sums, payer, found.unpriced, books.shares(found)):
+                yield [row[name] for name in COLUMNS]
 
     if output is None:
         csv_text.write(sys.stdout, list(COLUMNS), rows())

@@ -15,6 +15,7 @@ from asbx.cli import cost_page, cost_table, drawing, site
 from asbx.cli.cost_books import Books, books_of
 from asbx.daemon.clock import RealClock
 from asbx.daemon.outbox import Outbox
+from asbx.decide.reports.hours import Hours
 from asbx.decide.reports.keys import EVERY
 from asbx.decide.reports.month import AccountMonth, account_months
 from asbx.decide.reports.savings import OnDemand
@@ -63,7 +64,8 @@ def read(books: Books, days: Days, accounts: list[str] | None) -> tuple[list[Acc
     """Return the months of accounts, None for all that bore something, and whether nothing can change any more."""
     found = books.report(days, EVERY)
     changes = books.ledger.price_changes(days.begin or days.end, days.end, markets=[Market.ON_DEMAND])
-    months = list(account_months(found.sums, OnDemand(changes), found.unpriced, accounts))
+    hours = Hours(found.sums, books.shares(found))
+    months = list(account_months(found.sums, hours, OnDemand(changes), found.unpriced, accounts))
     return months, not found.open and books.now >= days.end
 
 

@@ -138,7 +138,7 @@ def _spot(one: AccountMonth, currency: str) -> list[str]:
             f"Of these {page_html.usd(saved.compared)} can be compared: the same hours on demand cost"
             f" {page_html.usd(saved.on_demand)}, so {page_html.usd(saved.saved)} ({share:.0f} %) was saved."
         ),
-        "What cannot be compared: hours that several jobs had at once, and types whose price on demand is not known.",
+        "What cannot be compared: hours nobody knows whose they were, types whose price on demand is not known.",
     ]
 
 

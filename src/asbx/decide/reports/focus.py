@@ -9,14 +9,16 @@ user guide). `COLUMNS` says of each column what it holds here.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal, localcontext
+from decimal import Decimal
+from fractions import Fraction
 
 from asbx.decide.cost import usd_of
 from asbx.decide.meter.sums import Dimension, Sum
-from asbx.decide.reports.keys import EVERY, Shared, day_of, value
+from asbx.decide.reports.hours import Hours, Part, Share
+from asbx.decide.reports.keys import EVERY, day_of, rounded, value
 from asbx.model.market import Market
 
 VERSION = "1.0"
@@ -42,7 +44,7 @@ COLUMNS = {
     "CommitmentDiscountName": _NO_PLAN,
     "CommitmentDiscountStatus": _NO_PLAN,
     "CommitmentDiscountType": _NO_PLAN,
-    "ConsumedQuantity": "billed hours of the instance; null where several jobs had it that day: it would count twice",
+    "ConsumedQuantity": "billed hours of the instance, parted among jobs as the cost is; null where that is not known",
     "ConsumedUnit": "`Hours`, null with the quantity",
     "ContractedCost": "as BilledCost: a negotiated price is not known here",
     "ContractedUnitPrice": _NEVER,
@@ -90,25 +92,26 @@ class Payer:
 
 
 def focus_rows(
-    every: Sequence[Sum], payer: Payer, unpriced: Collection[str] = (), by: Sequence[Dimension] = EVERY
+    every: Sequence[Sum],
+    payer: Payer,
+    unpriced: Collection[str] = (),
+    shares: Mapping[Part, Share] | None = None,
 ) -> Iterator[dict[str, str | None]]:
     """Return a row for the instance and one for the volumes of each sum by all dimensions; keys as in COLUMNS.
 
-    unpriced: instances of which no price is known: a row must have a cost, so these have none.
+    unpriced: instances of which no price is known: a row must have a cost, so these have none. shares: see Hours.
     """
-    shared = Shared(every, by)
-    unknown = frozenset(unpriced)
-    for one in sorted(every, key=lambda one: (value(one, by, Dimension.DAY), one.key, one.kind)):
-        hours = shared.hours(one)
-        if value(one, by, Dimension.INSTANCE) not in unknown:
-            yield _row(one, by, payer, hours, one.compute, is_volume=False)
+    hours, unknown = Hours(every, shares), frozenset(unpriced)
+    for one in sorted(every, key=lambda one: (value(one, EVERY, Dimension.DAY), one.key, one.kind)):
+        seconds = hours.seconds(one)
+        if value(one, EVERY, Dimension.INSTANCE) not in unknown:
+            yield _row(one, payer, seconds, one.compute, is_volume=False)
         if one.volumes:
-            yield _row(one, by, payer, hours, one.volumes, is_volume=True)
+            yield _row(one, payer, seconds, one.volumes, is_volume=True)
 
 
-def _row(
-    one: Sum, by: Sequence[Dimension], payer: Payer, hours: Decimal | None, nanos: int, *, is_volume: bool
-) -> dict[str, str | None]:
+def _row(one: Sum, payer: Payer, seconds: Fraction | None, nanos: int, *, is_volume: bool) -> dict[str, str | None]:
+    by = EVERY
     day, cost = day_of(one, by), plain(usd_of(nanos))
     row: dict[str, str | None] = dict.fromkeys(COLUMNS)
     row |= _service(one, by, is_volume=is_volume)
@@ -126,10 +129,10 @@ def _row(
         "Tags": _tags(one, by),
     }
     row |= dict.fromkeys(("BilledCost", "EffectiveCost", "ListCost", "ContractedCost"), cost)
-    if hours:
-        row |= dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), plain(hours))
+    if seconds:
+        row |= dict.fromkeys(("ConsumedQuantity", "PricingQuantity"), plain(rounded(seconds / 3600, 9)))
         row |= dict.fromkeys(("ConsumedUnit", "PricingUnit"), "Hours")
-        row["ListUnitPrice"] = plain(_mean(nanos, one.seconds))
+        row["ListUnitPrice"] = plain(rounded(Fraction(nanos * 3600, 10**9) / seconds, 12))
     return row
 
 
@@ -167,12 +170,6 @@ def _tags(one: Sum, by: Sequence[Dimension]) -> str:
     found = {name: value(one, by, dimension) for name, dimension in _TAGS.items()}
     found["asbx:kind"] = one.kind.value
     return json.dumps({name: text for name, text in sorted(found.items()) if text}, ensure_ascii=False)
-
-
-def _mean(nanos: int, seconds: int) -> Decimal:
-    """Return USD an hour."""
-    with localcontext(prec=50):
-        return (Decimal(nanos) * 3600 / Decimal(seconds)).scaleb(-9).quantize(Decimal("1e-12"))
 
 
 def plain(amount: Decimal) -> str:

@@ -10,6 +10,7 @@ from decimal import Decimal, localcontext
 from asbx.config.limits import REPORT_DEAREST
 from asbx.decide.meter.spans import Bearer, Kind
 from asbx.decide.meter.sums import Dimension, Sum
+from asbx.decide.reports.hours import Hours
 from asbx.decide.reports.keys import EVERY, narrowed, value
 from asbx.decide.reports.savings import OnDemand, Savings, savings
 
@@ -66,7 +67,11 @@ class AccountMonth:
 
 
 def account_months(
-    every: Sequence[Sum], prices: OnDemand, unpriced: Collection[str], wanted: Collection[str] | None = None
+    every: Sequence[Sum],
+    hours: Hours,
+    prices: OnDemand,
+    unpriced: Collection[str],
+    wanted: Collection[str] | None = None,
 ) -> Iterator[AccountMonth]:
     """Return a month for each account that bore something, or for those wanted. every: sums of it by all dimensions."""
     mine: dict[str, list[Sum]] = defaultdict(list)
@@ -86,7 +91,7 @@ def account_months(
             jobs[:REPORT_DEAREST],
             len({row.key[0] for row in jobs}),
             _kinds(some),
-            savings(every, some, prices),
+            savings(hours, some, prices),
             overhead,
             tuple(sorted(ids & set(unpriced))),
         )

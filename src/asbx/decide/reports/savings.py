@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal, localcontext
+from decimal import Decimal
+from fractions import Fraction
 
 from asbx.decide.meter.sums import Dimension, Sum
-from asbx.decide.reports.keys import EVERY, Shared, day_of, value
+from asbx.decide.reports.hours import Hours
+from asbx.decide.reports.keys import EVERY, day_of, value
 from asbx.model.market import Market
 from asbx.model.price import PriceChange, is_volume
 
-_HOUR = 3600
+_NANO_AN_HOUR = Fraction(10**9, 3600)
 
 
 @dataclass(frozen=True)
 class Savings:
     """In billionths. spot: paid for spot instances. compared: what of it can be compared.
 
-    on_demand: what the same hours cost on demand. Not compared: no price on demand is known, or jobs may have had the
-    same hours.
+    on_demand: what the same hours cost on demand. Not compared: what has no known price on demand, or nobody knows
+    whose hours they were.
     """
 
     spot: int = 0
@@ -53,18 +55,17 @@ class OnDemand:
         return steps[index - 1][1] if index else None
 
 
-def savings(every: Sequence[Sum], wanted: Iterable[Sum], prices: OnDemand, by: Sequence[Dimension] = EVERY) -> Savings:
-    """Compare the spot instances of some sums. every: all sums by all dimensions, which tell whose hours overlap."""
-    shared, spot, compared, on_demand = Shared(every, by), 0, 0, Decimal(0)
-    with localcontext(prec=50):
-        for one in wanted:
-            if value(one, by, Dimension.MARKET) != Market.SPOT.value:
-                continue
-            spot += one.compute
-            price = prices.hourly(value(one, by, Dimension.TYPE), day_of(one, by))
-            if price is None or shared.hours(one) is None or not one.compute:
-                continue
-            compared += one.compute
-            on_demand += price.scaleb(9) * one.seconds / _HOUR
-        whole = int(on_demand.to_integral_value(ROUND_HALF_EVEN))
-    return Savings(spot, compared, whole)
+def savings(hours: Hours, wanted: Iterable[Sum], prices: OnDemand) -> Savings:
+    """Compare the spot instances of some sums by all dimensions."""
+    spot, compared, on_demand = 0, 0, Fraction(0)
+    for one in wanted:
+        if value(one, EVERY, Dimension.MARKET) != Market.SPOT.value:
+            continue
+        spot += one.compute
+        price = prices.hourly(value(one, EVERY, Dimension.TYPE), day_of(one, EVERY))
+        seconds = hours.seconds(one)
+        if price is None or seconds is None or not one.compute:
+            continue
+        compared += one.compute
+        on_demand += Fraction(price) * seconds * _NANO_AN_HOUR
+    return Savings(spot, compared, round(on_demand))
