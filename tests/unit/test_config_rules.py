@@ -170,6 +170,20 @@ def test_what_cannot_work_is_a_problem(changes: dict[str, Any], text: str) -> No
             "has one type",
         ),
         ({f"{GROUP}.most_extra_nodes": 2, f"{GROUP}.strategy": "greedy"}, "strategy is greedy"),
+        ({f"{GROUP}.market": {"on_demand_base": 2}}, "market.on_demand_base is not used: purchasing_option is spot"),
+        ({f"{GROUP}.market": {"fallback_after_seconds": 9}}, "is not used: purchasing_option is spot"),
+        (
+            {f"{GROUP}.purchasing_option": "on-demand", f"{GROUP}.market": {"max_spot_percent": 70}},
+            "is not used: purchasing_option is on-demand",
+        ),
+        (
+            {
+                f"{GROUP}.purchasing_option": "mixed",
+                f"{GROUP}.market": {"critical_nodes": 1},
+                f"{GROUP}.strategy": "greedy",
+            },
+            "serves only jobs that ask for strategy=gang",
+        ),
         ({"slurm.topology_file": "/etc/slurm/topology.conf"}, "slurm.topology is none"),
         ({"reservations.drain_before_end_seconds": 1800}, "leaves jobs no time"),
         ({"logging.compress": False}, "logrotate"),
@@ -192,6 +206,8 @@ def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) ->
     "changes",
     [
         {f"{GROUP}.purchasing_option": "mixed", f"{GROUP}.on_demand_options": {"AllocationStrategy": "prioritized"}},
+        {f"{GROUP}.market": {"max_spot_percent": 60, "interruption_history": False}},
+        {f"{GROUP}.purchasing_option": "mixed", f"{GROUP}.market": {"critical_nodes": 1, "on_demand_percent": 20}},
         {f"{GROUP}.launch_template_overrides.0.spot_price": "0"},
         {f"{GROUP}.launch_template_overrides.0.weighted_capacity": "1"},
         {f"{GROUP}.launch_template_overrides.0.subnet_id": "subnet-2"},

@@ -229,6 +229,7 @@ def _try(one: Try) -> dict[str, Any]:
             for rung in one.rungs
         ],
         "not_asked": list(one.dropped),
+        "weighed": list(one.weighed),
     }
 
 

@@ -138,6 +138,8 @@ def _tries(tries: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
             yield "last try", f"     {_call(call)}"
         if not rung["calls"]:
             yield "last try", "     EC2 was not asked for it"
+    for weighed in newest["weighed"]:
+        yield "last try", f"  -  weighed: {weighed}"
     for dropped in newest["not_asked"]:
         yield "last try", f"  -  left out: {dropped}"
     for one in older[:_MOST_TRIES]:

@@ -172,6 +172,23 @@ SPOT_HISTORY_REACH = timedelta(days=90)
 SPOT_HISTORY_OVERLAP = timedelta(hours=1)
 # A price list that gave no answer is asked again after this; where it is a missing permission, after REFUSED_AGAIN.
 PRICES_AGAIN = timedelta(minutes=5)
+# Below this CreateFleet answers InvalidParameterValue (FleetLaunchTemplateOverridesRequest, MaxPrice).
+LEAST_SPOT_PRICE = Decimal("0.001")
+# Digits after the point of a limit that is worked out; EC2 tells spot prices with six.
+SPOT_PRICE_STEP = Decimal("0.000001")
+# Interruptions older than this say nothing of a pool any more, and each counts half as much after every half-life: what
+# makes EC2 take instances back (a big customer's runs, a new generation) comes and goes within days.
+INTERRUPTION_WINDOW = timedelta(days=7)
+INTERRUPTION_HALF_LIFE = timedelta(days=1)
+# By how much a fresh interruption makes a pool dearer when pools are ordered. A guess: about what a job loses that had
+# come some way; at a third of the on-demand price it takes eight of them to make spot count as dear as on-demand.
+INTERRUPTION_PRICE = Decimal("0.25")
+# From this weight on a pool is asked only when the calmer ones have refused: two fresh interruptions, or more older
+# ones. A single one happens in every pool.
+RESTLESS_FROM = Decimal(2)
+# One configuration of spot placement scores is asked for in so long: an account may ask for few new ones a day (EC2
+# user guide, "Spot placement score", limitations).
+SPOT_SCORE_EVERY = timedelta(minutes=5)
 # How often prices that nobody needs any more are forgotten: there are a few a day of each pool.
 FORGET_PRICES_EVERY = timedelta(days=1)
 # How far back a daemon that starts looks for them: what a longer pause has left stays, some bytes a price.
@@ -368,6 +385,29 @@ SETTLE_AFTER = timedelta(minutes=10)
 SETTLE_MOST = 1000
 # Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
 REPORT_FRESH_ROWS = 400
+# What-if ------------------------------------------------------------------------------------------------------
+# Jobs of a trace that are held in memory at once: some 300 bytes each.
+TRACE_MOST_JOBS = 1_000_000
+# A line of 18 numbers has some 150 characters, one of sacct with every field some thousand.
+TRACE_LONGEST_LINE = 64 * 1024
+# Lines that could not be read and are named one by one; the rest is counted.
+TRACE_NAMED_FAULTS = 20
+# No job has more processors than the largest machine there is (some ten million), none runs for ten years, and no
+# log is a century long: numbers beyond are damage.
+TRACE_MOST_PROCS = 20_000_000
+TRACE_LONGEST_RUN = timedelta(days=3650)
+TRACE_LONGEST_LOG = timedelta(days=36_500)
+# Policies side by side: as many as colours are told apart in a chart, and columns fit a wide terminal.
+POLICIES_MOST = 6
+# Seeds a policy is played with: each is a whole run.
+SEEDS_MOST = 20
+# Bounded slowdown: jobs shorter than this count as this long, so that seconds of waiting do not look like hours
+# (Feitelson, "Metrics for parallel job scheduling and their convergence", 2001).
+SLOWDOWN_BOUND = timedelta(seconds=10)
+# How long a what-if goes on after the trace has ended, at least, while jobs still wait.
+WHATIF_PATIENCE = timedelta(days=7)
+# Between reconcile passes of a what-if, at least: at a minute apart, passes that find nothing are most of its work.
+WHATIF_RECONCILE = timedelta(minutes=5)
 # Use of nodes ----------------------------------------------------------------------------------------------------
 # Of a job's name, which is free text; `squeue` itself shows eight characters.
 JOB_NAME_KEPT = 120

@@ -24,6 +24,7 @@ from asbx.ledger.memory import Memory
 from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
+from asbx.ledger.spot import SpotMemory
 from asbx.ledger.usage import Usage
 from asbx.model.event import EVERYTHING, Wanted
 
@@ -64,7 +65,18 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
 
 
 class SqlLedger(
-    Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, Usage, Arrivals
+    Memory,
+    BootMemory,
+    JobPlans,
+    Controls,
+    Retention,
+    JobLaunches,
+    LimitBooks,
+    PriceHistory,
+    Charges,
+    Usage,
+    SpotMemory,
+    Arrivals,
 ):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 

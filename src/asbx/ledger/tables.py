@@ -147,6 +147,23 @@ setbacks = Table(
     Column("next_at", Moment),
 )
 
+# Spot instances that EC2 took back, and since when jobs wait for spot before on-demand is allowed.
+interruptions = Table(
+    "interruptions",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("instance_type", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+)
+
+spot_waits = Table(
+    "spot_waits",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("since", Moment, nullable=False),
+)
+
 # Limits that jobs set themselves, and what was done about limits that were reached.
 job_limits = Table(
     "job_limits",
