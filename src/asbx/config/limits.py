@@ -437,3 +437,15 @@ VOLUMES_ASKED = 3
 LIVES_BY_NODE = 2000
 # DescribeVolumes gives up to 500 rows a page, and a filter takes 200 values (EC2 API reference).
 VOLUMES_PAGE = 500
+# -- charts
+# Bars of a day up to so many days (a quarter), then of a week up to so many weeks (two years), then of a month: at 1200
+# pixels thinner bars run into one another.
+CHART_DAYS = 92
+CHART_WEEKS = 104
+# Colours of the Okabe-Ito palette that are told apart by people who see few, and grey for the rest.
+CHART_SERIES = 8
+# Points of a cloud: more cover one another, and each is some 100 bytes of SVG.
+CHART_POINTS = 2000
+# -- monthly reports
+# Jobs listed: what a person reads.
+REPORT_DEAREST = 20

@@ -412,6 +412,8 @@ class Cost(Section):
     """How long a price holds for an instance: EC2 charges what is in effect when each hour of its life begins."""
     free_first_hour: bool = True
     """EC2 charges nothing for a Spot instance that it takes back within its first hour."""
+    billing_account: str = Field(default="", pattern=r"^([0-9]{12})?$")
+    """The AWS account that is billed, for exports to FinOps tools (`asbx cost --format focus`)."""
 
 
 class Config(Section):

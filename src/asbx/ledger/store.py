@@ -11,6 +11,7 @@ from asbx.errors import LedgerError
 from asbx.ledger import calls, history, pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
+from asbx.ledger.arrivals import Arrivals
 from asbx.ledger.boots import BootMemory
 from asbx.ledger.charges import Charges
 from asbx.ledger.control import Controls
@@ -64,7 +65,18 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
 
 
 class SqlLedger(
-    Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, Usage, SpotMemory
+    Memory,
+    BootMemory,
+    JobPlans,
+    Controls,
+    Retention,
+    JobLaunches,
+    LimitBooks,
+    PriceHistory,
+    Charges,
+    Usage,
+    SpotMemory,
+    Arrivals,
 ):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 
