@@ -1,6 +1,6 @@
 # Run `make` to see what there is.
 .DEFAULT_GOAL := help
-.PHONY: help build demo test check bench docs fuzz kill nightly clean setup
+.PHONY: help build demo test check bench docs focus fuzz kill nightly clean setup
 bin := .venv/bin
 
 help:  ## show this list
@@ -18,7 +18,7 @@ demo:  ## watch an MPI job burst: real Slurm, emulated EC2, on this machine (ins
 test: setup check  ## run all tests, those on a real Slurm too (installs what is missing)
 	$(bin)/pytest -n 2 -m 'not slurm'
 	# More than there are cores: they mostly wait, for boots and for time-outs of Slurm.
-	$(bin)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m slurm
+	$(bin)/pytest -n 5 --dist loadfile --no-loadscope-reorder -m slurm
 
 check: setup  ## format, lint, types, import rules
 	$(bin)/ruff check
@@ -37,6 +37,9 @@ docs: setup  ## build the documentation into site/
 	$(bin)/python scripts/docs_reference.py --check
 	$(bin)/mkdocs build --strict
 
+focus: setup  ## run the published FOCUS validator over an export, in an environment of its own (.focus, 400 MB)
+	$(bin)/python -m tests.focus.run
+
 fuzz: setup  ## feed 100,000 spoiled files, plans, listings and messages to every door; FUZZ="COUNT SEED" for others
 	$(bin)/python -m tests.fuzz.run $(FUZZ)
 
@@ -44,7 +47,7 @@ kill: setup  ## kill daemon and hooks 200 times in bursts, simulated and on a re
 	$(bin)/asbx simulate examples/scenarios/kill.toml
 	$(bin)/python -m tests.e2e.kill_lab $(KILL)
 
-nightly: test bench docs fuzz  ## everything, a long search by the property tests, and the demo with accounting
+nightly: test bench docs fuzz focus  ## everything, a long search by the property tests, and the demo with accounting
 	HYPOTHESIS_PROFILE=nightly $(bin)/pytest -n 2 tests/property --hypothesis-show-statistics
 	ASBX_BUDGET_LAUNCHES=2000 $(bin)/pytest -q tests/contract/test_budget_races.py
 	$(bin)/asbx lab demo --accounting
@@ -52,7 +55,7 @@ nightly: test bench docs fuzz  ## everything, a long search by the property test
 	for seed in 1 2 3 4 5 6 7 8; do $(bin)/asbx simulate examples/scenarios/kill.toml --seed $$seed || exit 1; done
 
 clean:  ## remove what was built here: .venv, .uv, caches, site
-	rm -rf .venv .uv build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv .focus build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 setup:  ## install what tests and development need (packages, .uv, .venv)
 	@scripts/setup.sh test

@@ -31,6 +31,8 @@ from asbx.config.upkeep import Reconcile as ReconcileSection
 from asbx.decide.node_state import TABLE, Condition
 from asbx.decide.node_state import Row as StateRow
 from asbx.decide.reconcile_rules import OURS, RULES, Book, Claim, Cloud, Grace, Rule
+from asbx.decide.reports.focus import COLUMNS as FOCUS_COLUMNS
+from asbx.decide.reports.focus import VERSION as FOCUS_VERSION
 from asbx.decide.sightings import patience
 from asbx.errors import ExitCode
 from asbx.model import plan as plan_module
@@ -375,6 +377,22 @@ def events() -> str:
     return "\n".join(lines)
 
 
+def focus() -> str:
+    """Return what each column of a FOCUS export holds."""
+    lines = [
+        "# Columns of FOCUS exports",
+        "",
+        f"`asbx cost --format focus` writes the columns of FOCUS {FOCUS_VERSION} in this order. An empty cell is null;",
+        "times are UTC, amounts exact decimals. [How it is used](../how-to/cost-reports.md), and what is not claimed.",
+        "",
+        "| column | holds |",
+        "|---|---|",
+        *(f"| `{name}` | {meaning} |" for name, meaning in FOCUS_COLUMNS.items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
 PAGES = {
     "permissions.md": permissions,
     "configuration.md": configuration,
@@ -386,6 +404,7 @@ PAGES = {
     "reconcile.md": reconcile,
     "metrics.md": metrics,
     "events.md": events,
+    "focus.md": focus,
 }
 
 

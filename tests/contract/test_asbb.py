@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from socket import create_server
@@ -19,8 +20,19 @@ from tests.fakes.samples import NOON
 from asbx.budget.service import AsbbService
 from asbx.config.companions import Asbb
 from asbx.daemon.clock import RealClock
-from asbx.decide.asbb import Ask, Word, check_question, read_check, read_reconcile, read_transactions, wall_time
-from asbx.model.budget import Reply
+from asbx.decide.asbb import (
+    Ask,
+    Trace,
+    Transaction,
+    Word,
+    check_question,
+    find_charge,
+    read_check,
+    read_reconcile,
+    read_transactions,
+    wall_time,
+)
+from asbx.model.budget import Entry, EntryState, Reply
 
 RECORDED = Path(__file__).parent.parent / "recorded" / "asbb"
 NAMES = sorted(one.stem for one in RECORDED.glob("*.json"))
@@ -224,6 +236,38 @@ def test_a_service_that_does_not_answer_in_time_may_have_done_it() -> None:
         ends.set()
     assert answer.word is Word.DOUBT
     assert took < timedelta(seconds=5)
+
+
+def test_a_charge_from_before_our_question_is_another_clusters() -> None:
+    """Job numbers are not the service's: two clusters have a job 7, and each owes its own."""
+    asked = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    entry = Entry("r-1/7", 7, "7", "r-1", "phys", EntryState.TELLING, asked, "txn_2", Decimal(5), Decimal(3))
+    hold = Transaction("txn_2", "hold", "pending", "", Decimal(5), asked, "")
+    other = Transaction("txn_1", "charge", "completed", "7", Decimal(9), asked - timedelta(days=1), "")
+    mine = replace(other, at=asked + timedelta(hours=2))
+    assert find_charge([hold, other], entry, is_whole=True) is Trace.NOT_DONE
+    assert find_charge([hold, mine], entry, is_whole=True) is Trace.DONE
+
+
+def test_one_time_out_is_waited_for_and_no_other() -> None:
+    """Each launch would wait as long, and once more for the list of transactions: nothing is sent meanwhile."""
+    calls: list[str] = []
+    answer = Event()
+
+    def slow(_method: str, path: str, _body: Any) -> Answered:
+        calls.append(path)
+        answer.wait(10)
+        return (200, "application/json", {})
+
+    with serving(slow) as url, door(url, timeout=1) as service:
+        assert service.check(check_question(ASK)).sent
+        for reply in (service.check(check_question(ASK)), service.transactions("phys", 200), service.reconcile({})):
+            assert (reply.status, reply.sent) == (0, False)
+            assert read_check(reply).word is Word.AWAY
+        answer.set()
+        assert service.health().status == 200  # somebody looks whether it is there again
+        assert service.check(check_question(ASK)).status == 200
+    assert len(calls) == 3
 
 
 def test_the_path_of_the_url_may_be_stated_or_not() -> None:

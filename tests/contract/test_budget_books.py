@@ -56,7 +56,8 @@ def within(limit: str) -> Callable[[Hold, Mapping[tuple[str, str], Book]], Short
 
 def take(books: Budgets, *holds: Hold, limit: str = "10") -> Short | None:
     """Take holds of one launch."""
-    return books.take(holds, {}, within(limit)).short
+    (taken,) = books.take([holds], {}, within(limit))
+    return taken.short
 
 
 def balanced(books: Budgets) -> bool:
@@ -168,6 +169,26 @@ def test_more_than_was_held_may_be_charged(books: Budgets) -> None:
     assert short.left == 0
 
 
+def test_launches_taken_together_are_judged_one_after_the_other(books: Budgets) -> None:
+    """As if each had come by itself: what one could not have is there for the next."""
+    pair = [hold(2, "2", "all"), hold(2, "9", "zoo")]
+    take(books, hold(4, "1"))
+    launches = [[hold(1, "6")], pair, [hold(3, "6")], [hold(4, "3")], [hold(5, "3")]]
+    told = books.take(launches, {}, within("10"))
+    assert [one.short is None for one in told] == [True, True, False, True, True]
+    assert told[2].short is not None
+    assert told[2].short.held == 7
+    assert {(one.job_id, one.budget, one.usd) for one in books.holds()} == {
+        (1, "physics", Decimal(6)),
+        (2, "all", Decimal(2)),
+        (2, "zoo", Decimal(9)),
+        (4, "physics", Decimal(1)),
+        (5, "physics", Decimal(3)),
+    }
+    assert balanced(books)
+    assert books.take([], {}, within("10")) == ()
+
+
 def test_nothing_is_settled_that_was_not_held(books: Budgets) -> None:
     """An unknown launch has no budget."""
     assert books.settle("nobody/1", Decimal(1), LATER) == ()
@@ -183,7 +204,7 @@ def test_the_judge_sees_the_period_before(books: Budgets) -> None:
     def judge(_: Hold, found: Mapping[tuple[str, str], Book]) -> None:
         seen.append(found.get(("physics", "2026-02-01")))
 
-    books.take([hold(2)], {"physics": "2026-02-01"}, judge)
+    books.take([[hold(2)]], {"physics": "2026-02-01"}, judge)
     assert [one.spent for one in seen if one] == [4]
 
 
@@ -231,8 +252,9 @@ def test_an_entry_comes_back_whole(books: Budgets) -> None:
     assert books.entries(OPEN) == (full,)
     assert books.entries([EntryState.HELD]) == ()
     assert books.entries(OPEN, job_id=2) == ()
-    assert books.transactions("phys") == {"txn_1"}
-    assert books.transactions("bio") == set()
+    assert books.taken("phys", ["txn_1", "txn_2", ""]) == {"txn_1"}
+    assert books.taken("phys", []) == set()
+    assert books.taken("bio", ["txn_1"]) == set()
 
 
 def test_a_change_that_changes_nothing_leaves_it(books: Budgets) -> None:

@@ -50,7 +50,7 @@ def ledger(settings: Path) -> Iterator[SqlLedger]:
             one = Hold(
                 f"r-{job}/{job}", "physics", PERIOD, job, f"r-{job}", "ada", "phys-1", Decimal(usd), NOW, why="x"
             )
-            books.take([one], {}, lambda *_: None)
+            books.take([[one]], {}, lambda *_: None)
         books.settle("r-6/6", Decimal("3.25"), NOW)
         stuck = Entry("r-6/6", 6, "6", "r-6", "phys-1", EntryState.STUCK, NOW, "txn_6", said="500 gone")
         books.change_entry("r-6/6", lambda _: stuck)

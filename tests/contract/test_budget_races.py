@@ -60,7 +60,7 @@ def quarrel(url: str, number: int, out: Connection) -> None:
         books = BudgetBooks(ledger)
         for job in range(12):
             pair = [hold(job, "2", "all"), hold(job, "2", "zoo")]
-            books.take(pair if number % 2 else pair[::-1], {}, within("9"))
+            books.take([pair if number % 2 else pair[::-1]], {}, within("9"))
             if (job + number) % 3 == 0:
                 ended[job] += len(books.settle(f"r-{job}/{job}", Decimal("1.25"), NOON))
             elif (job + number) % 3 == 1:

@@ -108,3 +108,4 @@ def use_catalogue(catalogue: Ec2Catalogue, template: Template, ground: emulator.
     catalogue.reservations(["cr-0123456789abcdef0"])
     catalogue.without_self_rule([ground.group])
     catalogue.spot_scores(TYPES, 4)
+    catalogue.ask_spot_scores()

@@ -136,6 +136,8 @@ def test_scores_are_for_three_types_and_more(world: World) -> None:
     """By the zones of the subnets known, where they are permitted."""
     world.catalogue.subnets(world.subnets.values())
     assert world.catalogue.spot_scores(["c7i.large", "m7i.large"], 4) == {}
+    world.catalogue.spot_scores(["c7i.large", "m7i.large", "r7i.large"], 4)
+    world.catalogue.ask_spot_scores()
     found = world.catalogue.spot_scores(["c7i.large", "m7i.large", "r7i.large"], 4)
     assert set(found) <= ZONES
     assert all(1 <= score <= 10 for score in found.values())

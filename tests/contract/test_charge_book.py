@@ -87,6 +87,24 @@ def test_what_is_over_is_settled_once(book: Book) -> None:
     assert names(book.unsettled(NOON + 9 * HOUR, 1)) == ["i-1"]
 
 
+def test_what_was_settled_without_a_price_is_settled_anew_once_there_is_one(book: Book) -> None:
+    """A price list may be away for longer than settling waits: what it cost is not nothing for ever."""
+    row = samples.instance_row("i-1", jobs=(7,), launched_at=NOON, price=None)
+    book.add_request(samples.request())
+    book.add_attempt(samples.attempt(), samples.intent())
+    book.answer_attempt(samples.attempt(), [replace(row, bound_at=NOON)])
+    settle(book, end(book, replace(row, bound_at=NOON)))
+    assert book.charges_unpriced(None, date(2026, 3, 9)) == ("i-1",)
+    assert names(book.unsettled(NOON + 9 * HOUR, 9)) == []
+    book.set_prices({"i-1": Decimal("3.60")})
+    (priced,) = book.unsettled(NOON + 9 * HOUR, 9)
+    assert names(book.unsettled_all(NOON)) == ["i-1"]
+    settle(book, Life(priced))
+    assert book.charges_unpriced(None, date(2026, 3, 9)) == ()
+    assert names(book.unsettled(NOON + 9 * HOUR, 9)) == []
+    assert book.charge_sums(EVER, (Dimension.JOB,)) == (Sum(Kind.ASSUMED, ("7",), 3600, 36 * 10**8, 0),)
+
+
 def test_settling_again_replaces(book: Book) -> None:
     """Days and jobs that are not charged any more are gone."""
     row = launch(book, "i-1")

@@ -25,6 +25,7 @@ from asbx.model.job_plan import JobPlan
 from asbx.model.limit import JobLimit, LimitMark, Measure, Step
 from asbx.model.names import GroupName
 from asbx.model.record import Binding, ResourceKind, Shortage
+from asbx.model.spot import Interruption
 from asbx.ports import Ledger
 
 LATER = NOON + timedelta(hours=1)
@@ -371,6 +372,31 @@ def test_a_shortage_is_changed_and_forgotten(ledger: Ledger) -> None:
     assert ledger.change_shortage(kept.key, become(None)) is None
     assert ledger.shortages() == ()
     assert seen == [None, kept, probed, None]
+
+
+def test_an_interruption_is_kept_once(ledger: Ledger) -> None:
+    """The first word about an instance stands; those of a time come oldest first."""
+    first = Interruption("i-2", "c7i.large", "us-east-2a", NOON)
+    for one in (replace(first, instance_id="i-1", at=LATER), first, replace(first, at=LATER, zone="us-east-2b")):
+        ledger.add_interruption(one)
+    assert ledger.interruptions(NOON) == (first, replace(first, instance_id="i-1", at=LATER))
+    assert ledger.interruptions(NOON + timedelta(seconds=1)) == (replace(first, instance_id="i-1", at=LATER),)
+    ledger.prune(LATER, 10)
+    assert len(ledger.interruptions(NOON)) == 1
+
+
+def test_a_wait_for_spot_goes_on_from_when_it_began(ledger: Ledger) -> None:
+    """Until it ends; then it begins anew, and what is old is forgotten."""
+    ledger.begin_spot_waits([1, 2], NOON)
+    ledger.begin_spot_waits([2, 3], LATER)
+    ledger.begin_spot_waits([], LATER)
+    assert ledger.spot_waits([1, 2, 3, 4]) == {1: NOON, 2: NOON, 3: LATER}
+    assert ledger.spot_waits([]) == {}
+    ledger.end_spot_waits([1, 9])
+    ledger.begin_spot_waits([1], LATER)
+    assert ledger.spot_waits([1]) == {1: LATER}
+    ledger.prune(LATER, 10)
+    assert ledger.spot_waits([1, 2, 3]) == {1: LATER, 3: LATER}
 
 
 def test_shortages_come_by_key(ledger: Ledger) -> None:

@@ -21,6 +21,7 @@ _LONG = {
     "test_burst.py": 70,
     "test_boot_failures.py": 67,
     "test_ledger_lost.py": 47,
+    "test_markets_lab.py": 45,
     "test_bill.py": 45,
     "test_corpus_slurm.py": 20,
     "test_burst_quick_start.py": 15,

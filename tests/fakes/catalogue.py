@@ -85,6 +85,10 @@ class FakeCatalogue:
         heard = self._heard("spot_scores", instance_types)
         return dict(self.scores) if len(heard) >= 3 else {}
 
+    def ask_spot_scores(self) -> None:
+        """Count it: the scores are there from the beginning."""
+        self.calls["ask_spot_scores"] += 1
+
     def forget(self) -> None:
         """Note it."""
         self.calls["forget"] += 1

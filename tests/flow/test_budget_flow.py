@@ -10,20 +10,25 @@ from typing import Any
 
 import pytest
 from tests.fakes.asbb import Account, FakeAsbb, FakeService
-from tests.fakes.samples import NOON
-from tests.fakes.site import Site, config
+from tests.fakes.samples import NOON, spot_change
+from tests.fakes.scheduler import FakeScheduler
+from tests.fakes.site import NODES, Site, config, group
+from tests.fakes.usage import FakeJobs, FakeVolumes
 
 from asbx.config.schema import Config
 from asbx.errors import ExitCode, LedgerError, SlurmError
 from asbx.flow.budgeting import Budgeting
+from asbx.flow.doors import UsageSources
 from asbx.flow.outcome import Outcome
 from asbx.flow.resume import Resume
 from asbx.flow.suspend import suspend
-from asbx.model.budget import EntryState, Hold, HoldState
+from asbx.model.budget import EntryState, Hold, HoldState, Taken
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts, Request, RequestKind
 from asbx.model.market import Market
+from asbx.model.usage import JobRun
+from asbx.sim.budgets import MemoryBudgets
 
 HOUR = timedelta(hours=1)
 # 0.10 USD/h x (600 s boot + 1 h + 350 s idle) = 0.1264 USD, rounded up.
@@ -60,9 +65,11 @@ def launch(site: Site, job: int, nodes: str, request_id: str = "", **fields: Any
 
 def close(site: Site, request: Request) -> Outcome:
     """Work a request off and close it, as the engine does."""
-    outcome = Resume(site.doors, request).run()
+    resume = Resume(site.doors, request)
+    outcome = resume.run()
     failed = bool(outcome.failed)
     site.ledger.finish_request(request.request_id, failed=failed, note=outcome.note(), at=site.clock.now())
+    resume.tidy()
     return outcome
 
 
@@ -220,6 +227,30 @@ def test_jobs_that_share_a_launch_hold_each_for_itself() -> None:
     assert {job for row in site.ledger.instances() for job in row.jobs} == {1, 2}
 
 
+class CountedBudgets(MemoryBudgets):
+    """Budgets of which each call costs a write to the disk."""
+
+    writes: int = 0
+
+    def take(self, *args: Any) -> tuple[Taken, ...]:
+        """Count it."""
+        self.writes += 1
+        return super().take(*args)
+
+
+def test_the_jobs_of_a_launch_are_held_for_in_one_transaction() -> None:
+    """Of an array of a thousand each would wait for a thousand; those after the money is gone are refused."""
+    site = site_of(PHYSICS | {"limit_usd": "0.40"})
+    site.budgets = counted = CountedBudgets()
+    jobs = [(job, f"aws-cpu-{job:03}") for job in range(1, 6)]
+    for job, node in jobs:
+        queue(site, job, node)
+    outcome = close(site, site.ask("aws-cpu-[001-005]", *jobs))
+    assert counted.writes == 1
+    assert (len(outcome.bound), len(outcome.failed)) == (3, 2)
+    assert states(site) == [(job, "physics", "held") for job in (1, 2, 3)]
+
+
 def test_a_shared_node_is_held_for_in_parts() -> None:
     """Two jobs on one node pay half each, rounded up."""
     site = site_of(PHYSICS)
@@ -240,6 +271,40 @@ def test_a_gang_holds_for_all_its_nodes() -> None:
 
 
 # -- after it
+
+
+def test_a_job_over_two_partitions_is_still_the_budgets() -> None:
+    """Its nodes in the other partition make it no stranger."""
+    raw = limited({**PHYSICS, "partitions": ["aws"]}).model_dump(mode="json")
+    raw["slurm"]["partitions"].append({"partition_name": "xl", "node_groups": [group("cpu", 10)]})
+    site = Site(Config.model_validate(raw))
+    site.scheduler = FakeScheduler((*NODES, *expand("xl-cpu-[0-9]")))
+    launch(site, 7, "aws-cpu-000,xl-cpu-0")
+    assert states(site) == [(7, "physics", "held")]
+
+
+def test_volumes_are_held_for_as_limits_reckon_them() -> None:
+    """Else a job that a limit finds too dear fits into the budget of the same sum."""
+    raw = limited(PHYSICS).model_dump(mode="json")
+    raw["limits"] = {"volumes_usd_per_hour": "0.10"}
+    site = Site(Config.model_validate(raw))
+    launch(site, 7, "aws-cpu-000")
+    (hold,) = site.budgets.holds()
+    assert hold.usd == Decimal("0.26")
+    assert "0.10 of volumes" in hold.why
+
+
+def test_what_limits_took_away_is_not_held_for() -> None:
+    """Limits choose first: of what they leave the dearest is held, not of what may never be launched."""
+    raw = limited(PHYSICS).model_dump(mode="json")
+    raw["limits"] = {"rules": [{"name": "cheap", "max_cost_per_hour": "0.15"}]}
+    site = Site(Config.model_validate(raw))
+    for kind, usd in (("c7i.large", "0.10"), ("m7i.large", "7.00")):
+        for zone in ("us-east-2a", "us-east-2b"):
+            site.prices.learned[kind, zone, Market.ON_DEMAND] = Decimal(usd)
+    site.prices.table = dict(site.prices.learned)
+    assert launch(site, 7, "aws-cpu-000").exit_code is ExitCode.DONE
+    assert [one.usd for one in site.budgets.holds()] == [ONE_HOUR]
 
 
 def test_a_launch_that_fails_gives_back() -> None:
@@ -277,10 +342,43 @@ def test_a_job_is_charged_what_it_cost() -> None:
     assert len(said(site, EventKind.BUDGET_SETTLED)) == 1
 
 
+def test_a_price_that_changed_in_a_life_is_charged_too() -> None:
+    """As the cost report does; and all that was launched for the job, whoever else ran on it, held nothing."""
+    site = site_of(PHYSICS)
+    launch(site, 1, "aws-cpu-000")
+    site.ledger.set_prices({row.instance_id: Decimal("0.10") for row in site.ledger.instances()})
+    (row,) = site.ledger.instances()
+    began = row.launched_at
+    offer = {"instance_type": row.instance_type, "zone": row.zone, "market": row.market}
+    site.ledger.add_price_changes(
+        [
+            spot_change("0.10", began - HOUR, **{**offer, "zone": ""}),
+            spot_change("0.20", began + HOUR / 2, **{**offer, "zone": ""}),
+        ]
+    )
+    site.ledger.record_runs([JobRun(2, 0, row.node, began + HOUR, began + 2 * HOUR, "bob", "bio", "aws", "x")])
+    site.clock.sleep(began + 3 * HOUR - site.clock.now())
+    end(site, "aws-cpu-000")
+    usage = UsageSources(site.ledger, FakeJobs(site.clock), FakeVolumes())
+    one = Budgeting(replace(site.doors, usage=usage))
+    for _ in range(3):
+        one.run()
+        site.clock.advance(minutes=2)
+    (hold,) = site.budgets.holds()
+    (row,) = site.ledger.instances()
+    assert row.ended_at is not None
+    seconds = Decimal(-(-(row.ended_at - began) // timedelta(seconds=1)))
+    assert hold.spent == (Decimal("0.10") + (seconds - 3600) * Decimal("0.20") / 3600).quantize(Decimal("1E-9"))
+
+
 def test_an_instance_without_a_price_is_charged_as_estimated() -> None:
     """After its price could have been learned for long."""
     site = site_of(PHYSICS)
-    launch(site, 1, "aws-cpu-000")
+    queue(site, 1, "aws-cpu-000")
+    request = site.ask("aws-cpu-000", (1, "aws-cpu-000"), request_id="r-1")
+    Resume(site.doors, request).run()
+    site.prices.default = None  # between the estimate and the launch's price
+    site.ledger.finish_request("r-1", failed=False, note="", at=site.clock.now())
     site.clock.advance(minutes=10)
     end(site, "aws-cpu-000")
     one = Budgeting(site.doors)
@@ -324,7 +422,7 @@ def test_a_hold_whose_launch_is_lost_is_given_back() -> None:
     site = site_of(PHYSICS)
     now = site.clock.now()
     lost = Hold("r-9/9", "physics", "2026-01-01", 9, "r-9", "ada", "phys", Decimal(1), now)
-    site.budgets.take([lost], {}, lambda *_: None)
+    site.budgets.take([[lost]], {}, lambda *_: None)
     passes(site, 1)
     assert states(site) == [(9, "physics", "held")]
     passes(site, 2)
@@ -400,6 +498,68 @@ def test_while_the_service_is_away_its_policy_is_followed_and_said(policy: str, 
     assert f"policy {policy}" in site.scheduler.told[1][-1]
     assert f"policy {policy}" in said(site, EventKind.BUDGET_SERVICE_AWAY)[0]
     assert [one.state.value for one in site.budgets.holds()] == (["held" if goes else "released"] if has_rules else [])
+
+
+def test_the_service_needs_no_price_of_ours() -> None:
+    """It reckons itself: that AWS tells no price is no reason to launch nothing, where no budget is kept here."""
+    site, asbb = service_site("fail-closed")
+    site.prices.default = None
+    assert launch(site, 1, "aws-cpu-000").exit_code is ExitCode.DONE
+    assert len(asbb.calls) == 1
+
+
+def test_without_a_price_the_service_charges_what_it_held() -> None:
+    """Its own estimate: told 0, the job would be free there."""
+    site, asbb = service_site("fail-closed")
+    site.prices.default = None
+    launch(site, 1, "aws-cpu-000")
+    site.clock.advance(minutes=10)
+    end(site, "aws-cpu-000")
+    one = Budgeting(site.doors)
+    for _ in range(10):
+        one.run()
+        site.clock.advance(minutes=10)
+    (entry,) = site.budgets.entries(EntryState)
+    assert entry.hold
+    assert asbb.charges("1") == [entry.hold]
+
+
+def test_an_outage_of_a_day_leaves_nothing_for_people_to_look_at() -> None:
+    """What became of a question is asked when the service is back; while it is away one try a pass is enough."""
+    site, _ = service_site("fail-open")
+    fake(site).next = ["lost-after", "lost-before", "lost-after", "lost-before"]
+    launch(site, 1, "aws-cpu-000")
+    launch(site, 2, "aws-cpu-001")
+    one = Budgeting(site.doors)
+    for _ in range(50):
+        fake(site).next = ["lost-before"] * 9
+        one.run()
+        assert len(fake(site).next) >= 8
+        site.clock.advance(minutes=30)
+    assert {entry.state for entry in site.budgets.entries(EntryState)} == {EntryState.CHECKING}
+    fake(site).next = []
+    for _ in range(3):
+        site.clock.advance(minutes=30)
+        one.run()
+    assert {entry.state for entry in site.budgets.entries(EntryState)} <= {EntryState.HELD, EntryState.OWED}
+    assert len({entry.transaction for entry in site.budgets.entries(EntryState)}) == 2
+
+
+def test_no_launch_waits_for_telling_jobs_that_the_service_is_away() -> None:
+    """It takes processes, for each job; and what somebody wrote there stays."""
+    site, _ = service_site("fail-open")
+    fake(site).next = ["refused-connection"]
+    jobs = [(job, f"aws-cpu-{job:03}") for job in (1, 2, 3)]
+    for job, node in jobs:
+        queue(site, job, node)
+    site.scheduler.tell_job(1, "ticket 4711: see mail")
+    resume = Resume(site.doors, site.ask("aws-cpu-[001-003]", *jobs))
+    assert len(resume.run().bound) == 3
+    assert site.scheduler.told == {1: ["ticket 4711: see mail"]}
+    resume.tidy()
+    assert site.scheduler.told[1][-1].startswith("asbx:budget-service-away")
+    assert site.scheduler.told[1][-1].endswith(" | ticket 4711: see mail")
+    assert all("policy fail-open" in site.scheduler.told[job][-1] for job in (2, 3))
 
 
 def test_a_service_that_is_away_is_asked_once_for_a_request() -> None:

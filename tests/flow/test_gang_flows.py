@@ -117,16 +117,18 @@ def test_spot_is_left_for_on_demand_within_one_resume() -> None:
     assert [order.market for order in site.cloud.orders] == [Market.SPOT, Market.ON_DEMAND]
 
 
-def test_a_second_group_may_buy_elsewhere_before_the_place_is_left() -> None:
-    """Four on demand for one group; the other finds no more of that there, but spot: the gang is whole in that zone."""
-    site = site_of(purchasing_option="mixed")
-    room(site, {("c7i.large", "us-east-2a"): 4})
-    room(site, {("c7i.large", "us-east-2a"): 2}, Market.SPOT)
-    nodes = "aws-cpu-[000-001],aws-gpu-[0-3]"
-    outcome = site.resume(nodes, (1, nodes))
-    assert outcome.exit_code == ExitCode.DONE
-    assert len({(i.subnet_id, i.placement_group) for i in site.cloud.alive()}) == 1
-    assert len(site.cloud.all()) == 6, "nothing was given back"
+def test_a_gang_of_two_groups_is_in_one_market() -> None:
+    """Four on spot in one zone and two on demand are no gang: all are on demand where there is room for all."""
+    for elsewhere, bound in ((5, 0), (6, 6)):
+        site = site_of(purchasing_option="mixed")
+        room(site, {("c7i.large", "us-east-2a"): 2, ("c7i.large", "us-east-2b"): elsewhere})
+        room(site, {("c7i.large", "us-east-2a"): 4}, Market.SPOT)
+        nodes = "aws-cpu-[000-001],aws-gpu-[0-3]"
+        outcome = site.resume(nodes, (1, nodes))
+        assert len(outcome.bound) == bound
+        assert {(i.market, i.zone) for i in site.cloud.alive()} == (
+            {(Market.ON_DEMAND, "us-east-2b")} if bound else set()
+        )
 
 
 def test_a_second_group_does_not_leave_the_placement_group() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from asbx.model.job import JobAsk, JobFacts, Request, RequestKind
 from asbx.model.market import Verdict
 
 GANG = expand("aws-cpu-[000-003]")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 class World:
@@ -81,6 +82,9 @@ def test_a_warning_drains_first_and_moves_the_gang_whole(world: World) -> None:
     assert world.queue.waiting == {}
     (row,) = site.ledger.shortages()
     assert row.key.startswith("capacity/spot/c7i.large/")
+    assert [one.instance_id for one in site.ledger.interruptions(LONG_AGO)] == [instance], (
+        "its pool is restless from now on"
+    )
     (said,) = world.of(EventKind.SPOT_INTERRUPTED)
     assert said.data["drained_s"] <= 10
     assert site.scheduler.restarts[7] == 0
@@ -402,6 +406,7 @@ def test_a_spot_instance_gone_without_a_word_is_known_by_ec2s_reason(world: Worl
     assert site.scheduler.node("aws-cpu-001").state == "DOWN"
     assert [row.end_reason for row in site.ledger.instances() if row.instance_id == instance] == ["spot reclaimed"]
     assert len(site.ledger.shortages()) == 1
+    assert [one.instance_id for one in site.ledger.interruptions(LONG_AGO)] == [instance]
     assert site.scheduler.begin[7] == timedelta(seconds=1)
 
 

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from tests.fakes import samples
-from tests.fakes.site import Site, config
+from tests.fakes.ledger import FakeLedger
+from tests.fakes.scheduler import FakeScheduler
+from tests.fakes.site import NODES, Site, config
 
 from asbx.config.limits_section import Limits
-from asbx.errors import ExitCode
+from asbx.errors import ExitCode, SlurmError
 from asbx.flow.overruns import Overruns
 from asbx.model.event import EventKind
 from asbx.model.hostlist import expand
 from asbx.model.job import JobFacts
-from asbx.model.limit import Step
+from asbx.model.limit import JobLimit, LimitMark, Measure, Step
 from asbx.model.market import Market
+from asbx.model.record import InstanceRow
 
 HOUR = timedelta(hours=1)
 CHEAP, DEAR = Decimal("0.10"), Decimal("0.40")
@@ -267,6 +272,80 @@ def test_a_job_is_warned_then_stopped_after_its_grace(site: Site, action: str) -
     later(site, timedelta(seconds=60))
     later(site, timedelta(seconds=60))
     assert (7 in site.scheduler.held) is (action == "requeue")
+
+
+def test_what_was_done_about_a_job_that_is_gone_is_forgotten(site: Site) -> None:
+    """Else a year of alerts is read in every pass, and another job of that number is stopped without a warning."""
+    run(site, 7, "aws-cpu-[000-001]", 9, comment="asbx:cost-alert=0.1")
+    for _ in range(2):
+        later(site, HOUR)
+    assert [mark.step for mark in site.ledger.limit_marks()] == [Step.SAID]
+    site.scheduler.job_table[7] = replace(site.scheduler.job_table[7], state="PENDING")  # requeued by somebody
+    later(site, HOUR)
+    assert len(site.ledger.limit_marks()) == 1
+    assert 7 not in site.scheduler.held
+    del site.scheduler.job_table[7], site.scheduler.job_nodes[7]
+    later(site, HOUR)
+    assert site.ledger.limit_marks() == ()
+
+
+def test_a_job_that_cannot_be_held_keeps_no_other_from_it(site: Site) -> None:
+    """Slurm refuses one; the other would run into its limit again."""
+    site.scheduler = _Stubborn(NODES)
+    for number in (7, 8):
+        job(site, number, f"aws-cpu-00{number}", state="PENDING")
+        site.ledger.set_limit_mark(
+            LimitMark(number, 0, "limit 'day'", Measure.AUTO_TERMINATE, Step.STOPPED, site.clock.now())
+        )
+    later(site, HOUR)
+    assert set(site.scheduler.held) == {8}
+    assert [mark.job_id for mark in site.ledger.limit_marks()] == [7]
+
+
+class _Stubborn(FakeScheduler):
+    """Slurm does not hold job 7."""
+
+    def hold(self, job_id: int) -> None:
+        if job_id == 7:
+            raise SlurmError("slurm-refused", "scontrol uhold 7 failed", "Access/permission denied", "")
+        super().hold(job_id)
+
+
+class _LongLedger(FakeLedger):
+    """A ledger with the limits of a year of jobs: to read them all takes too long for a pass."""
+
+    def job_limits(self, job_ids: Iterable[int] | None = None) -> tuple[JobLimit, ...]:
+        assert job_ids is not None, "limits of all jobs there ever were"
+        return super().job_limits(job_ids)
+
+
+class _LongYear(FakeLedger):
+    """A ledger with what has ended in a month: to read it all takes seconds of a pass."""
+
+    def instances(self, **fields: Any) -> tuple[InstanceRow, ...]:
+        assert "ended_since" not in fields, "what has ended"
+        return super().instances(**fields)
+
+
+def test_what_has_ended_is_read_only_where_a_limit_is_about_money() -> None:
+    """Hours are Slurm's to tell."""
+    site = Site(config(), ledger=_LongYear())
+    limits(site, {"name": "day", "auto_terminate_hours": 1}, grace_seconds=0)
+    run(site, 7, "aws-cpu-[000-001]", 9)
+    for _ in range(3):
+        later(site, HOUR)
+    assert site.scheduler.job_table[7].state == "CANCELLED"
+
+
+@pytest.mark.parametrize("rules", [(), ({"name": "day", "auto_terminate_hours": 99},)])
+def test_a_pass_reads_the_limits_of_jobs_that_run(rules: tuple[dict[str, Any], ...]) -> None:
+    """And finds them, with rules of the site or without."""
+    site = Site(config(), ledger=_LongLedger())
+    limits(site, *rules, grace_seconds=0)
+    run(site, 7, "aws-cpu-[000-001]", 9, comment="asbx:auto-terminate-hours=1")
+    for _ in range(3):
+        later(site, HOUR)
+    assert site.scheduler.job_table[7].state == "CANCELLED"
 
 
 def test_the_cost_a_job_has_reached_stops_it(site: Site) -> None:

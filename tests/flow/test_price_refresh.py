@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -27,11 +30,12 @@ from asbx.flow.pricing import Pricing
 from asbx.flow.standing import standing
 from asbx.model.event import EventKind
 from asbx.model.market import Market, Verdict
-from asbx.model.price import PriceSource
+from asbx.model.price import PriceChange, PriceSource
 from asbx.ports import CloudError
 
 HOUR = timedelta(hours=1)
 DENIED = CloudError("AccessDeniedException", "pricing GetProducts was refused", "no", "", Verdict.PERMISSION)
+ZONES = ("us-east-2a", "us-east-2b")
 AWAY = CloudError("aws-unreachable", "no answer", "timed out", "", Verdict.TRANSIENT)
 
 
@@ -55,7 +59,7 @@ class Market1:
     def start(self) -> None:
         """Start the program anew: what it knew is forgotten but for the ledger."""
         table = partial(read_table, self.table, "us-east-2") if self.table else tuple
-        self.prices = Ec2Prices(self.told, self.site.clock)
+        self.prices = Ec2Prices(self.told, self.site.clock, self.site.config.prices)
         self.doors: Doors = replace(
             self.site.doors, prices=self.prices, price_sources=PriceSources(self.site.ledger, self.told, table)
         )
@@ -281,3 +285,120 @@ def test_a_missing_table_is_no_end(tmp_path: Path) -> None:
     it.pass_after()
     assert "No such file" in it.refresh.troubles["price-file"]
     assert PriceSource.BUNDLED.value not in {source for *_, source in it.history()}
+
+
+@dataclass
+class SlowList(FakePriceList):
+    """A price list that answers nothing, and takes its time for that: no way to the service."""
+
+    site: Site = field(default_factory=Site)
+    waited: timedelta = timedelta()
+
+    def _ask(self, method: str, *more: Any, **fields: Any) -> None:
+        self.site.clock.advance(seconds=5)
+        self.waited += timedelta(seconds=5)
+        super()._ask(method, *more, **fields)
+
+
+def test_a_list_without_an_answer_is_waited_for_once() -> None:
+    """However many types and zones a launch asks about; and asked again some minutes later."""
+    site = Site()
+    told = SlowList(error=AWAY, site=site)
+    prices = Ec2Prices(told, site.clock)
+    for kind in ("c7i.large", "m7i.large", "r7i.large", "hpc7a.96xlarge"):
+        for zone in ("us-east-2a", "us-east-2b"):
+            assert prices.hourly(kind, zone, Market.ON_DEMAND) is None
+            assert prices.hourly(kind, zone, Market.SPOT) is None
+    assert told.waited == timedelta(seconds=10)  # on-demand and spot are told by different services
+    site.clock.advance(minutes=6)
+    told.error = None
+    told.told = [price_change("0.09", site.clock.now())]
+    assert prices.hourly("c7i.large", "us-east-2a", Market.ON_DEMAND) == Decimal("0.09")
+
+
+def test_a_type_that_is_refused_does_not_silence_the_others() -> None:
+    """EC2 says at once that it knows no such type: nobody waited."""
+    site = Site()
+    told = FakePriceList(error=CloudError("InvalidParameterValue", "no such type", "", "", Verdict.INVALID))
+    prices = Ec2Prices(told, site.clock)
+    assert prices.hourly("c7i.tiny", "us-east-2a", Market.SPOT) is None
+    told.error, told.told = None, [spot_change("0.03", site.clock.now())]
+    assert prices.hourly("c7i.large", "us-east-2a", Market.SPOT) == Decimal("0.03")
+
+
+def test_launches_ask_for_nothing_that_the_refresh_keeps_fresh() -> None:
+    """Between two refreshes, and when one was missed."""
+    it = Market1()
+    it.told.told = [
+        spot_change("0.03", it.now, zone, instance_type=kind) for kind in ("c7i.large", "m7i.large") for zone in ZONES
+    ]
+    it.pass_after()
+    it.told.asked.clear()
+    it.site.clock.advance(minutes=9)
+    for kind in ("c7i.large", "m7i.large"):
+        for zone in ZONES:
+            assert it.prices.hourly(kind, zone, Market.SPOT) == Decimal("0.03")
+    assert it.told.asked == []
+
+
+def test_what_is_known_is_told_while_another_waits_for_the_list() -> None:
+    """A thread that asks about one type holds up nobody who asks about another."""
+    site = Site()
+    asked, answer = threading.Event(), threading.Event()
+
+    class Hanging(FakePriceList):
+        def on_demand(self, instance_types: Iterable[str]) -> tuple[PriceChange, ...]:
+            asked.set()
+            assert answer.wait(10)
+            return super().on_demand(instance_types)
+
+    prices = Ec2Prices(Hanging(), site.clock)
+    prices.learn([price_change("0.09", site.clock.now())])
+    with ThreadPoolExecutor(2) as pool:
+        waits = pool.submit(prices.hourly, "m7i.large", "us-east-2a", Market.ON_DEMAND)
+        assert asked.wait(10)
+        try:
+            told = pool.submit(prices.hourly, "c7i.large", "us-east-2a", Market.ON_DEMAND)
+            assert told.result(5) == Decimal("0.09")
+        finally:
+            answer.set()
+        assert waits.result(10) is None
+
+
+def test_what_ended_while_the_list_was_away_is_priced_when_it_is_back() -> None:
+    """Days later: else it has cost nothing for ever."""
+    it = Market1(settings={})
+    launched(it.site.ledger, it.now, market=Market.ON_DEMAND)
+    it.told.error = AWAY
+    pricing = Pricing(it.doors)
+    it.pass_after(minutes=1)
+    it.site.ledger.end_instances(["i-1"], "done", it.now)
+    for _ in range(30):
+        it.pass_after(hours=2)
+        pricing.run()
+    assert [row.price for row in it.site.ledger.instances()] == [None]
+    it.told.error, it.told.told = None, [price_change("0.0890", it.now)]
+    it.pass_after(hours=2)
+    pricing.run()
+    assert [row.price for row in it.site.ledger.instances()] == [Decimal("0.0890")]
+
+
+class _NoVolumes(FakePriceList):
+    """A price list whose word on EBS cannot be read."""
+
+    def volumes(self) -> tuple[PriceChange, ...]:
+        """Refuse."""
+        raise CloudError(
+            "price-answer", "pricing GetProducts says what we cannot read", "KeyError", "", Verdict.UNKNOWN
+        )
+
+
+def test_what_instances_cost_is_learned_though_volumes_are_not() -> None:
+    """Else a change in what AWS says of EBS stops every launch that a limit is about."""
+    it = Market1(settings={})
+    it.told = _NoVolumes(told=[price_change("0.0890", it.now)])
+    it.start()
+    it.pass_after()
+    assert it.prices.known("c7i.large", "us-east-2a", Market.ON_DEMAND) == Decimal("0.0890")
+    assert list(it.refresh.troubles) == ["volumes"]
+    assert it.pass_after(minutes=1) == []

@@ -21,6 +21,7 @@ from asbx.ledger.store import open_ledger
 from asbx.model.boot import Breaker
 from asbx.model.event import Event, EventKind
 from asbx.model.record import ResourceKind, Shortage
+from asbx.model.spot import Interruption
 from asbx.ports import Ledger
 
 REQUESTS = st.sampled_from(["r-1", "r-2", "r-3"])
@@ -196,6 +197,18 @@ class BothLedgers(RuleBasedStateMachine):
     def prune(self, before: datetime) -> None:
         """Forget what is old."""
         self.both(lambda ledger: ledger.prune(before, 100))
+
+    @rule(name=IDS, zone=st.sampled_from(["a", "b"]), at=SECONDS)
+    def interrupt(self, name: str, zone: str, at: datetime) -> None:
+        """EC2 takes an instance back, as it may be told several times."""
+        self.both(lambda ledger: ledger.add_interruption(Interruption(name, "c7i.large", zone, at)))
+        self.both(lambda ledger: ledger.interruptions(at))
+
+    @rule(job=JOBS, at=SECONDS, is_over=st.booleans())
+    def wait_for_spot(self, job: int, at: datetime, *, is_over: bool) -> None:
+        """Let a job begin to wait for spot, or end that."""
+        self.both(lambda ledger: ledger.end_spot_waits([job]) if is_over else ledger.begin_spot_waits([job, 9], at))
+        self.both(lambda ledger: ledger.spot_waits([0, 1, 2, 3, 9]))
 
     @invariant()
     def looks_alike(self) -> None:

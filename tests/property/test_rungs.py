@@ -18,12 +18,13 @@ from asbx.config.schema import NodeGroup
 from asbx.decide.hints import JobHints
 from asbx.decide.narrow import pools_of
 from asbx.decide.place import efa_layout
-from asbx.decide.preflight import Known
+from asbx.decide.preflight import Known, refusal_of_market
 from asbx.decide.rungs import Choice, Rung, choose
+from asbx.decide.unrest import CALM, Unrest
 from asbx.decide.wish import Wish, wish
 from asbx.errors import PlanError
 from asbx.model.catalogue import InterfaceSpec, ReservationFacts, SubnetFacts, TemplateFacts, TypeFacts
-from asbx.model.market import Market, Template
+from asbx.model.market import Market, Pool, Template
 from asbx.model.plan import ExecutionPlan
 
 KINDS = ("c7i.large", "m7i.large", "c7g.large", "c6in.32xlarge", "hpc7a.96xlarge", "p5.48xlarge", "x9.huge")
@@ -75,6 +76,8 @@ def groups(draw: st.DrawFn) -> NodeGroup:
         "capacity_reservations": draw(st.lists(st.sampled_from(["cr-1", "cr-2"]), unique=True)),
         "most_extra_nodes": draw(st.integers(0, 3)),
     }
+    percent = draw(st.sampled_from([None, None, 1, 50, 100, 200]))
+    fields["market"] = {"max_spot_percent": percent, "spot_below_on_demand": draw(st.booleans())}
     if fields["capacity_reservations"]:
         fields["reservations_only"] = draw(st.integers(0, 3)) == 0
     return NodeGroup.model_validate(group_of("cpu", 60) | fields)
@@ -134,7 +137,14 @@ def knowns(draw: st.DrawFn) -> Known:
         prices=draw(
             st.dictionaries(
                 st.tuples(st.sampled_from(KINDS), st.sampled_from(ZONES), st.sampled_from(list(Market))),
-                st.just(Decimal(1)),
+                st.sampled_from([Decimal(1), Decimal(1), Decimal("0.4"), Decimal(3)]),
+                max_size=draw(st.sampled_from([4, 40])),
+            )
+        ),
+        unrest=draw(
+            st.dictionaries(
+                st.tuples(st.sampled_from(KINDS), st.sampled_from(ZONES)),
+                st.builds(Unrest, st.integers(1, 9), st.sampled_from([Decimal("0.5"), Decimal(2), Decimal(7)])),
                 max_size=4,
             )
         ),
@@ -189,6 +199,43 @@ def test_nothing_is_asked_that_the_site_does_not_allow(case: Case) -> None:
             assert rung.market in MARKETS[case.group.purchasing_option]
             assert not case.group.reservations_only
     assert len({rung.key for rung in choice.rungs}) == len(choice.rungs)
+
+
+def is_restless(case: Case, pool: Pool) -> bool:
+    """Whether calmer pools are asked before this one."""
+    return case.known.unrest.get((pool.instance_type, pool.zone), CALM).is_restless
+
+
+@given(cases())
+def test_spot_never_costs_more_than_is_allowed(case: Case) -> None:
+    """No pool whose known price is above its limit or the part of on-demand; and EC2 is told what the limit is."""
+    group, prices = case.group, case.known.prices
+    share = group.market.spot_share
+    for rung in case.choice().rungs:
+        for pool in rung.pools if rung.market is Market.SPOT else ():
+            spot = prices.get((pool.instance_type, pool.zone, Market.SPOT))
+            listed = prices.get((pool.instance_type, pool.zone, Market.ON_DEMAND))
+            assert spot is None or not pool.max_price or spot <= Decimal(pool.max_price)
+            if share is not None:
+                assert share >= 1 if listed is None else Decimal(pool.max_price) <= listed * share
+            below = group.purchasing_option == "mixed" and group.market.spot_below_on_demand
+            if below and refusal_of_market(pool, Market.ON_DEMAND, case.count, case.known) is None:
+                assert spot is None or listed is None or spot <= listed
+
+
+@given(cases())
+def test_restless_pools_are_asked_last_within_their_market(case: Case) -> None:
+    """Where a rung is one of restless pools, all of it is, and the calm ones of its kind had their turn before."""
+    before: dict[str, list[Rung]] = {}
+    for rung in case.choice().rungs:
+        kind, _, restless = rung.key.partition("+restless")
+        kind = kind.partition("#")[0]
+        if restless or rung.key.endswith("+restless"):
+            assert all(is_restless(case, pool) for pool in rung.pools)
+            assert before[kind]
+            assert not any(is_restless(case, pool) for calm in before[kind] for pool in calm.pools)
+        else:
+            before.setdefault(kind, []).append(rung)
 
 
 @given(cases())

@@ -156,6 +156,23 @@ def test_ending_a_stranger_is_found() -> None:
         assert world.auditor.broken[1] == 1
 
 
+def test_a_job_whose_machine_died_does_not_end_as_if_it_had_run() -> None:
+    """Not even in the minutes before slurmctld misses the node; it runs again, from its beginning."""
+    with world_of(scenario(jobs=[{"group": "aws-cpu", "nodes": 2, "runtime": "10m"}], streams=())) as world:
+        while world.jobs[0].state != "RUNNING":
+            world.hub.run(world.hub.now_us + 1_000_000)
+        began_us = world.hub.now_us
+        world.hub.run(began_us + 580 * 1_000_000)
+        world.cloud.end(next(iter(world.cloud.alive.values())), "Server.InternalError")
+        world.play()
+        job = world.jobs[0]
+        assert (job.state, job.restarts) == ("COMPLETED", 1)
+        assert job.end_us is not None
+        assert job.end_us - began_us > (580 + 600) * 1_000_000
+        assert [one.end_us - one.begin_us >= 600_000_000 for one in world.controller.spells][-1]
+        assert report(world).is_good
+
+
 def test_a_stuck_node_and_a_job_that_does_not_end_are_found() -> None:
     """A node that is DOWN at the end is stuck; a job still in the queue is not finished."""
     with world_of(scenario(settles="1h", jobs=[{"group": "aws-cpu", "nodes": 40, "at": "1h"}], streams=())) as world:

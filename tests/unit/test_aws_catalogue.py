@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from tests.fakes.clock import FakeClock
 
 from asbx.aws.catalogue import Ec2Catalogue
+from asbx.config.limits import SPOT_SCORE_EVERY
 from asbx.config.schema import Aws
 from asbx.model.market import Market, Template
 
@@ -186,10 +187,34 @@ def test_scores_name_the_zones_of_our_subnets(catalogue: Ec2Catalogue, client: C
     """EC2 answers by zone id; fewer than three types are not worth a call."""
     catalogue.subnets(["subnet-a", "subnet-b", "subnet-none"])
     three = ["c7i.large", "m7i.large", "r7i.large"]
-    assert catalogue.spot_scores(three, 8) == {"us-east-2a": 9, "us-east-2b": 3}
+    assert catalogue.spot_scores(three, 7) == {}
+    assert client.calls["get_spot_placement_scores"] == 0  # a launch waits for nobody
+    catalogue.ask_spot_scores()
+    assert catalogue.spot_scores(three, 7) == {"us-east-2a": 9, "us-east-2b": 3}
     assert catalogue.spot_scores(three[:2] * 2, 8) == {}
     assert catalogue.spot_scores(list(reversed(three)), 8)
+    catalogue.ask_spot_scores()
     assert client.calls["get_spot_placement_scores"] == 1
+
+
+def test_scores_are_asked_for_one_by_one(catalogue: Ec2Catalogue, client: Client, clock: FakeClock) -> None:
+    """One configuration in five minutes, the one wanted last before others; a refusal is not repeated sooner."""
+    catalogue.subnets(["subnet-a", "subnet-b"])
+    three = ["c7i.large", "m7i.large", "r7i.large"]
+    for count in (1, 30, 500):
+        catalogue.spot_scores(three, count)
+        clock.advance(seconds=1)
+    catalogue.ask_spot_scores()
+    catalogue.ask_spot_scores()
+    assert client.calls["get_spot_placement_scores"] == 1
+    assert catalogue.spot_scores(three, 512)
+    assert catalogue.spot_scores(three, 32) == {}
+    client.closed.add("get_spot_placement_scores")
+    for _ in range(3):
+        clock.advance(seconds=SPOT_SCORE_EVERY.total_seconds())
+        catalogue.ask_spot_scores()
+    assert client.calls["get_spot_placement_scores"] == 4
+    assert not catalogue.spot_scores(three, 1)
 
 
 def test_a_refusal_makes_a_fact_unknown_and_is_told(catalogue: Ec2Catalogue, client: Client, clock: FakeClock) -> None:

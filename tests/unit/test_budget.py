@@ -58,13 +58,21 @@ def period(rule: Budget, at: datetime = NOON) -> Period:
 )
 def test_a_budget_is_about_the_jobs_it_names(fields: dict[str, Any], is_it: bool) -> None:
     """All that it states must fit; what it leaves open fits everybody."""
-    assert is_about(budget(**fields), Owner("ada", "phys-1", "aws")) is is_it
+    assert is_about(budget(**fields), Owner("ada", "phys-1", ("aws",))) is is_it
+
+
+def test_of_a_job_in_several_partitions_one_is_enough() -> None:
+    """Else a job that spreads over two would be nobody's, and free."""
+    both = Owner("ada", "phys-1", ("aws", "gpu"))
+    assert is_about(budget(partitions=["gpu"]), both)
+    assert is_about(budget(partitions=["a*"], users=["ada"]), both)
+    assert not is_about(budget(partitions=["hpc"]), both)
 
 
 def test_a_job_without_an_account_is_everybodys_alone() -> None:
     """Clusters without accounting have none."""
-    assert is_about(budget(accounts=["*"]), Owner("ada", "", "aws"))
-    assert not is_about(budget(accounts=["phys*"]), Owner("ada", "", "aws"))
+    assert is_about(budget(accounts=["*"]), Owner("ada", "", ("aws",)))
+    assert not is_about(budget(accounts=["phys*"]), Owner("ada", "", ("aws",)))
 
 
 @pytest.mark.parametrize(
@@ -128,6 +136,17 @@ def test_a_share_of_what_was_left_is_carried_over(percent: int, most: str | None
     """Bounded, and never less than nothing: debts are not carried."""
     rule = budget(carry_over_percent=percent, carry_over_most_usd=most, starts="2026-01-01")
     assert carried(rule, Book("physics", "2026-10-01", spent=Decimal(spent))) == Decimal(more)
+
+
+def test_what_is_still_held_is_not_carried_over() -> None:
+    """It will be charged to the old period: carried, both periods would spend it."""
+    rule = budget(carry_over_percent=100, starts="2026-01-01")
+    october = Book("physics", "2026-10-01", held=Decimal(90))
+    assert carried(rule, october) == 10
+    november = period(rule)
+    book = Book("physics", november.key, spent=Decimal(110))
+    assert judge(rule, november, Decimal(1), {("physics", "2026-10-01"): october, ("physics", november.key): book})
+    assert carried(rule, Book("physics", "2026-10-01", spent=Decimal(40))) == 60  # once it is known to be less
 
 
 def test_what_was_carried_is_not_carried_on() -> None:

@@ -170,9 +170,28 @@ def test_what_cannot_work_is_a_problem(changes: dict[str, Any], text: str) -> No
             "has one type",
         ),
         ({f"{GROUP}.most_extra_nodes": 2, f"{GROUP}.strategy": "greedy"}, "strategy is greedy"),
+        ({f"{GROUP}.market": {"on_demand_base": 2}}, "market.on_demand_base is not used: purchasing_option is spot"),
+        ({f"{GROUP}.market": {"fallback_after_seconds": 9}}, "is not used: purchasing_option is spot"),
+        (
+            {f"{GROUP}.purchasing_option": "on-demand", f"{GROUP}.market": {"max_spot_percent": 70}},
+            "is not used: purchasing_option is on-demand",
+        ),
+        (
+            {
+                f"{GROUP}.purchasing_option": "mixed",
+                f"{GROUP}.market": {"critical_nodes": 1},
+                f"{GROUP}.strategy": "greedy",
+            },
+            "serves only jobs that ask for strategy=gang",
+        ),
         ({"slurm.topology_file": "/etc/slurm/topology.conf"}, "slurm.topology is none"),
         ({"reservations.drain_before_end_seconds": 1800}, "leaves jobs no time"),
         ({"logging.compress": False}, "logrotate"),
+        ({"limits.rules": [{"name": "a", "partitions": ["nope"], "max_nodes": 1}]}, "no partition of this"),
+        ({"limits.rules": [{"name": "a", "each": "user"}]}, "states no limit"),
+        ({"limits.rules": [{"name": "a", "each": "user", "max_nodes": 1}]}, "no limit ends in _at_once"),
+        ({"policy.rules": [{"name": "a", "users": ["ada"]}]}, "states nothing that jobs may have"),
+        ({"policy.rules": [{"name": "a", "instance_types": ["p9.*"]}]}, "no instance type of this"),
     ],
 )
 def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) -> None:
@@ -187,6 +206,8 @@ def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) ->
     "changes",
     [
         {f"{GROUP}.purchasing_option": "mixed", f"{GROUP}.on_demand_options": {"AllocationStrategy": "prioritized"}},
+        {f"{GROUP}.market": {"max_spot_percent": 60, "interruption_history": False}},
+        {f"{GROUP}.purchasing_option": "mixed", f"{GROUP}.market": {"critical_nodes": 1, "on_demand_percent": 20}},
         {f"{GROUP}.launch_template_overrides.0.spot_price": "0"},
         {f"{GROUP}.launch_template_overrides.0.weighted_capacity": "1"},
         {f"{GROUP}.launch_template_overrides.0.subnet_id": "subnet-2"},
@@ -202,6 +223,8 @@ def test_what_may_disappoint_is_a_warning(changes: dict[str, Any], text: str) ->
         {f"{GROUP}.mixed_types": True, f"{GROUP}.most_extra_nodes": 4},
         {"slurm.topology": "yaml", "slurm.topology_file": "/etc/slurm/cloud.yaml"},
         {"aws.endpoint_url": "http://127.0.0.1:5000"},
+        {"limits.rules": [{"name": "a", "partitions": ["*"], "each": "user", "max_nodes_at_once": 1}]},
+        {"policy.rules": [{"name": "a", "instance_types": ["*"], "max_nodes": 3}]},
     ],
 )
 def test_sensible_choices_are_silent(changes: dict[str, Any]) -> None:

@@ -108,5 +108,8 @@ class BundledCatalogue:
         del self, instance_types, count
         return {}
 
+    def ask_spot_scores(self) -> None:
+        """Ask nobody."""
+
     def forget(self) -> None:
         """Do nothing: the table does not change."""

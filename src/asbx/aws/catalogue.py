@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from botocore import xform_name
@@ -29,6 +30,7 @@ class Ec2Catalogue:
     def __init__(self, settings: Aws, clock: Clock) -> None:
         self.troubles: dict[str, str] = {}
         self._settings = settings
+        self._clock = clock
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
         many = limits.FACTS_BATCH
@@ -43,6 +45,8 @@ class Ec2Catalogue:
         )
         self._self_rules = Shelf(clock, limits.SELF_RULE_LIFE, self._ask_self_rules, many)
         self._scores = Shelf(clock, limits.SPOT_SCORE_LIFE, self._ask_scores)
+        self._wanted_scores: dict[_Scored, datetime] = {}
+        self._scored: datetime | None = None
 
     # -- the door
 
@@ -87,12 +91,30 @@ class Ec2Catalogue:
         return tuple(name for name, is_open in self._self_rules.find(groups).items() if not is_open)
 
     def spot_scores(self, instance_types: Sequence[str], count: int) -> dict[str, int]:
-        """Return zone -> score, for the zones of the subnets that were asked for before."""
+        """Return zone -> score as last told, for the zones of the subnets that were asked for before.
+
+        Sizes are rounded up to powers of two: each other one is a new configuration, of which there are few a day.
+        """
         names = tuple(sorted(set(instance_types)))
         if len(names) < limits.SPOT_SCORE_TYPES:
             return {}
+        wanted = (names, 1 << max(count - 1, 0).bit_length())
+        self._wanted_scores[wanted] = self._clock.now()
         zones = {subnet.zone_id: subnet.zone for subnet in self._subnets.known().values()}
-        return facts.scores_by_zone(self._scores.find([(names, count)]).get((names, count), []), zones)
+        return facts.scores_by_zone(self._scores.known().get(wanted, []), zones)
+
+    def ask_spot_scores(self) -> None:
+        """Ask for one configuration: the one wanted last that is due. What nobody wanted for a day is forgotten."""
+        now = self._clock.now()
+        if self._scored is not None and now - self._scored < limits.SPOT_SCORE_EVERY:
+            return
+        for wanted, at in sorted(self._wanted_scores.items(), key=lambda item: item[1], reverse=True):
+            if now - at > limits.STALE_LIFE:
+                self._wanted_scores.pop(wanted, None)
+            elif self._scores.is_due(wanted):
+                self._scored = now
+                self._scores.find([wanted])
+                return
 
     def forget(self) -> None:
         """Ask anew next time."""

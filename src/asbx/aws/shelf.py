@@ -62,6 +62,12 @@ class Shelf(Generic[Key, Fact]):
             facts = {key: self._rows[key].fact for key in wanted}
         return {key: fact for key, fact in facts.items() if fact is not None}
 
+    def is_due(self, key: Key) -> bool:
+        """Whether the next `find` would ask for it."""
+        with self._lock:
+            row = self._rows.get(key)
+            return row is None or row.until <= self._clock.now()
+
     def known(self) -> dict[Key, Fact]:
         """Return everything that is known, without asking."""
         with self._lock:

@@ -20,7 +20,7 @@ import httpx
 from asbx import __version__
 from asbx.budget.folder import leave
 from asbx.config.companions import Asbb
-from asbx.config.limits import ASBB_LAUNCH_MOST, ASBB_MAX_BYTES
+from asbx.config.limits import ASBB_LAUNCH_MOST, ASBB_MAX_BYTES, ASBB_REST
 from asbx.model.budget import Reply
 from asbx.ports import Clock
 
@@ -51,6 +51,7 @@ class AsbbService:
         )
         self._turns: dict[str, Lock] = {}
         self._turn = Lock()
+        self._rests_until = timedelta()
 
     def close(self) -> None:
         """Close what is open."""
@@ -85,17 +86,21 @@ class AsbbService:
         return leave(self._folder, name, document)
 
     def health(self) -> Reply:
-        """Ask how it is."""
+        """Ask how it is, whatever it did before."""
+        self._rests_until = timedelta()
         return self._ask("GET", "/health")
 
     def _ask(self, method: str, path: str, **more: Any) -> Reply:
+        """Ask; one that let us wait in vain is asked nothing for a while, so that not every launch waits as long."""
+        if self._clock.elapsed() < self._rests_until:
+            return Reply(0, None, sent=False, said="not asked: a moment ago it did not answer in time")
         try:
             with self._client.stream(method, path, **more) as response:
                 raw = self._read(response)
-        except _NOT_SENT as error:
-            return Reply(0, None, sent=False, said=_words(error))
         except (httpx.HTTPError, httpx.InvalidURL, _TooMuchError) as error:
-            return Reply(0, None, said=_words(error))
+            if isinstance(error, httpx.TimeoutException | _TooMuchError):
+                self._rests_until = self._clock.elapsed() + ASBB_REST
+            return Reply(0, None, sent=not isinstance(error, _NOT_SENT), said=_words(error))
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             return Reply(response.status_code, None, said=f"an answer of type {ascii(kind)[1:-1][:60] or 'none'}")

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from asbx import __version__
-from asbx.cli import site
+from asbx.cli import page, site
 from asbx.cli.past import Past, past_facts
 from asbx.config.limits import SCRIPT_MAX_BYTES
 from asbx.config.schema import Config, NodeGroup
@@ -76,7 +76,8 @@ def analyze(
     elif shown == "json":
         text = json.dumps({"components": [facts_of(one) for one in found]}, indent=2, default=str) + "\n"
     else:
-        text = "".join(_page(one, number, len(found)) for number, one in enumerate(found))
+        most = page.width() if output is None else page.UNFOLDED
+        text = "".join(_page(one, n, len(found), is_asked=prices, most=most) for n, one in enumerate(found))
     _write(text, output)
 
 
@@ -96,7 +97,7 @@ def _submission(words: Sequence[str]) -> Submission:
     named = read("#!/bin/sh\n", words, {}).arguments
     wrapped = any(word.startswith("--wrap") for word in words)
     if not named and not wrapped:
-        raise UsageError("no-script", "no script is named", "", "asbx analyze job.sbatch")
+        raise UsageError("no-script", "no script is named", "", "asbx analyze job.sbatch; `-` reads it from stdin")
     text = "" if wrapped else script_text(named[0])
     submission = read(text, words, os.environ)
     wrong = mistyped(submission)
@@ -274,20 +275,20 @@ def _seconds(limit: timedelta | None) -> float | None:
     return None if limit is None or limit == timedelta.max else limit.total_seconds()
 
 
-def _page(one: Judged, number: int, count: int) -> str:
+def _page(one: Judged, number: int, count: int, *, is_asked: bool, most: int) -> str:
     advice, asked = one.advice, one.advice.geometry
     rows = [
         ("job", f"{advice.nodes} node(s), {asked.tasks} task(s) of {asked.cpus_per_task} processor(s){_array(advice)}"),
         ("time", "not stated" if asked.time_limit is None else _time(asked.time_limit)),
         ("candidates", one.group),
         *((reason.about, reason.text) for reason in advice.reasons),
-        ("cost", _money(advice)),
+        ("cost", _money(advice, is_asked=is_asked)),
         *([("history", one.past.text)] if one.past is not None else []),
         *([("likely", _likely(one.likely))] if one.likely is not None else []),
         *(("note", note) for note in advice.notes),
     ]
     title = f"component {number}\n" if count > 1 else ""
-    return title + "".join(f"{name:<11}{text}\n" for name, text in rows)
+    return title + "".join(f"{line}\n" for line in page.lines(rows, most))
 
 
 def _array(advice: Advice) -> str:
@@ -299,9 +300,15 @@ def _time(limit: timedelta) -> str:
     return "no limit" if limit == timedelta.max else str(limit)
 
 
-def _money(advice: Advice) -> str:
+def _why_no_cost(advice: Advice, *, is_asked: bool) -> str:
+    if advice.geometry.time_limit in (None, timedelta.max):
+        return "there is no time limit"
+    return "AWS told no price" if is_asked else "no prices were asked for (--prices)"
+
+
+def _money(advice: Advice, *, is_asked: bool) -> str:
     if advice.cost is None:
-        return "not known: no prices were asked for (--prices), or there is no time limit"
+        return f"not known: {_why_no_cost(advice, is_asked=is_asked)}"
     least, most = (f"{amount:,.2f}" for amount in advice.cost)
     return f"at most {most} USD" if least == most else f"{least} to {most} USD if it runs to its time limit"
 

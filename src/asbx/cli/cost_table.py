@@ -121,6 +121,27 @@ def period_facts(days: Days) -> dict[str, Any]:
     return {"since": reading.time_text(days.begin), "until": reading.time_text(days.end)}
 
 
+def csv_of(table: Table) -> tuple[list[str], list[list[str]]]:
+    """Return a table's header and every row: exact amounts in USD, a column for each kind there is."""
+    kinds = list(Kind)
+    header = [*(one.value for one in table.by), "seconds", "usd", "volumes_usd"]
+    header += [f"{kind.value.replace('-', '_')}_usd" for kind in kinds]
+    return header, [
+        [
+            *row.key,
+            str(row.seconds),
+            _usd(row.nanos),
+            _usd(sum(volumes for _, _, volumes in row.kinds.values())),
+            *(_usd(row.of(kind)) for kind in kinds),
+        ]
+        for row in table.rows()
+    ]
+
+
+def _usd(nanos: int) -> str:
+    return reading.usd_text(usd_of(nanos)) or ""
+
+
 def show(table: Table, period: dict[str, Any], limit: int, *, as_json: bool) -> None:
     """Print a table."""
     rows = table.rows()

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from asbx.cli import reading, site
+from asbx.cli.explain_job import number_of
 from asbx.config.limits import WAIT_POLL
 from asbx.daemon.clock import RealClock
 from asbx.errors import LedgerError, UsageError
@@ -28,11 +29,13 @@ Row = tuple[int, datetime, Event]
 
 @app.command()
 def events(  # noqa: PLR0913, PLR0917  an option each
-    job: Annotated[int | None, typer.Option("--job", "-j", help="Only events of this job.")] = None,
+    job: Annotated[
+        str | None, typer.Option("--job", "-j", help="Only events of this job: 12, a task 12_3, a component 12+1.")
+    ] = None,
     node: Annotated[str | None, typer.Option("--node", "-n", help="Only events of this node.")] = None,
     request: Annotated[str | None, typer.Option("--request", "-r", help="Only events of this request.")] = None,
     kind: Annotated[list[str] | None, typer.Option("--kind", "-k", help="Only of this kind; may be repeated.")] = None,
-    level: Annotated[str, typer.Option("--level", "-l", help="Only so important: info, warning, error.")] = "debug",
+    level: Annotated[str, typer.Option("--level", "-l", help="From here on: debug, info, warning, error.")] = "debug",
     since: Annotated[str | None, typer.Option("--since", help="From this time on (ISO 8601, UTC), or 10m, 2h.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more until interrupted.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="The newest so many.")] = 200,
@@ -45,8 +48,10 @@ def events(  # noqa: PLR0913, PLR0917  an option each
     """
     clock = RealClock()
     moment = None if since is None else reading.moment_of(since, clock.now())
-    wanted = Wanted(job, node, request, _kinds(kind or []), _level(level), moment)
+    kinds, least = _kinds(kind or []), _level(level)
     with reading.ledger_of(config) as ledger:
+        number = None if job is None else number_of(ledger, job, site.load(config).config)
+        wanted = Wanted(number, node, request, kinds, least, moment)
         if as_json and not follow:
             site.show({"events": [facts(at, event) for _, at, event in ledger.marked_events(wanted, limit=limit)]})
             return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime, timedelta
 
+    from asbx.config.schema import Config
     from asbx.model.job import JobView
     from asbx.model.job_plan import JobPlan
     from asbx.model.record import InstanceRow, Setback
@@ -70,6 +71,20 @@ def explain(target: str, config: Path | None) -> dict[str, Any]:
         spent = job_bill(Lives(ledger, settings, now), known.instances, job_id)
     cost = money(known, course(settings, limit_of(known)), past, spent)
     return facts(target, known, asked, past, cost)
+
+
+def number_of(ledger: Ledger, text: str, settings: Config) -> int:
+    """Return the number of a job as people name it. Raises UsageError (`job-name`, `job-unknown`)."""
+    from asbx.slurm.jobs import SlurmJobs
+    from asbx.slurm.process import SlurmCommands
+
+    if not is_job(text):
+        raise UsageError("job-name", f"{text!r} names no job", "", "a job is named by 12, 12_3 or 12+1")
+    if text.isdecimal():
+        return _number(ledger, text, Asked(None))
+    return _number(
+        ledger, text, ask(SlurmJobs(SlurmCommands(settings.slurm.bin_path, settings.slurm.config_path)), text)
+    )
 
 
 def ask(archive: JobArchive, target: str) -> Asked:
@@ -218,6 +233,7 @@ def _try(one: Try) -> dict[str, Any]:
             for rung in one.rungs
         ],
         "not_asked": list(one.dropped),
+        "weighed": list(one.weighed),
     }
 
 

@@ -18,9 +18,13 @@ from asbx.decide.learn.reconciliation import joined
 from asbx.errors import AsbxError, LedgerError, SlurmError, UsageError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
     from asbx.config.schema import Config
     from asbx.decide.learn.evidence import Evidence
-    from asbx.flow.learn import PastDoors
+    from asbx.flow.learn import OnDemand, PastDoors
+    from asbx.ledger.store import SqlLedger
     from asbx.slurm.scontrol import Slurm
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -136,10 +140,24 @@ def past_doors(settings: Config) -> Iterator[PastDoors]:
             version=__version__,
             slurm=_version(slurm),
             no_ledger=trouble,
+            on_demand=_on_demand(ledger),
         )
     finally:
         if ledger is not None:
             ledger.close()
+
+
+def _on_demand(ledger: SqlLedger | None) -> OnDemand:
+    """Return what tells prices on demand, as the ledger has them."""
+    from asbx.model.market import Market
+
+    def price(instance_type: str, at: datetime) -> Decimal | None:
+        if ledger is None:
+            return None
+        found = ledger.price_changes(at, at, instance_types=[instance_type], markets=[Market.ON_DEMAND])
+        return found[-1].usd if found else None
+
+    return price
 
 
 def _version(slurm: Slurm) -> str:

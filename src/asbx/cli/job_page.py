@@ -29,11 +29,11 @@ def rows(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "now", facts["now"]["text"]
     if facts["next_try"]:
         yield "next try", _time(facts["next_try"])
-    yield from _plan(facts["plan"], was_refused=facts["setback"] is not None)
+    yield from _plan(facts["plan"], _why_no_plan(facts))
     yield from _place(facts)
     yield from _tries(facts["tries"])
     yield from _closed(facts["closed"])
-    yield from _cost(facts["cost"], is_over=facts["now"]["word"] == "over")
+    yield from _cost(facts["cost"], is_over=facts["now"]["word"] == "over", has_types=_has_types(facts))
     if facts["history"] is not None:
         yield "history", facts["history"]["text"]
         if facts["history"]["usd"]:
@@ -59,10 +59,19 @@ def _siblings(siblings: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     yield "beside it", f"{some}{more}; `asbx explain` takes these names too"
 
 
-def _plan(plan: dict[str, Any] | None, *, was_refused: bool) -> Iterator[tuple[str, str]]:
+def _why_no_plan(facts: dict[str, Any]) -> str:
+    if facts["now"]["word"] == "launching":
+        return "none yet: it is made when its launch begins"
+    if facts["setback"] is not None:
+        return "none is kept: its launch was refused before one was made, or it is too long ago"
+    if facts["instances"]:
+        return "none of its own is kept: it shares its nodes with a job whose plan counted, or it is too long ago"
+    return "none is kept: ASBX was not asked for it, or it is too long ago"
+
+
+def _plan(plan: dict[str, Any] | None, why_none: str) -> Iterator[tuple[str, str]]:
     if plan is None:
-        asked = "its launch was refused before one was made" if was_refused else "ASBX was not asked for it"
-        yield "plan", f"none is kept: {asked}, or it is too long ago"
+        yield "plan", why_none
         return
     yield "plan", f"{plan['origin']}; decided {_time(plan['decided_at'])}"
     if plan["why"]:
@@ -129,6 +138,8 @@ def _tries(tries: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
             yield "last try", f"     {_call(call)}"
         if not rung["calls"]:
             yield "last try", "     EC2 was not asked for it"
+    for weighed in newest["weighed"]:
+        yield "last try", f"  -  weighed: {weighed}"
     for dropped in newest["not_asked"]:
         yield "last try", f"  -  left out: {dropped}"
     for one in older[:_MOST_TRIES]:
@@ -184,9 +195,15 @@ def _closed(closed: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
         yield "closed", f"{outlook}, for {code}{_of(names)}"
 
 
-def _cost(cost: dict[str, Any], *, is_over: bool) -> Iterator[tuple[str, str]]:
+def _has_types(facts: dict[str, Any]) -> bool:
+    """Whether it is known what it would be launched as: a refused plan, and one that is yet to be made, have none."""
+    return bool(facts["instances"] or (facts["plan"] is not None and facts["plan"]["filled"]))
+
+
+def _cost(cost: dict[str, Any], *, is_over: bool, has_types: bool) -> Iterator[tuple[str, str]]:
     most = f"at most {cost['at_most_usd']} USD: " if cost["at_most_usd"] else "no sum can be told: "
-    yield "cost", f"expected {most}{cost['at_most']}"
+    known = has_types or cost["at_most_usd"]
+    yield "cost", f"expected {most}{cost['at_most'] if known else 'no instance types are chosen for it'}"
     if cost["likely_usd"] and all(cost["likely_usd"]):
         yield "cost", f"by its earlier runs {' to '.join(dict.fromkeys(cost['likely_usd']))} USD"
     unpriced = f" and {len(cost['unpriced'])} instance(s) of unknown price" if cost["unpriced"] else ""

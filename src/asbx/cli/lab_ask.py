@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
@@ -94,25 +93,13 @@ def confirm(value: object, text: str, *, as_json: bool) -> None:
 
 
 def show(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], what: str, *, as_json: bool) -> None:
-    """Print rows: JSON, a table for a terminal, or plain columns for a pipe."""
+    """Print rows: JSON, or plain columns, which no terminal cuts."""
     if as_json:
         print_json(rows)
     elif not rows:
         typer.echo(f"no {what}")
-    elif sys.stdout.isatty():
-        _table(rows, columns)
     else:
         typer.echo(_plain(rows, columns))
-
-
-def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(_cell(row[column]) for column in columns))
-    Console().print(table)
 
 
 def _plain(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

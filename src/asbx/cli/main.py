@@ -62,7 +62,8 @@ _SECRET_NAMES = ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY", "EXTERNAL_ID", "LE
 # Shorter ones would take letters out of words.
 _SHORTEST_SECRET = 6
 
-# typer 0.2x carries click inside itself and names only this one of its usage errors; its base is what all share.
+# typer 0.2x carries click inside itself and names only this one of its usage errors; its base is what all share. Its
+# format_message() names the option a value is wrong of, which str() does not.
 _UsageError = typer.BadParameter.__mro__[1]
 
 
@@ -86,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:  # noqa: PLR0911  one retur
             print(error, file=sys.stderr)
             return int(ExitCode.USAGE)
         if isinstance(error, _UsageError):
-            return _say(_usage(str(error)), as_json=as_json)
+            return _say(_usage(_told(error)), as_json=as_json)
         return _say(_internal(error), as_json=as_json)
 
 
@@ -117,6 +118,11 @@ def overview() -> str:
         f"Commands (each has --help with an example):\n{rows}\n\n"
         "Options:\n  --version  Print the version.\n  --help     Show this."
     )
+
+
+def _told(error: Exception) -> str:
+    format_message = getattr(error, "format_message", None)
+    return str(format_message() if format_message else error)
 
 
 def _usage(text: str) -> UsageError:

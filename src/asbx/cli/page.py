@@ -10,12 +10,12 @@ from shutil import get_terminal_size
 WORD = 11  # the column of words
 _NARROWEST = 60
 # Where nobody watches a line stays one, for grep.
-_WIDTH_OF_A_PIPE = 10_000
+UNFOLDED = 10_000
 
 
 def width() -> int:
     """Return how wide a line may be."""
-    return max(get_terminal_size().columns, _NARROWEST) if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
+    return max(get_terminal_size().columns, _NARROWEST) if sys.stdout.isatty() else UNFOLDED
 
 
 def lines(rows: Iterable[tuple[str, str]], most: int) -> Iterator[str]:

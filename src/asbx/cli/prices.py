@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,6 +75,7 @@ def prices(
     with reading.ledger_of(config) as ledger:
         found = ledger.price_changes(now, now)
     mine = [one for one in found if only is None or one.instance_type in only]
+    _check(kinds or [], settings, {one.instance_type for one in mine})
     if save is not None:
         _save(save, mine, settings.aws.region, now)
     if as_json:
@@ -92,6 +94,16 @@ def _only(settings: Config, kinds: list[str], group: str | None) -> frozenset[st
             return frozenset(types.intersection(kinds) if kinds else types)
     there = ", ".join(f"{p.partition_name}-{g.node_group_name}" for p, g in settings.groups())
     raise UsageError("group", f"there is no node group {group!r}", f"there are {there}", "name one as its nodes begin")
+
+
+def _check(kinds: Sequence[str], settings: Config, priced: Collection[str]) -> None:
+    """Raise UsageError (`type`) for a type without a price that nobody will ask AWS for."""
+    configured = {one.instance_type for _, group in settings.groups() for one in group.launch_template_overrides}
+    for kind in kinds:
+        if kind not in priced and kind not in configured:
+            near = difflib.get_close_matches(kind, configured, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(configured))}"
+            raise UsageError("type", f"no node group has the instance type {kind!r}", "only theirs are learned", hint)
 
 
 def _refresh(settings: Config) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from shutil import get_terminal_size
 
 from rich.console import Console
 from rich.table import Table
@@ -98,9 +99,10 @@ def slurm_nodes(config: Config) -> tuple[NodeView, ...] | None:
 
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], footer: Sequence[str] | None = None) -> None:
-    """Print a table; columns that begin with `>` are set to the right."""
-    width = None if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
-    console = Console(width=width, markup=False, emoji=False, highlight=False)
+    """Print a table; columns that begin with `>` are set to the right.
+
+    Nothing is ever cut: a terminal that is too narrow folds the lines, so no figure loses its last digits.
+    """
     table = Table(box=None, show_footer=footer is not None, pad_edge=False, padding=(0, GAP, 0, 0))
     for number, column in enumerate(columns):
         table.add_column(
@@ -108,8 +110,14 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]], footer: Se
             footer[number] if footer else "",
             justify="right" if column.startswith(">") else "left",
             no_wrap=True,
-            overflow="fold",
         )
     for row in rows:
         table.add_row(*row)
+    width = get_terminal_size().columns if sys.stdout.isatty() else _WIDTH_OF_A_PIPE
+    console = Console(width=max(width, _natural(table)), markup=False, emoji=False, highlight=False)
     console.print(table)
+
+
+def _natural(table: Table) -> int:
+    """Return how wide a table is that nobody folds."""
+    return Console(width=sys.maxsize).measure(table).maximum

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,11 +19,13 @@ from asbx.config.load import LoadedConfig
 from asbx.config.schema import Config
 from asbx.decide.filling import as_data
 from asbx.decide.intake import Intake, intake
+from asbx.decide.ladder import GiveUp
 from asbx.decide.place import group_name, template_name
 from asbx.decide.policy import Who
 from asbx.decide.rungs import Choice, Rung
 from asbx.decide.tags import launch_tags
 from asbx.errors import ExitCode
+from asbx.flow.outcome import Failure
 from asbx.flow.plan import job_hints
 from asbx.hooks import spool
 from asbx.model.catalogue import TypeFacts
@@ -44,11 +47,12 @@ def rehearse_resume(loaded: LoadedConfig, nodes: str, plan_text: str | None, *, 
     request = read_request("dry-run", spool.request("resume", [nodes], dict(os.environ), plan_text), datetime.now(UTC))
     plan = parse_plan(plan_text) if plan_text else None
     sorted_out = intake(loaded.config, request, {}, together=plan is not None and plan.is_gang)
-    launches = (
+    found = (
         [_launch(loaded, request, gang, part, plan) for gang in sorted_out.gangs for part in gang.parts]
         if plan is None or plan.should_burst
         else []
     )
+    launches = [facts for facts, _ in found]
     facts = {
         "dry_run": True,
         "configuration": str(loaded.path),
@@ -62,13 +66,24 @@ def rehearse_resume(loaded: LoadedConfig, nodes: str, plan_text: str | None, *, 
         site.show(facts)
     else:
         _tell(facts, sorted_out)
-    return int(_status(sorted_out))
+    return int(_status(sorted_out, [failure for _, failure in found]))
 
 
-def _status(sorted_out: Intake) -> ExitCode:
-    if not sorted_out.refused:
+def _status(sorted_out: Intake, failures: Sequence[Failure | None]) -> ExitCode:
+    """Return what the real thing would: of a launch that could ask EC2 nothing, the reason of the first."""
+    first = next((one for one in failures if one is not None), None)
+    if sorted_out.refused:
+        return ExitCode.PARTLY if sorted_out.gangs else ExitCode.USAGE
+    if first is None:
         return ExitCode.DONE
-    return ExitCode.PARTLY if sorted_out.gangs else ExitCode.USAGE
+    return first.exit_code if all(failures) else ExitCode.PARTLY
+
+
+def _failure(choice: Choice) -> Failure | None:
+    if choice.rungs or not choice.dropped:
+        return None
+    first = choice.dropped[0]
+    return Failure.of_ladder(GiveUp(first.code, str(first), first.verdict))
 
 
 def _plan_notes(plan: ExecutionPlan | None) -> list[str]:
@@ -81,7 +96,8 @@ def _plan_notes(plan: ExecutionPlan | None) -> list[str]:
 
 def _launch(
     loaded: LoadedConfig, request: Request, gang: Gang, part: Part, plan: ExecutionPlan | None
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Failure | None]:
+    """Return a launch for machines, and why nothing of it would be asked of EC2."""
     config, now = loaded.config, datetime.now(UTC)
     hints = job_hints({job.job_id: job for job in request.jobs}, {}, gang.asking[:1])
     size = max(gang.size, len(gang.nodes)) if gang.whole else 1
@@ -103,7 +119,7 @@ def _launch(
     tags = launch_tags(config, group, intent, tried.judged.tags)
     types = {pool.instance_type for rung in choice.rungs for pool in rung.pools}
     catalogue = bundled()
-    return {
+    facts = {
         "gang": gang.gang_id,
         "whole": want.whole,
         "group": str(part.group),
@@ -118,6 +134,7 @@ def _launch(
         "types": {name: _facts(catalogue.get(name)) for name in sorted(types)},
         "calls": [requests.create_fleet(order) for order in _orders(config, choice, gang, part, want.whole, tags)],
     }
+    return facts, _failure(choice)
 
 
 def _orders(
@@ -159,19 +176,8 @@ def _facts(facts: TypeFacts | None) -> dict[str, Any] | None:
 def _tell(facts: dict[str, Any], sorted_out: Intake) -> None:
     typer.echo(f"dry run with {facts['configuration']} ({facts['source']})")
     for launch in facts["launches"]:
-        kind = "all or none" if launch["whole"] else "each for itself"
-        typer.echo(f"\n{launch['nodes']}  {launch['count']} node(s) of group {launch['group']}, {kind}")
-        for name, known in launch["types"].items():
-            size = f"{known['vcpus']} vCPU, {known['memory_mib'] // 1024} GiB" if known else "not in the catalogue"
-            typer.echo(f"  {name:<16} {size}{', EFA' if known and known['efa'] else ''}")
-        for number, call in enumerate(launch["calls"], 1):
-            typer.echo(f"  {number}. CreateFleet: {launch['count']} {_call(call)}")
-        for one in launch["dropped"]:
-            typer.echo(f"  not asked: {one['what']}: {one['why']}")
-        for row in launch["filled"] if facts["plan"] else ():
-            typer.echo(f"  {row['field']}: {row['value'] or 'none'} ({row['source']})")
-        for note in launch["notes"]:
-            typer.echo(f"  note: {note}")
+        for line in _lines(launch, has_plan=bool(facts["plan"])):
+            typer.echo(line)
     reasons: dict[str, list[str]] = {}
     for node, why in sorted_out.refused:
         reasons.setdefault(why, []).append(node)
@@ -180,6 +186,24 @@ def _tell(facts: dict[str, Any], sorted_out: Intake) -> None:
     for note in facts["notes"]:
         typer.echo(f"note: {note}")
     typer.echo("\nnothing was launched")
+
+
+def _lines(launch: dict[str, Any], *, has_plan: bool) -> Iterator[str]:
+    kind = "all or none" if launch["whole"] else "each for itself"
+    yield f"\n{launch['nodes']}  {launch['count']} node(s) of group {launch['group']}, {kind}"
+    for name, known in launch["types"].items():
+        size = f"{known['vcpus']} vCPU, {known['memory_mib'] // 1024} GiB" if known else "not in the catalogue"
+        yield f"  {name:<16} {size}{', EFA' if known and known['efa'] else ''}"
+    for number, call in enumerate(launch["calls"], 1):
+        yield f"  {number}. CreateFleet: {launch['count']} {_call(call)}"
+    if not launch["calls"]:
+        yield "  nothing would be asked of EC2"
+    for one in launch["dropped"]:
+        yield f"  not asked: {one['what']}: {one['why']}"
+    for row in launch["filled"] if has_plan else ():
+        yield f"  {row['field']}: {row['value'] or 'none'} ({row['source']})"
+    for note in launch["notes"]:
+        yield f"  note: {note}"
 
 
 def _call(call: dict[str, Any]) -> str:

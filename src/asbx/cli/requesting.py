@@ -27,11 +27,9 @@ def read_plan(path: Path | None) -> str | None:
             raise PlanError("plan-size", f"{path} is too large for a plan", f"the limit is {PLAN_MAX_BYTES} bytes")
         return raw.decode("utf-8")
     except OSError as error:
-        raise PlanError("plan-file", f"{path} cannot be read", str(error.strerror), "check --execution-plan") from None
+        raise PlanError("plan-file", f"{path} cannot be read", str(error.strerror), "check the path") from None
     except UnicodeDecodeError:
-        raise PlanError(
-            "plan-file", f"{path} is not text", "a plan is JSON in UTF-8", "check --execution-plan"
-        ) from None
+        raise PlanError("plan-file", f"{path} is not text", "a plan is JSON in UTF-8", "name another file") from None
 
 
 def carry_out(kind: str, nodes: str, config: Config, *, plan: str | None, wait: bool, as_json: bool) -> int:

@@ -62,20 +62,25 @@ class Component:
     def cost(self) -> Estimate | None:
         """Return the dearest of where it may land; one whose sum cannot be told counts as dearest."""
         told = [one.most for one in self.groups if one.most is not None]
-        return max(told, key=lambda one: (one.usd is None, one.usd or Decimal(0)), default=None)
+        nothing = Decimal(0)
+        return max(
+            told,
+            key=lambda one: (one.usd is None, one.price is None, one.usd or nothing, one.per_hour or nothing),
+            default=None,
+        )
 
     @property
-    def least(self) -> Estimate | None:
-        """Return the cheapest of where it may land, None where nothing is cheaper than the most."""
-        told = [one.least for one in self.groups if one.least is not None and one.least.usd is not None]
-        return min(told, key=lambda one: one.usd or Decimal(0), default=None)
+    def least(self) -> tuple[Decimal, ...]:
+        """Return (least, most) USD with spot at today's price, of where it may land; () where spot is nowhere less."""
+        told = [one.least.usd for one in self.groups if one.least is not None and one.least.usd is not None]
+        return (min(told), max(told)) if told else ()
 
 
 @dataclass(frozen=True)
 class Case:
     """A submission, judged. components: () where the script cannot be read here. command: sbatch's words.
 
-    plan_name: of the file in the plans folder.
+    plan_name: of the file in the plans folder. has_site: whether the site's configuration was there to judge by.
     """
 
     command: tuple[str, ...]
@@ -83,6 +88,7 @@ class Case:
     attachment: Attachment
     plan_name: str
     notes: tuple[str, ...]
+    has_site: bool = True
 
     @property
     def plan_text(self) -> str:

@@ -131,7 +131,9 @@ def _weighed(line: Line, settings: Config | None, body: bytes | None, plan_text:
         notes += asked.notes
     name = new_name()
     attached = _attachment(components, settings, line, name, is_stated=plan_text is not None)
-    return Case(with_comment(line.sbatch, attached.comment), components, attached, name, tuple(notes))
+    return Case(
+        with_comment(line.sbatch, attached.comment), components, attached, name, tuple(notes), settings is not None
+    )
 
 
 def _submission(line: Line, body: bytes | None) -> tuple[Submission | None, str]:

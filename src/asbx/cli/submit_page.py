@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
 from asbx.cli import page
@@ -27,14 +28,14 @@ def text(case: Case, *, dry_run: bool) -> str:
     for number, one in enumerate(case.components):
         if len(case.components) > 1:
             rows.append(("component", str(number)))
-        rows += _rows(one)
+        rows += _rows(one, has_site=case.has_site)
     found = list(page.lines((*rows, *_ends(case)), page.width()))
     if dry_run:  # never folded: it is there to be copied
         found += [f"{'would run':<{page.WORD}}{shlex.join(['sbatch', *case.command])}", "nothing was submitted"]
     return "\n".join(found) + "\n"
 
 
-def _rows(one: Component) -> Iterator[tuple[str, str]]:
+def _rows(one: Component, *, has_site: bool) -> Iterator[tuple[str, str]]:
     advice, asked = one.advice, one.advice.geometry
     array = f", {asked.array_tasks} times (array)" if asked.array_tasks > 1 else ""
     yield "job", f"{advice.nodes} node(s), {asked.tasks} task(s) of {asked.cpus_per_task} processor(s){array}"
@@ -42,7 +43,7 @@ def _rows(one: Component) -> Iterator[tuple[str, str]]:
     for about in ("coupling", "market"):
         if about in reasons:
             yield about, reasons[about]
-    if not one.groups:
+    if not one.groups and has_site:
         yield "site", "no node group of its configuration takes it"
     for landed in one.groups:
         yield from _of_group(landed)
@@ -77,11 +78,12 @@ def _short(field: str) -> str:
     return {"instance_types": "types", "launch": "gang"}.get(field, field)
 
 
-def _money(most: Estimate, least: Estimate | None) -> str:
+def _money(most: Estimate, least: Sequence[Decimal]) -> str:
     if most.usd is None:
         return f"not known: {most.arithmetic}"
     said = f"at most {most.arithmetic}"
-    return said if least is None else f"{said}; {least.usd:f} USD at today's spot price of {least.price:f} USD/h"
+    spot = " to ".join(dict.fromkeys(f"{usd:f}" for usd in least))
+    return f"{said}; on spot, at today's prices: {spot} USD" if spot else said
 
 
 def _ends(case: Case) -> Iterator[tuple[str, str]]:

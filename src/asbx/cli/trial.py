@@ -78,7 +78,7 @@ def trial(  # noqa: PLR0913  a launch has so many sides
     has_job = job is not None or bool(who.jobs)
     frame = Frame(course(config, limit), config.limits.volumes_usd_per_hour, has_job=has_job)
     # A price that is not known here may be known at the launch: it is told, and refuses nothing.
-    capped = cap([Piece(choice, who.size)], prices, frame, ceilings, "warn")
+    capped = cap([Piece(choice, who.size)], prices, frame, ceilings, "tell")
     choice = replace(capped.choices[0], notes=(*choice.notes, *capped.notes))
     return Trial(want, choice, judged, filled, capped.estimate)
 

@@ -163,6 +163,10 @@ SPOT_SCORE_TYPES = 3
 # On-demand prices change rarely; spot moves by the hour.
 ON_DEMAND_PRICE_LIFE = timedelta(hours=12)
 SPOT_PRICE_LIFE = timedelta(minutes=5)
+# How far back instances are looked for, once an hour, that ended while nobody told their price.
+UNPRICED_REACH = timedelta(days=30)
+# Prices the daemon refreshes are asked for by nobody else until so many refreshes have come to nothing.
+REFRESHES_MISSED = 2
 # A filter's value has at most 1,024 characters (Price List API reference, Filter).
 PRICE_FILTER_CHARS = 1024
 # DescribeSpotPriceHistory answers up to 1,000 changes a page, and reaches back 90 days (EC2 API reference).
@@ -172,6 +176,23 @@ SPOT_HISTORY_REACH = timedelta(days=90)
 SPOT_HISTORY_OVERLAP = timedelta(hours=1)
 # A price list that gave no answer is asked again after this; where it is a missing permission, after REFUSED_AGAIN.
 PRICES_AGAIN = timedelta(minutes=5)
+# Below this CreateFleet answers InvalidParameterValue (FleetLaunchTemplateOverridesRequest, MaxPrice).
+LEAST_SPOT_PRICE = Decimal("0.001")
+# Digits after the point of a limit that is worked out; EC2 tells spot prices with six.
+SPOT_PRICE_STEP = Decimal("0.000001")
+# Interruptions older than this say nothing of a pool any more, and each counts half as much after every half-life: what
+# makes EC2 take instances back (a big customer's runs, a new generation) comes and goes within days.
+INTERRUPTION_WINDOW = timedelta(days=7)
+INTERRUPTION_HALF_LIFE = timedelta(days=1)
+# By how much a fresh interruption makes a pool dearer when pools are ordered. A guess: about what a job loses that had
+# come some way; at a third of the on-demand price it takes eight of them to make spot count as dear as on-demand.
+INTERRUPTION_PRICE = Decimal("0.25")
+# From this weight on a pool is asked only when the calmer ones have refused: two fresh interruptions, or more older
+# ones. A single one happens in every pool.
+RESTLESS_FROM = Decimal(2)
+# One configuration of spot placement scores is asked for in so long: an account may ask for few new ones a day (EC2
+# user guide, "Spot placement score", limitations).
+SPOT_SCORE_EVERY = timedelta(minutes=5)
 # How often prices that nobody needs any more are forgotten: there are a few a day of each pool.
 FORGET_PRICES_EVERY = timedelta(days=1)
 # How far back a daemon that starts looks for them: what a longer pause has left stays, some bytes a price.
@@ -342,6 +363,8 @@ BUDGET_SETTLE_GRACE = timedelta(minutes=1)
 BUDGET_PRICE_PATIENCE = timedelta(hours=1)
 # All questions of one request to the budget service, one after the other, however many jobs it has.
 ASBB_LAUNCH_MOST = timedelta(seconds=60)
+# One that did not answer in time is asked nothing for so long: each launch would wait for the time-out again.
+ASBB_REST = timedelta(minutes=2)
 # A call that got no answer may still be worked on there: so long its effect is not judged. A server in front of a
 # database ends what it does with a request seconds after we hung up.
 ASBB_SETTLES = timedelta(minutes=10)
@@ -377,6 +400,29 @@ SETTLE_AFTER = timedelta(minutes=10)
 SETTLE_MOST = 1000
 # Jobs that are not settled yet and may be among the dearest of a report: within what SQLite takes in one statement.
 REPORT_FRESH_ROWS = 400
+# What-if ------------------------------------------------------------------------------------------------------
+# Jobs of a trace that are held in memory at once: some 300 bytes each.
+TRACE_MOST_JOBS = 1_000_000
+# A line of 18 numbers has some 150 characters, one of sacct with every field some thousand.
+TRACE_LONGEST_LINE = 64 * 1024
+# Lines that could not be read and are named one by one; the rest is counted.
+TRACE_NAMED_FAULTS = 20
+# No job has more processors than the largest machine there is (some ten million), none runs for ten years, and no
+# log is a century long: numbers beyond are damage.
+TRACE_MOST_PROCS = 20_000_000
+TRACE_LONGEST_RUN = timedelta(days=3650)
+TRACE_LONGEST_LOG = timedelta(days=36_500)
+# Policies side by side: as many as colours are told apart in a chart, and columns fit a wide terminal.
+POLICIES_MOST = 6
+# Seeds a policy is played with: each is a whole run.
+SEEDS_MOST = 20
+# Bounded slowdown: jobs shorter than this count as this long, so that seconds of waiting do not look like hours
+# (Feitelson, "Metrics for parallel job scheduling and their convergence", 2001).
+SLOWDOWN_BOUND = timedelta(seconds=10)
+# How long a what-if goes on after the trace has ended, at least, while jobs still wait.
+WHATIF_PATIENCE = timedelta(days=7)
+# Between reconcile passes of a what-if, at least: at a minute apart, passes that find nothing are most of its work.
+WHATIF_RECONCILE = timedelta(minutes=5)
 # Use of nodes ----------------------------------------------------------------------------------------------------
 # Of a job's name, which is free text; `squeue` itself shows eight characters.
 JOB_NAME_KEPT = 120
@@ -400,3 +446,15 @@ VOLUMES_ASKED = 3
 LIVES_BY_NODE = 2000
 # DescribeVolumes gives up to 500 rows a page, and a filter takes 200 values (EC2 API reference).
 VOLUMES_PAGE = 500
+# -- charts
+# Bars of a day up to so many days (a quarter), then of a week up to so many weeks (two years), then of a month: at 1200
+# pixels thinner bars run into one another.
+CHART_DAYS = 92
+CHART_WEEKS = 104
+# Colours of the Okabe-Ito palette that are told apart by people who see few, and grey for the rest.
+CHART_SERIES = 8
+# Points of a cloud: more cover one another, and each is some 100 bytes of SVG.
+CHART_POINTS = 2000
+# -- monthly reports
+# Jobs listed: what a person reads.
+REPORT_DEAREST = 20

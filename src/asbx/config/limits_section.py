@@ -75,7 +75,7 @@ class Limits(Section):
     retry_seconds: int = Field(default=60, ge=5, le=3600)
     """How soon a job is tried again that found an `_at_once` limit used up."""
     volumes_usd_per_hour: Decimal = Field(default=Decimal(0), ge=0)
-    """What the volumes of one instance cost an hour, for estimates and hourly limits, USD."""
+    """What the volumes of one instance cost an hour, for estimates, what budgets hold and hourly limits, USD."""
     rules: tuple[LimitRule, ...] = ()
     """Limits for some users, accounts or partitions, or for the whole cluster."""
 

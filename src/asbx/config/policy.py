@@ -34,7 +34,7 @@ class Rule(Section):
     max_nodes: int | None = Field(default=None, gt=0)
     """Most nodes of one job."""
     max_hours: Decimal | None = Field(default=None, gt=0)
-    """Most hours a plan may state as the job's duration."""
+    """Most hours a plan may state as the job's duration. Of a job's time limit `limits.rules[].max_hours` says it."""
     launch_templates: tuple[str, ...] = ()
     """Grants: launch templates, by name or id, that a plan may name instead of the node group's. Only for plans that an
     administrator gives. Image, security groups, instance profile and user data stand in it: a plan cannot set these."""

@@ -11,7 +11,7 @@ from asbx.config.section import Section
 
 
 class PriceSettings(Section):
-    """How prices are learned. Launches never wait for it."""
+    """How prices are learned. Launches take what is known."""
 
     spot_refresh_seconds: int = Field(default=600, ge=0, le=86_400)
     """How often the daemon asks for spot prices, one call for all types and zones; 0: never. No change is missed

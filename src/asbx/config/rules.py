@@ -13,7 +13,10 @@ from decimal import Decimal
 
 from asbx.config.budget_rules import budget_problems, budget_warnings
 from asbx.config.gang_rules import gang_problems, gang_warnings, site_warnings, topology_problems
+from asbx.config.limits import LEAST_SPOT_PRICE
+from asbx.config.market_rules import market_warnings
 from asbx.config.problem import Key, Problem
+from asbx.config.rule_rules import rule_warnings
 from asbx.config.schema import Config, LaunchTemplateOverride, NodeGroup, Partition
 
 # CreateFleet, SpotAllocationStrategy and FleetOnDemandAllocationStrategy.
@@ -25,8 +28,6 @@ SPOT_STRATEGIES = (
     "diversified",
 )
 ON_DEMAND_STRATEGIES = ("lowest-price", "prioritized")
-# Below this CreateFleet answers InvalidParameterValue.
-LEAST_SPOT_PRICE = Decimal("0.001")
 # EC2: 50 tags a resource; ASBX sets up to 11 and its node list up to 8 more.
 MOST_OWN_TAGS = 30
 # Node numbers have at most nine digits (model/names.py).
@@ -65,7 +66,7 @@ def check(config: Config) -> Findings:
     problems += _telemetry_problems(config)
     problems += budget_problems(config)
     warnings: list[Problem] = [*_without_effect(config), *_aws_warnings(config), *_timing_warnings(config)]
-    warnings += site_warnings(config)
+    warnings += [*site_warnings(config), *rule_warnings(config)]
     warnings += budget_warnings(config)
     for p, partition in enumerate(config.slurm.partitions):
         problems += _slurm_lines(
@@ -261,6 +262,7 @@ def _timing_warnings(config: Config) -> Iterator[Problem]:
 
 def _group_warnings(config: Config, group: NodeGroup, at: Key) -> Iterator[Problem]:
     yield from gang_warnings(config, group, at)
+    yield from market_warnings(group, at)
     if group.security_group_ids:
         yield Problem(
             (*at, "security_group_ids"),

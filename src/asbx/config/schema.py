@@ -22,6 +22,7 @@ from asbx.config.learning import Learning
 from asbx.config.ledger_section import LedgerSection
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
 from asbx.config.limits_section import Limits
+from asbx.config.market import MarketRules
 from asbx.config.policy import Analyzer, Policy
 from asbx.config.prices import PriceSettings
 from asbx.config.section import Section
@@ -194,9 +195,11 @@ class NodeGroup(Section):
     """`spot`, `on-demand`, or `mixed`: spot first, then on-demand where there is no spot capacity."""
     on_demand_options: dict[str, Any] = Field(default_factory=dict)
     """CreateFleet's OnDemandOptions; `AllocationStrategy` is used: lowest-price or prioritized."""
+    market: MarketRules = MarketRules()
+    """Which nodes are bought in which market, and what spot may cost."""
     spot_options: dict[str, Any] = Field(default_factory=dict)
-    """CreateFleet's SpotOptions; `AllocationStrategy` is used: price-capacity-optimized, capacity-optimized,
-    capacity-optimized-prioritized, lowest-price or diversified."""
+    """CreateFleet's SpotOptions; `AllocationStrategy` is used: price-capacity-optimized (the default),
+    capacity-optimized, capacity-optimized-prioritized, lowest-price or diversified."""
     launch_template_specification: LaunchTemplateSpecification = LaunchTemplateSpecification()
     """The EC2 launch template of these nodes: image, security groups, instance profile, user data."""
     launch_template_overrides: tuple[LaunchTemplateOverride, ...] = Field(min_length=1)
@@ -409,6 +412,8 @@ class Cost(Section):
     """How long a price holds for an instance: EC2 charges what is in effect when each hour of its life begins."""
     free_first_hour: bool = True
     """EC2 charges nothing for a Spot instance that it takes back within its first hour."""
+    billing_account: str = Field(default="", pattern=r"^([0-9]{12})?$")
+    """The AWS account that is billed, for exports to FinOps tools (`asbx cost --format focus`)."""
 
 
 class Config(Section):

@@ -52,7 +52,7 @@ def doors(
         cloud=cloud,
         scheduler=Slurm(commands, topology_file(config.slurm)),
         ledger=ledger,
-        prices=Ec2Prices(price_list, clock),
+        prices=Ec2Prices(price_list, clock, config.prices),
         clock=clock,
         recorder=LedgerAndLogRecorder(
             audit(ledger) if audit else ledger,

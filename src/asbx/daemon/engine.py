@@ -39,6 +39,7 @@ from asbx.flow.pricing import Pricing
 from asbx.flow.reconcile import Sweep
 from asbx.flow.resume import Resume
 from asbx.flow.retention import Retention
+from asbx.flow.scores import Scores
 from asbx.flow.suspend import suspend
 from asbx.flow.unheard import Unheard
 from asbx.flow.usage import Usage
@@ -89,6 +90,7 @@ class Engine:
         self._usage = Usage(doors)
         self._settling = settling(doors)
         self._overruns = Overruns(doors)
+        self._scores = Scores(doors)
         self._budgeting = Budgeting(doors)
         self._on_change = on_change
         # Launches may wait for minutes for instances to run: what ends instances must not stand behind them.
@@ -287,15 +289,8 @@ class Engine:
         """Do one reconcile pass; each part that fails leaves the others their turn."""
         ours = (self._leftovers, self._dating, self._boots, self._health, self._blocks, self._network, self._retention)
         # What instances cost is charged once they have a price.
-        parts = (
-            self.interruptions,
-            *ours,
-            self._price_refresh,
-            self._pricing,
-            self._overruns,
-            self._budgeting,
-            self._usage,
-        )
+        money = (self._price_refresh, self._pricing, self._overruns, self._budgeting, self._usage)
+        parts = (self.interruptions, *ours, *money, self._scores)
         with self._pulse.work(_PASSES):
             for part in (self._sweep_once, *(one.run for one in parts), *(one.run for one in self._settling)):
                 self._in_pass(part)

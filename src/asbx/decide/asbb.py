@@ -254,9 +254,12 @@ def find_hold(
 
 
 def find_charge(rows: Sequence[Transaction], entry: Entry, *, is_whole: bool) -> Trace:
-    """Look for the charge a reconcile may have made. Not done only where nothing there could be it."""
+    """Look for the charge a reconcile may have made. Not done only where nothing there could be it.
+
+    Another cluster may have charged a job of the same number: what is older than our first question is not ours.
+    """
     for row in rows:
-        if row.kind != "hold" and (row.job == entry.job or entry.key in row.text):
+        if row.kind != "hold" and _is_since(row, entry) and (row.job == entry.job or entry.key in row.text):
             return Trace.DONE
         if row.id == entry.transaction and row.kind == "hold" and row.status == "completed":
             return Trace.DONE

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from asbx.config.limits import BACKOFF_JITTER, BACKOFF_LEAST, BACKOFF_MOST_SPREAD, LONGEST_REST, REST
@@ -87,6 +87,17 @@ def again(
         delay = max(delay, timedelta(seconds=math.ceil(min(wait * spread, wait + BACKOFF_MOST_SPREAD).total_seconds())))
     form = "%H:%M:%S" if delay < timedelta(days=1) else "%Y-%m-%d %H:%M"
     return Next(delay, held=False, text=f"next try {now + delay:{form}} UTC ({_failed(count)})")
+
+
+def no_later_than(coming: Next, end: datetime, now: datetime) -> Next:
+    """Return the next try at a moment at the latest, or just after it, because Slurm counts whole seconds."""
+    if coming.delay is None or now + coming.delay <= end or end <= now:
+        return coming
+    delay = timedelta(seconds=math.ceil((end - now).total_seconds()) + 1)
+    if delay >= coming.delay:
+        return coming
+    rest = coming.text.partition(" UTC")[2]
+    return replace(coming, delay=delay, text=f"next try {now + delay:%H:%M:%S} UTC{rest}")
 
 
 def _failed(count: int) -> str:

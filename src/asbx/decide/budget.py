@@ -2,7 +2,7 @@
 
 A hold is had where limit + granted + carried over - spent - held is at least what is needed. Money counts in the period
 in which it was held, whenever the job ends. Carried over is a share of what the period before has left of its own
-limit; what was carried into that one is not carried on.
+limit, what is still held in it for jobs that run on counted as spent; what was carried into that one is not carried on.
 """
 
 from __future__ import annotations
@@ -41,17 +41,19 @@ class Period:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose job it is; partition: where its nodes are. Accounts are empty on clusters without accounting."""
+    """Whose job it is; partitions: where its nodes are. Accounts are empty on clusters without accounting."""
 
     user: str
     account: str
-    partition: str
+    partitions: tuple[str, ...]
 
 
 def is_about(rule: Budget, owner: Owner) -> bool:
-    """Return whether a job's money comes out of a budget."""
-    pairs = ((rule.accounts, owner.account), (rule.users, owner.user), (rule.partitions, owner.partition))
-    return all(not patterns or any(fnmatchcase(name, one) for one in patterns) for patterns, name in pairs)
+    """Return whether a job's money comes out of a budget. Of several partitions its nodes are in one is enough."""
+    named = ((rule.accounts, (owner.account,)), (rule.users, (owner.user,)), (rule.partitions, owner.partitions))
+    return all(
+        not patterns or any(fnmatchcase(name, one) for name in names for one in patterns) for patterns, names in named
+    )
 
 
 # -- periods
@@ -95,7 +97,9 @@ def carried(rule: Budget, previous: Book | None) -> Decimal:
     """Return what a period has beside its own limit; previous: the book before, None where nothing was spent in it."""
     if not rule.carry_over_percent:
         return Decimal(0)
-    unspent = max(rule.limit_usd - (previous.spent if previous else 0), Decimal(0))
+    # What is still held there will be charged there: carried on, it would be spent twice.
+    used = previous.spent + previous.held if previous else Decimal(0)
+    unspent = max(rule.limit_usd - used, Decimal(0))
     share = (unspent * rule.carry_over_percent / _PERCENT).quantize(_CENT, ROUND_DOWN)
     return share if rule.carry_over_most_usd is None else min(share, rule.carry_over_most_usd)
 

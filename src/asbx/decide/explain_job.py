@@ -120,12 +120,13 @@ class RungSaid:
 
 @dataclass(frozen=True)
 class Try:
-    """What one request of Slurm's led to. dropped: what was not even asked for, and why."""
+    """What one request of Slurm's led to. dropped: what was not even asked for, and why. weighed: see decide/unrest."""
 
     request_id: str
     at: datetime
     rungs: tuple[RungSaid, ...]
     dropped: tuple[str, ...]
+    weighed: tuple[str, ...] = ()
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -158,9 +159,12 @@ def _try(known: Known, request_id: str, at: datetime, decision: JobPlan | None) 
     rungs = [RungSaid(rung.group, rung.text, _calls(asked.pop((rung.group, rung.key), ()))) for rung in planned]
     # Of a request decided before plans were kept, only the calls tell which rungs there were.
     rungs += [RungSaid(group, key or "a rung", _calls(some)) for (group, key), some in asked.items()]
-    lines = (line for one in intents for line in one.considered)
-    dropped = dict.fromkeys(line.removeprefix("dropped ") for line in lines if line.startswith("dropped "))
-    return Try(request_id, at, tuple(rungs), tuple(dropped))
+    return Try(request_id, at, tuple(rungs), _considered(intents, "dropped "), _considered(intents, "weighed "))
+
+
+def _considered(intents: Sequence[Intent], word: str) -> tuple[str, ...]:
+    lines = dict.fromkeys(line for one in intents for line in one.considered if line.startswith(word))
+    return tuple(line.removeprefix(word) for line in lines)
 
 
 def _calls(attempts: Sequence[Attempt]) -> tuple[Call, ...]:

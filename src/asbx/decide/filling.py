@@ -84,6 +84,8 @@ def _spot_price(group: NodeGroup, plan: ExecutionPlan | None, judged: Judgement,
         source = f"plan: {_SPEC}.max_spot_price"
     elif any(now[kind] != was[kind] for kind in now):
         source = _rules(judged)
+    if limits and judged.group.market.max_spot_percent is not None:
+        source = f"{_GROUP}: market.max_spot_percent {judged.group.market.max_spot_percent}, or less by {source}"
     return Filled("max_spot_price", ", ".join(limits) or "no limit", source)
 
 

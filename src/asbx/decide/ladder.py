@@ -1,7 +1,8 @@
 """The ladder: given the rungs and what was tried so far, the next step of one gang.
 
 A gang is one or more legs: its nodes of one node group, at most a thousand a leg. The legs of a gang that is together
-follow the first one: into its subnet, of its type; when one of them cannot, all are given back and the place is left.
+follow the first one: into its subnet and market, of its type; when one of them cannot, all are given back and the place
+is left. Critical nodes are a leg of their own, on demand, that follows into the same place.
 
 It ends: what EC2 refused is never asked again, repeats after throttling end each rung, and nothing is asked after the
 deadline. A call whose answer never came is asked again as it stands, because EC2 answers the same token with the same
@@ -39,6 +40,7 @@ class Leg:
     """A part of a gang that one call can launch.
 
     count: nodes. extra: instances to ask for beyond them. group: node group, whose legs are all of one type.
+    critical: its nodes are on demand whatever market the others are in.
     """
 
     index: int
@@ -46,6 +48,7 @@ class Leg:
     count: int
     extra: int = 0
     group: str = ""
+    critical: bool = False
 
 
 @dataclass(frozen=True)
@@ -366,25 +369,37 @@ def _in_order(leg: Leg, aim: Aim | None, leader: Attempt | None) -> list[Rung]:
     if leader is None or aim is None:
         return list(leg.rungs)
     first = next((rung for rung in aim.legs[0].rungs if rung.key == leader.rung), None)
-    alike = [
-        r for r in leg.rungs if first is None or (r.placement, r.group_name) == (first.placement, first.group_name)
-    ]
+    alike = leg.rungs if first is None else _beside(leg, first)
     return sorted(alike, key=lambda rung: rung.key != leader.rung)
 
 
+def _beside(leg: Leg, first: Rung) -> list[Rung]:
+    """Return the rungs of a leg whose instances may stand beside those of the leader's rung.
+
+    They are in its placement group, or in none as it, and in its market where the leg is sold there at all: a gang of
+    which EC2 takes back half is as lost as one that is all on spot, and costs more.
+    """
+    alike = [one for one in leg.rungs if (one.placement, one.group_name) == (first.placement, first.group_name)]
+    is_sold = any(one.market is first.market for one in leg.rungs)
+    return [one for one in alike if one.market is first.market] if is_sold else alike
+
+
 def _can_follow(aim: Aim, rung: Rung, pool: Pool, standing: Standing, shut: Mapping[Stand, Shut]) -> bool:
-    """Whether the legs of other node groups could come where the first one would go; else it is not launched there."""
-    legs = {leg.group: leg for leg in aim.legs if leg.group != aim.legs[0].group}
+    """Whether the legs that stand on other rungs could come where the first one would go; else it is not launched."""
+    first = aim.legs[0]
+    kinds = {(leg.group, leg.critical): leg for leg in aim.legs}
+    del kinds[first.group, first.critical]
     return all(
         any(
             one.subnet_id == pool.subnet_id
+            and (leg.group != first.group or not aim.one_type or one.instance_type == pool.instance_type)
             and standing.refused.isdisjoint(other.keys(one))
             and stand_of(other, one) not in shut
-            for other in leg.rungs
-            if (other.placement, other.group_name) == (rung.placement, rung.group_name)
+            for other in _beside(leg, rung)
+            if f"market/{other.market}" not in standing.refused
             for one in other.pools
         )
-        for leg in legs.values()
+        for leg in kinds.values()
     )
 
 

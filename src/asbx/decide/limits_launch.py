@@ -57,8 +57,9 @@ class Capped:
 def cap(pieces: Sequence[Piece], prices: Prices, frame: Frame, ceilings: Sequence[Ceiling], unknown: str) -> Capped:
     """Return what all ceilings leave of the choices for one job.
 
-    unknown: `refuse` or `warn`, where a price or a time limit is missing. Raises LimitError: `limit-refused` where
-    nothing is left whatever is waited for, `limit-unknown` where a price is missing.
+    unknown: `refuse` or `warn`, where a price or a time limit is missing; `tell` where nothing is launched.
+    Raises LimitError: `limit-refused` where nothing is left whatever is waited for, `limit-unknown` where a price is
+    missing.
     """
     return _Capper(pieces, prices, frame, ceilings, unknown).capped()
 
@@ -107,7 +108,7 @@ class _Capper:
         if self._frame.others_usd is not None and None not in tops:
             rows = zip(tops, self._pieces, strict=True)
             top = self._frame.others_usd + sum((p * n.count for p, n in rows if p is not None), Decimal(0))
-        return Capped(choices, self._estimate(top), tuple(self._notes))
+        return Capped(choices, self._estimate(top), tuple(dict.fromkeys(self._notes)))
 
     # -- what needs no price
 
@@ -131,7 +132,7 @@ class _Capper:
         why = f"{one}: the job has no time limit, so what it will cost cannot be told"
         if self._unknown == "refuse":
             raise _refused([why], "give it one (sbatch --time)")
-        self._notes.append(f"{why}; it is launched all the same (limits.unknown: warn)")
+        self._notes.append(f"{why}; {self._what_then('it is launched all the same')}")
         return False
 
     # -- prices
@@ -197,11 +198,15 @@ class _Capper:
             what = f"its price is not known, so {said} cannot be looked at"
             if self._unknown == "refuse":
                 return "limit-unknown", what
-            self._notes.append(f"{pool.instance_type}: {what}; it may be launched all the same (limits.unknown: warn)")
+            then = self._what_then("it may be launched all the same")
+            self._notes.append(f"{pool.instance_type}: {what}; {then}")
             return None
         estimate = self._with(number, price)
         above = next((one for one in money if _amount(one, estimate) > one.most), None)
         return None if above is None else ("limit-refused", f"{above}: {_told(above, estimate)}")
+
+    def _what_then(self, launched: str) -> str:
+        return f"{launched} (limits.unknown: warn)" if self._unknown == "warn" else "it is looked at before a launch"
 
     def _nothing_left(self, money: Sequence[Ceiling]) -> LimitError:
         """Return the refusal, with the arithmetic of the cheapest that there would be."""

@@ -120,7 +120,8 @@ def refused(judgement: Judgement, *, has_plan: bool) -> PlanError | None:
             "a plan can narrow what the site allows, never widen it: change the plan, or ask for a rule of the policy"
         )
         return PlanError("plan-refused", "the execution plan asks for more than this site allows", why, hint)
-    return PlanError("policy-refused", "the site's policy does not allow this job", why, "ask for another rule")
+    hint = "ask for what its rules allow, or for another partition; who runs the site may change the rule"
+    return PlanError("policy-refused", "the site's policy does not allow this job", why, hint)
 
 
 # -- whom a rule is about

@@ -12,6 +12,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from asbx.config.limits import BLOCK_CLOSES_BEFORE_END
+from asbx.decide.unrest import Unrest
 from asbx.model.catalogue import ReservationFacts, SubnetFacts, TemplateFacts, TypeFacts
 from asbx.model.market import Market, Pool, Verdict
 
@@ -24,6 +25,7 @@ class Known:
     without the rule EFA needs. scores: zone -> spot placement score. prices: (type, zone, market) -> USD an hour.
     subnet: the only one allowed, because nodes of the gang are there already. trouble: key of decide.shortage -> how
     often it refused lately. block_early: how long before its end a Capacity Block is closed here.
+    unrest: (type, zone) -> what EC2 took back there lately.
     """
 
     types: Mapping[str, TypeFacts] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class Known:
     subnet: str = ""
     trouble: Mapping[str, int] = field(default_factory=dict)
     block_early: timedelta = BLOCK_CLOSES_BEFORE_END
+    unrest: Mapping[tuple[str, str], Unrest] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

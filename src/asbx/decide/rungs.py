@@ -25,6 +25,8 @@ from asbx.decide.preflight import (
     refusal_of_subnet,
 )
 from asbx.decide.shortage_key import pool_keys
+from asbx.decide.spot_price import capped, cheapest_on_demand, refusal_of_price
+from asbx.decide.unrest import CALM, Unrest
 from asbx.decide.wish import Wish
 from asbx.model.catalogue import ReservationFacts, TemplateChange, TypeFacts
 from asbx.model.market import Market, Pool, Template, Verdict
@@ -89,19 +91,21 @@ def reservation_key(reservation: str) -> str:
 class Choice:
     """Rungs in order, what was dropped before EC2 was asked, and a sentence for every wish not taken as it stands.
 
-    fingerprint: of the launch template's content, which names templates derived from it.
+    fingerprint: of the launch template's content, which names templates derived from it. weighed: what moved spot pools
+    within their order.
     """
 
     rungs: tuple[Rung, ...]
     dropped: tuple[Dropped, ...] = ()
     notes: tuple[str, ...] = ()
     fingerprint: str = ""
+    weighed: tuple[str, ...] = ()
 
     @property
     def considered(self) -> tuple[str, ...]:
         """Return what was considered, as the ledger keeps it."""
         kept = [f"rung {number}: {rung}" for number, rung in enumerate(self.rungs, 1)]
-        return (*kept, *(f"dropped {one}" for one in self.dropped))
+        return (*kept, *(f"weighed {one}" for one in self.weighed), *(f"dropped {one}" for one in self.dropped))
 
 
 def choose(
@@ -131,6 +135,8 @@ class _Chooser:
         stated = Template(spec.launch_template_id, spec.launch_template_name, spec.version)
         self._template = known.template.fixed if known.template is not None else stated
         self._layouts: dict[tuple[str, bool], tuple[TemplateChange | None, int]] = {}
+        self._weighed: dict[str, None] = {}
+        self._cheapest: Decimal | None = None
         kinds = dict.fromkeys(override.instance_type for override in group.launch_template_overrides)
         self._places = {kind: place for place, kind in enumerate(kinds)}
 
@@ -141,6 +147,7 @@ class _Chooser:
             self._drop(Dropped(f"launch template {named}", why, "template-missing", Verdict.NOT_FOUND, False))
             return self._result(())
         pools = self._possible()
+        self._cheapest = self._cheapest_otherwise()
         rungs = [*self._reserved(pools)]
         if not self._group.reservations_only:
             rungs += self._bought(pools)
@@ -151,7 +158,8 @@ class _Chooser:
     def _result(self, rungs: tuple[Rung, ...]) -> Choice:
         base = self._known.template
         notes = tuple(dict.fromkeys(self._notes))
-        return Choice(rungs, tuple(self._dropped.values()), notes, base.fingerprint if base else "")
+        fingerprint = base.fingerprint if base else ""
+        return Choice(rungs, tuple(self._dropped.values()), notes, fingerprint, tuple(self._weighed))
 
     def _drop(self, dropped: Dropped | None) -> bool:
         """Note why a pool is dropped; return whether it is."""
@@ -184,10 +192,19 @@ class _Chooser:
 
     def _rungs(self, pools: Sequence[Pool], market: Market, *, efa: bool | None, placed: bool) -> list[Rung]:
         kept = [pool for pool in pools if self._fits(pool, market, efa=efa, placed=placed)]
+        if market is Market.SPOT:
+            kept = self._affordable(kept)
         # Half a price list would rank the unpriced pools by nothing: then the file's order counts.
         priced = all((pool.instance_type, pool.zone, market) in self._known.prices for pool in kept)
         kept = sorted(kept, key=lambda pool: self._rank(pool, market, priced=priced))
         name = "+".join([market.value, *(["efa"] if efa else []), *([self._want.placement] if placed else [])])
+        return [
+            rung
+            for key, some in self._calm_first(name, kept, market)
+            for rung in self._made(key, some, market, efa=efa, placed=placed)
+        ]
+
+    def _made(self, name: str, kept: list[Pool], market: Market, *, efa: bool | None, placed: bool) -> list[Rung]:
         alike = [kept] if self._want.one_type or not self._want.together else self._alike(kept)
         sets = [members for pools_alike in alike for members in _one_subnet_a_zone(pools_alike)]
         return [
@@ -207,6 +224,45 @@ class _Chooser:
             )
             for number, members in enumerate(sets)
         ]
+
+    # -- what spot costs, and how often it is taken back
+
+    def _cheapest_otherwise(self) -> Decimal | None:
+        """Return what the cheapest on-demand instance of the group costs, where spot must not cost more.
+
+        It is the site's rule: neither a plan's types nor a job's market move it.
+        """
+        if self._group.purchasing_option != "mixed" or not self._group.market.spot_below_on_demand:
+            return None
+        pools = [in_zone(pool, self._known) for pool in pools_of(self._group, None, self._known, [])]
+        sold = [
+            pool
+            for pool in pools
+            if refusal_of_pool(pool, self._known) is None
+            and refusal_of_market(pool, Market.ON_DEMAND, self._least, self._known) is None
+        ]
+        return cheapest_on_demand(sold, self._known)
+
+    def _affordable(self, pools: Sequence[Pool]) -> list[Pool]:
+        """Return spot pools with their limits, without those that are too dear."""
+        kept = []
+        for pool in pools:
+            limited = capped(pool, self._group.market, self._known)
+            if isinstance(limited, Dropped):
+                self._drop(limited)
+            elif not self._drop(refusal_of_price(limited, self._known, self._cheapest)):
+                kept.append(limited)
+        return kept
+
+    def _unrest(self, pool: Pool, market: Market) -> Unrest:
+        is_heard = market is Market.SPOT and self._group.market.interruption_history
+        return self._known.unrest.get((pool.instance_type, pool.zone), CALM) if is_heard else CALM
+
+    def _calm_first(self, name: str, pools: Sequence[Pool], market: Market) -> list[tuple[str, list[Pool]]]:
+        """Return key and pools of one rung, or of two: EC2 does not hear our order within a price-optimized one."""
+        restless = [pool for pool in pools if self._unrest(pool, market).is_restless]
+        calm = [pool for pool in pools if pool not in restless]
+        return [(name, calm), (f"{name}+restless", restless)] if calm and restless else [(name, list(pools))]
 
     def _fits(self, pool: Pool, market: Market, *, efa: bool | None, placed: bool) -> bool:
         facts = self._known.types.get(pool.instance_type)
@@ -254,12 +310,19 @@ class _Chooser:
         return not self._want.placed_only and (self._want.placement_fallback or not fits)
 
     def _rank(self, pool: Pool, market: Market, *, priced: bool) -> tuple[int, int, Decimal, int, int]:
-        """Return what orders pools: lately refused last, HPC families first for large gangs, price, score, the file."""
+        """Return what orders pools: lately refused last, HPC families first for large gangs, price, score, the file.
+
+        A spot price counts with what interruptions there weigh (decide/unrest).
+        """
         trouble = max((self._known.trouble.get(key, 0) for key in pool_keys(market, pool, placed=False)[:1]), default=0)
-        price = self._known.prices[pool.instance_type, pool.zone, market] if priced else Decimal(0)
+        price = self._known.prices[pool.instance_type, pool.zone, market] if priced else Decimal(1)
+        unrest = self._unrest(pool, market)
+        if unrest.count:
+            counted = f", so that {price:f} USD/h counts as {unrest.counted(price).normalize():f}" if priced else ""
+            self._weighed[f"{pool.instance_type} as {market} in {pool.zone}: {unrest}{counted}"] = None
         is_hpc = self._want.efa in ("required", "preferred") and pool.instance_type.startswith(_HPC)
         score = self._known.scores.get(pool.zone, 0) if market is Market.SPOT else 0
-        return trouble, 0 if is_hpc else 1, price, -score, self._places[pool.instance_type]
+        return trouble, 0 if is_hpc else 1, unrest.counted(price), -score, self._places[pool.instance_type]
 
     def _alike(self, pools: Sequence[Pool]) -> list[list[Pool]]:
         """Return sets of pools whose types have equal cores and memory, for gangs of mixed types."""

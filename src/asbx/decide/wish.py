@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Literal
 
 from asbx.config.limits import SPREAD_MOST
@@ -32,7 +33,8 @@ class Wish:
     whole: all nodes or none. together: in one zone. one_type: all of one type. placement: strategy of the group, "" for
     none; placement_stated: somebody asked for it. group_name: an existing group, "" for one made for the gang.
     placed_only: rather nothing than outside a group. extra: instances to launch beyond the nodes, the worst connected
-    of which are given back. sources: what of it -> who said so.
+    of which are given back. sources: what of it -> who said so. spot_wait: how long its jobs wait for spot before
+    on-demand is allowed too, None where they do not.
     """
 
     whole: bool
@@ -48,6 +50,7 @@ class Wish:
     notes: tuple[str, ...] = ()
     placement_stated: bool = False
     sources: tuple[tuple[str, str], ...] = ()
+    spot_wait: timedelta | None = None
 
 
 def agree(wants: Sequence[Wish]) -> tuple[Wish, ...]:

@@ -71,7 +71,7 @@ class Desk:
             if entry.state is EntryState.HELD:
                 return Answer(Word.YES, "held before", entry.transaction, entry.hold)
             if not is_new:  # a crash between the question and its answer
-                trace = self._find(entry, is_over=False)
+                trace, _ = self._find(entry, is_over=False)
                 if trace is not Trace.NOT_DONE:
                     return self._word(entry.key, "asked before a crash")
                 entry, _ = self._begin(ask)
@@ -104,7 +104,7 @@ class Desk:
     def _ask(self, entry: Entry, ask: Ask) -> Answer:
         reply = self.service.check(check_question(replace(ask, key=entry.key)))
         answer = read_check(reply)
-        if answer.word is Word.YES and answer.transaction in self.books.transactions(ask.account):
+        if answer.word is Word.YES and self.books.taken(ask.account, [answer.transaction]):
             answer = Answer(Word.DOUBT, f"it gave the transaction {answer.transaction} twice")
         if answer.word is Word.DOUBT:
             # Where it answered at all, it is done with the question.
@@ -122,24 +122,28 @@ class Desk:
             return Answer(Word.YES, "found in its list of transactions", entry.transaction, entry.hold)
         return Answer(Word.AWAY, said)
 
-    def _find(self, entry: Entry, *, is_over: bool) -> Trace:
-        """Look for the hold of a question without an answer, and write what is found. is_over: none can come later."""
-        rows, is_whole = self._transactions(entry.account)
+    def _find(self, entry: Entry, *, is_over: bool) -> tuple[Trace, bool]:
+        """Look for the hold of a question without an answer, and write what is found. is_over: none can come later.
+
+        Return that, and whether the service answered.
+        """
+        rows, is_whole, is_heard = self._transactions(entry.account)
         trace, found = Trace.UNCLEAR, None
         if rows is not None:
-            trace, found = find_hold(rows, entry, self.books.transactions(entry.account), is_whole=is_whole)
+            ours = self.books.taken(entry.account, [row.id for row in rows])
+            trace, found = find_hold(rows, entry, ours, is_whole=is_whole)
         if trace is Trace.NOT_DONE and not is_over and self.doors.clock.now() - entry.asked_at < ASBB_SETTLES:
             trace = Trace.UNCLEAR
-        self._write_found(entry, trace, found)
-        return trace
+        self._write_found(entry, trace, found, looks=int(is_heard))
+        return trace, is_heard
 
-    def _write_found(self, entry: Entry, trace: Trace, found: Transaction | None) -> None:
+    def _write_found(self, entry: Entry, trace: Trace, found: Transaction | None, *, looks: int) -> None:
         at = self.doors.clock.now() + ASBB_SETTLES
 
         def change(old: Entry | None) -> Entry | None:
             if old is None or old.state is not EntryState.CHECKING:
                 return None
-            old = replace(old, said=entry.said, looks=old.looks + 1)
+            old = replace(old, said=entry.said, looks=old.looks + looks)
             if found is not None:
                 state = EntryState.HELD if old.cost is None else EntryState.OWED
                 return replace(old, state=state, transaction=found.id, hold=found.amount, looks=0, next_at=None)
@@ -149,14 +153,18 @@ class Desk:
 
         self._stuck(self.books.change_entry(entry.key, change))
 
-    def _transactions(self, account: str) -> tuple[tuple[Transaction, ...] | None, bool]:
-        """Return the account's transactions, and whether that is all of them; None where they cannot be read."""
+    def _transactions(self, account: str) -> tuple[tuple[Transaction, ...] | None, bool, bool]:
+        """Return the account's transactions, whether that is all of them, and whether the service answered at all.
+
+        None where they cannot be read.
+        """
         rows: tuple[Transaction, ...] | None = None
         for limit in ASBB_TRANSACTIONS:
-            rows = read_transactions(self.service.transactions(account, limit))
+            reply = self.service.transactions(account, limit)
+            rows = read_transactions(reply)
             if rows is None or len(rows) < limit:
-                return rows, rows is not None
-        return rows, False
+                return rows, rows is not None, reply.status != 0
+        return rows, False, True
 
     # -- after it
 
@@ -177,14 +185,15 @@ class Desk:
             if entry.request_id == request_id:
                 self.books.change_entry(entry.key, change)
 
-    def look(self, entry: Entry) -> None:
-        """Look again for what became of a question without an answer: a hold, or a charge."""
+    def look(self, entry: Entry) -> bool:
+        """Look again for what became of a question without an answer: a hold, or a charge.
+
+        Return whether the service answered; where it did not, it was no look that counts.
+        """
         if entry.state is EntryState.CHECKING:
             with self.service.turn(entry.account) as mine:
-                if mine:
-                    self._find(entry, is_over=False)
-            return
-        rows, is_whole = self._transactions(entry.account)
+                return not mine or self._find(entry, is_over=False)[1]
+        rows, is_whole, is_heard = self._transactions(entry.account)
         trace = Trace.UNCLEAR if rows is None else find_charge(rows, entry, is_whole=is_whole)
         later = self.doors.clock.now() + ASBB_SETTLES
 
@@ -196,9 +205,11 @@ class Desk:
                     return replace(old, state=EntryState.TOLD, next_at=None, said="found in its list of transactions")
                 case Trace.NOT_DONE:
                     return replace(old, state=EntryState.OWED, next_at=self._later(old.tries), looks=0)
-            return replace(old, state=_after(old.looks + 1, old.state), looks=old.looks + 1, next_at=later)
+            looks = old.looks + is_heard
+            return replace(old, state=_after(looks, old.state), looks=looks, next_at=later)
 
         self._stuck(self.books.change_entry(entry.key, change))
+        return is_heard
 
     def tell(self, entry: Entry) -> bool:
         """Tell what a launch cost, once. Return whether the service answered; where it did not, it is told later."""

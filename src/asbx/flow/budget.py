@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import ROUND_UP, Decimal
 
 from asbx.config.budgets import Budget
@@ -28,18 +28,20 @@ from asbx.decide.budget import (
     with_margin,
 )
 from asbx.decide.cost import total
-from asbx.errors import ExitCode, SlurmError
+from asbx.errors import ExitCode
 from asbx.flow.asbb import Desk
 from asbx.flow.doors import Doors
 from asbx.flow.estimating import estimate
 from asbx.flow.outcome import Failure
 from asbx.flow.plan import PartPlan
+from asbx.flow.telling import put_in_front
 from asbx.model.budget import Book, Hold, Short
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import Gang
 from asbx.model.job import JobFacts, Request
 
 _CENT = Decimal("0.01")
+_AWAY = "asbx:budget-service-away"
 Barred = tuple[Gang, Failure]
 
 
@@ -49,6 +51,17 @@ class _Cost:
 
     usd: Decimal | None
     why: str
+
+
+@dataclass(frozen=True)
+class _Want:
+    """What a job's launch needs. periods: of the budgets it must hold in, by name; none where it holds nothing."""
+
+    job: int
+    fact: JobFacts
+    owner: Owner
+    cost: _Cost
+    periods: Mapping[str, Period]
 
 
 @dataclass
@@ -61,6 +74,7 @@ class BudgetGate:
     jobs_of: Mapping[str, tuple[int, ...]]
     _away: str = ""  # why the service is not asked again for this request
     _asked: timedelta = field(default_factory=timedelta)
+    _untold: dict[int, str] = field(default_factory=dict)  # jobs that went without its word
 
     @property
     def _is_needed(self) -> bool:
@@ -75,7 +89,7 @@ class BudgetGate:
         jobs = [job for job in gang.jobs if any(self._nodes(job, plan) for plan in plans)]
         if not self._is_needed or not jobs:
             return gang, []
-        refused = {job: why for job in jobs if (why := self._admit(job, plans)) is not None}
+        refused = self._refused(gang, jobs, plans)
         if not refused:
             return gang, []
         for job, failure in refused.items():
@@ -105,8 +119,15 @@ class BudgetGate:
         alive = {*bound, *(one.node for one in self.doors.ledger.live_bindings(sorted(self.jobs_of)))}
         served = {job for node in alive for job in self.jobs_of.get(node, ())}
         lost = {job for jobs in self.jobs_of.values() for job in jobs} - served
+        for job in lost:
+            self._untold.pop(job, None)  # it was told why it did not go
         if lost:
             self.release(sorted(lost), "its launch came to nothing")
+
+    def tell(self) -> None:
+        """Tell the jobs that went without the service's word. Nobody waits for it."""
+        while self._untold:
+            put_in_front(self.doors, *self._untold.popitem(), _AWAY)
 
     def release(self, jobs: Sequence[int], why: str) -> None:
         """Give back what this request holds for jobs, here and at the service."""
@@ -121,26 +142,48 @@ class BudgetGate:
             for job in jobs:
                 desk.owe(self.request.request_id, job, Decimal(0))
 
-    # -- one job
+    # -- the jobs of a gang
 
-    def _admit(self, job: int, plans: Sequence[PartPlan]) -> Failure | None:
-        """Hold money for a job in every budget that is about it, then at the service; return why it may not launch."""
+    def _refused(self, gang: Gang, jobs: Sequence[int], plans: Sequence[PartPlan]) -> dict[int, Failure]:
+        """Hold money for jobs in every budget that is about them, then at the service; return which may not launch."""
+        now, found = self.doors.clock.now(), {}
+        for job in jobs:
+            found[job] = self._look(job, plans, now)
+        refused = {job: one for job, one in found.items() if isinstance(one, Failure)}
+        wants = [one for one in found.values() if isinstance(one, _Want)]
+        refused |= self._hold([one for one in wants if one.periods], now)
+        for want in wants:
+            if gang.whole and refused:
+                break  # none of it is launched: the service has no call that ends what it holds but a charge
+            why = None if want.job in refused else self._ask_service(want, plans)
+            if why is not None:
+                refused[want.job] = why
+        return {job: refused[job] for job in jobs if job in refused}
+
+    def _look(self, job: int, plans: Sequence[PartPlan], now: datetime) -> _Want | Failure | None:
+        """Return what a job needs, None where no budget is about it, or why it may not launch. Takes nothing."""
         fact = self.facts.get(job)
         if fact is None:
             why = "Slurm did not say whose job it is, so no budget can be asked"
             return Failure("budget-owner-unknown", why, ExitCode.BUDGET)
-        owner = Owner(fact.user, fact.account, ",".join(sorted({plan.part.group.partition for plan in plans})))
+        partitions = sorted({plan.part.group.partition for plan in plans if self._nodes(job, plan)})
+        owner = Owner(fact.user, fact.account, tuple(partitions))
         rules = [rule for rule in self.doors.config.budgets.rules if is_about(rule, owner)]
         if not rules and self.doors.service is None:
             return None
         cost = self._cost(job, plans, fact.time_limit)
-        if cost.usd is None and self.doors.config.budgets.unknown_cost == "refuse":
+        # The service reckons itself: it needs no price of ours, but a time limit.
+        is_needed = bool(rules) or fact.time_limit is None
+        if cost.usd is None and is_needed and self.doors.config.budgets.unknown_cost == "refuse":
             why = f"what it may cost cannot be told: {cost.why}"
             return Failure("budget-cost-unknown", why, ExitCode.BUDGET, hopeless=fact.time_limit is None)
-        held = self._hold(job, fact, rules, cost) if rules and cost.usd is not None else None
-        if held is not None:
-            return held
-        return self._ask_service(job, fact, owner, plans, has_rules=bool(rules) and cost.usd is not None)
+        periods: dict[str, Period] = {}
+        for rule in rules if cost.usd is not None else ():
+            period = period_at(rule, now)
+            if period is None:
+                return _not_in_force(rule, now)
+            periods[rule.name] = period
+        return _Want(job, fact, owner, cost, periods)
 
     def _cost(self, job: int, plans: Sequence[PartPlan], limit: timedelta | None) -> _Cost:
         amounts: list[Decimal] = []
@@ -160,84 +203,63 @@ class BudgetGate:
         usd = with_margin(total(amounts), self.doors.config.budgets.margin_percent)
         return _Cost(usd, "; ".join(said))
 
-    def _hold(self, job: int, fact: JobFacts, rules: Sequence[Budget], cost: _Cost) -> Failure | None:
-        books, now = self.doors.budgets, self.doors.clock.now()
-        assert books is not None
-        assert cost.usd is not None
-        periods: dict[str, Period] = {}
-        for rule in rules:
-            period = period_at(rule, now)
-            if period is None:
-                return self._not_in_force(rule)
-            periods[rule.name] = period
-        by_name = {rule.name: rule for rule in rules}
-        key = key_of(self.request.request_id, job)
-        holds = [
-            Hold(
-                key,
-                name,
-                period.key,
-                job,
-                self.request.request_id,
-                fact.user,
-                fact.account,
-                cost.usd,
-                now,
-                why=cost.why[:FREE_TEXT_MAX],
-            )
-            for name, period in periods.items()
-        ]
+    def _hold(self, wants: Sequence[_Want], now: datetime) -> dict[int, Failure]:
+        """Hold for all of them in one transaction of the ledger, one after the other; return which found no room."""
+        books = self.doors.budgets
+        if not wants or books is None:
+            return {}
+        by_name = {rule.name: rule for rule in self.doors.config.budgets.rules}
+        periods = {name: period for want in wants for name, period in want.periods.items()}
 
         def room(one: Hold, found: Books) -> Short | None:
             return judge(by_name[one.budget], periods[one.budget], one.usd, found)
 
-        taken = books.take(holds, {name: period.previous for name, period in periods.items()}, room)
-        if taken.short is None:
-            self._held(job, holds, taken.books)
-            return None
-        rule, period = by_name[taken.short.budget], periods[taken.short.budget]
-        return Failure(
-            "budget-exceeded",
-            f"{told(taken.short)} ({cost.why})",
-            ExitCode.BUDGET,
-            hopeless=is_hopeless(rule, taken.short),
-            not_before=not_before(taken.short, period),
-        )
+        launches = [self._holds(want, now) for want in wants]
+        taken = books.take(launches, {name: period.previous for name, period in periods.items()}, room)
+        refused: dict[int, Failure] = {}
+        for want, holds, one in zip(wants, launches, taken, strict=True):
+            if one.short is None:
+                self._held(want.job, holds)
+            else:
+                refused[want.job] = _exceeded(by_name[one.short.budget], periods[one.short.budget], one.short, want)
+        alert(self.doors, list({(book.budget, book.period): book for one in taken for book in one.books}.values()))
+        return refused
 
-    def _not_in_force(self, rule: Budget) -> Failure:
-        begins = rule.starts is not None and self.doors.clock.now().date() < rule.starts
-        when = f"begins on {rule.starts}" if begins else f"ended on {rule.ends}"
-        return Failure("budget-not-in-force", f"budget {rule.name} {when} (UTC)", ExitCode.BUDGET, hopeless=not begins)
+    def _holds(self, want: _Want, now: datetime) -> list[Hold]:
+        assert want.cost.usd is not None, "only what can be told is held"
+        key, request = key_of(self.request.request_id, want.job), self.request.request_id
+        user, account, why = want.fact.user, want.fact.account, want.cost.why[:FREE_TEXT_MAX]
+        return [
+            Hold(key, name, period.key, want.job, request, user, account, want.cost.usd, now, why=why)
+            for name, period in want.periods.items()
+        ]
 
-    def _held(self, job: int, holds: Sequence[Hold], books: Sequence[Book]) -> None:
+    def _held(self, job: int, holds: Sequence[Hold]) -> None:
         names = ", ".join(one.budget for one in holds)
         text = f"job {job}: {shown(holds[0].usd)} USD of budget {names} held: {holds[0].why}"
         self._say(EventKind.BUDGET_HELD, text, job, "info", budgets=names, usd=str(holds[0].usd))
-        alert(self.doors, books)
 
     # -- the service
 
-    def _ask_service(
-        self, job: int, fact: JobFacts, owner: Owner, plans: Sequence[PartPlan], *, has_rules: bool
-    ) -> Failure | None:
+    def _ask_service(self, want: _Want, plans: Sequence[PartPlan]) -> Failure | None:
         """Ask the budget service for the job; where it is away, do as its policy says."""
-        service, books = self.doors.service, self.doors.budgets
-        if service is None or books is None or fact.time_limit is None:
+        service, books, job = self.doors.service, self.doors.budgets, want.job
+        if service is None or books is None or want.fact.time_limit is None:
             return None
         if self._asked > ASBB_LAUNCH_MOST:
             self._away = self._away or "it takes too long for all jobs of a request"
         if not self._away:
             began = self.doors.clock.elapsed()
-            answer = Desk(self.doors, books, service).check(self._question(job, fact, owner, plans))
+            answer = Desk(self.doors, books, service).check(self._question(want, plans))
             self._asked += self.doors.clock.elapsed() - began
             if answer.word is Word.YES:
                 return None
             if answer.word is Word.NO:
                 self.release([job], "the budget service refused")
-                why = f"the budget service refuses account {fact.account or 'none'}: {answer.said}"
+                why = f"the budget service refuses account {want.fact.account or 'none'}: {answer.said}"
                 return Failure("budget-service-refused", why, ExitCode.BUDGET)
             self._away = answer.said or "it does not answer"
-        return self._by_policy(job, has_rules=has_rules)
+        return self._by_policy(job, has_rules=bool(want.periods))
 
     def _by_policy(self, job: int, *, has_rules: bool) -> Failure | None:
         policy = self.doors.config.asbb.policy
@@ -248,13 +270,10 @@ class BudgetGate:
         if not goes:
             self.release([job], "the budget service has no word")
             return Failure("budget-service-away", text, ExitCode.BUDGET)
-        try:
-            self.doors.scheduler.tell_job(job, f"asbx:budget-service-away {text}"[:FREE_TEXT_MAX])
-        except SlurmError as error:
-            self._say(EventKind.REQUEST_ODD, f"job {job} was not told: {error.why}", job, "warning")
+        self._untold[job] = f"{_AWAY} {text}"
         return None
 
-    def _question(self, job: int, fact: JobFacts, owner: Owner, plans: Sequence[PartPlan]) -> Ask:
+    def _question(self, want: _Want, plans: Sequence[PartPlan]) -> Ask:
         """Return what is asked for: the size of the type that is tried first, as many as the job waits for."""
         sizes = [(0, 0)]
         for plan in plans:
@@ -262,12 +281,12 @@ class BudgetGate:
                 known = self.doors.catalogue.types([pool.instance_type]).get(pool.instance_type)
                 sizes.append((known.vcpus, known.gpus) if known else (0, 0))
         cpus, gpus = max(sizes)
+        job, fact = want.job, want.fact
         nodes = sum(len(self._nodes(job, plan)) for plan in plans)
         key = key_of(self.request.request_id, job)
         limit = fact.time_limit or timedelta()
-        return Ask(
-            key, job, self.request.request_id, fact.account, fact.user, owner.partition, nodes, cpus, gpus, limit
-        )
+        where = ",".join(want.owner.partitions)
+        return Ask(key, job, self.request.request_id, fact.account, fact.user, where, nodes, cpus, gpus, limit)
 
     # -- whose nodes
 
@@ -279,6 +298,22 @@ class BudgetGate:
 
     def _say(self, kind: EventKind, text: str, job: int, level: str, **data: object) -> None:
         self.doors.say(Event(kind, text, self.request.request_id, job_id=job, level=level, data=data))
+
+
+def _not_in_force(rule: Budget, now: datetime) -> Failure:
+    begins = rule.starts is not None and now.date() < rule.starts
+    when = f"begins on {rule.starts}" if begins else f"ended on {rule.ends}"
+    return Failure("budget-not-in-force", f"budget {rule.name} {when} (UTC)", ExitCode.BUDGET, hopeless=not begins)
+
+
+def _exceeded(rule: Budget, period: Period, short: Short, want: _Want) -> Failure:
+    return Failure(
+        "budget-exceeded",
+        f"{told(short)} ({want.cost.why})",
+        ExitCode.BUDGET,
+        hopeless=is_hopeless(rule, short),
+        not_before=not_before(short, period),
+    )
 
 
 def alert(doors: Doors, books: Sequence[Book]) -> None:

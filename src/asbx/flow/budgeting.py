@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -16,13 +16,16 @@ from typing import Any
 from asbx import __version__
 from asbx.config.limits import ASBB_A_PASS, ASBB_SETTLES, BUDGET_PRICE_PATIENCE, BUDGET_SETTLE_GRACE
 from asbx.decide.budget import key_of, shown
-from asbx.decide.cost import bill, total
+from asbx.decide.cost import Bill, bill_of, total
 from asbx.decide.learn.evidence import Evidence, Site
 from asbx.decide.learn.figures import usd
 from asbx.decide.learn.reconciliation import file_name, reconciliation
+from asbx.decide.meter.spans import Life
 from asbx.flow.asbb import Desk
 from asbx.flow.budget import alert
+from asbx.flow.cost_report import rules_of
 from asbx.flow.doors import Doors
+from asbx.flow.lives import Lives
 from asbx.model.budget import Book, Entry, EntryState, Hold, HoldState
 from asbx.model.event import Event, EventKind
 from asbx.model.job_instance import JobInstance
@@ -35,7 +38,7 @@ _DUE = (EntryState.CHECKING, EntryState.OWED, EntryState.TELLING)
 
 @dataclass(frozen=True)
 class _Launch:
-    """A launch of a job whose cost is not settled. held: what is set apart for it, 0 where only the service does."""
+    """A launch of a job whose cost is not settled. held: what is set apart for it, here or at the service."""
 
     request_id: str
     job_id: int
@@ -90,7 +93,7 @@ class Budgeting:
             by_file = (EntryState.VOID,) if self.doors.config.asbb.reconcile == "file" else ()
             for entry in books.entries((*_UNTOLD, *by_file)):
                 if entry.cost is None and key_of(entry.request_id, entry.job_id) not in holds:
-                    yield _Launch(entry.request_id, entry.job_id)
+                    yield _Launch(entry.request_id, entry.job_id, entry.hold or Decimal(0))
         for hold in holds.values():
             yield _Launch(hold.request_id, hold.job_id, hold.usd)
 
@@ -103,7 +106,7 @@ class Budgeting:
     def _close(self, books: Budgets, one: _Launch, rows: Sequence[InstanceRow], now: datetime) -> None:
         """Charge a launch what its instances cost the job, in place of what is held for it."""
         served = [row for row in rows if row.bound_at is not None]
-        found = bill(served, now, job_id=one.job_id, minimum_s=self.doors.config.cost.minimum_seconds)
+        found = self._bill(served, one.job_id, now)
         cost, why = total(job.usd for job in found.jobs), ""
         if found.unpriced:
             if any(now - row.ended_at < BUDGET_PRICE_PATIENCE for row in served if row.ended_at is not None):
@@ -116,6 +119,16 @@ class Budgeting:
             Desk(self.doors, books, self.doors.service).owe(one.request_id, one.job_id, cost)
         self._over.pop(one.key, None)
         alert(self.doors, _books_of(books.books(), ended) if ended else ())
+
+    def _bill(self, rows: Sequence[InstanceRow], job_id: int, now: datetime) -> Bill:
+        """Return what instances have cost those they were launched for, at the prices in force and with their volumes.
+
+        All their life: who ran on them beside, and their idle tail, is held for by nobody else.
+        """
+        sources, config = self.doors.usage, self.doors.config
+        lives = Lives(sources.book, config, now)(rows) if sources is not None else [Life(row) for row in rows]
+        whole = [replace(life, runs=(), registered_at=None, is_tracked=False) for life in lives]
+        return bill_of(whole, now, job_id=job_id, rules=rules_of(config))
 
     def _say(self, hold: Hold) -> None:
         data: dict[str, object] = {"budget": hold.budget, "held": str(hold.usd), "usd": str(hold.spent or 0)}
@@ -135,9 +148,7 @@ class Budgeting:
         now = self.doors.clock.now()
         due = [one for one in desk.books.entries(_DUE) if _is_due(one, now)]
         for entry in due[:ASBB_A_PASS]:
-            if entry.state is not EntryState.OWED:
-                desk.look(entry)
-            elif not self._tell(desk, entry):
+            if not (self._tell(desk, entry) if entry.state is EntryState.OWED else desk.look(entry)):
                 break
 
     def _tell(self, desk: Desk, entry: Entry) -> bool:
@@ -149,7 +160,7 @@ class Budgeting:
         """Return name and contents of a launch's file: the export's, with the amount that is owed."""
         config, now = self.doors.config, self.doors.clock.now()
         rows = self._rows(entry.request_id, entry.job_id)
-        found = bill(rows, now, job_id=entry.job_id, minimum_s=config.cost.minimum_seconds)
+        found = self._bill(rows, entry.job_id, now)
         launches = tuple(JobInstance(row, entry.asked_at) for row in rows)
         site = Site(config.aws.region, __version__)
         evidence = Evidence(entry.job, entry.job_id, site, now, launches=launches, bill=found)

@@ -16,7 +16,7 @@ from asbx.ports import Prices
 def estimate(config: Config, prices: Prices, plan: PartPlan, nodes: int, limit: timedelta | None) -> Estimate:
     """Return what so many nodes of a part may cost. limit: of the job, None where it has none."""
     price = plan.price if plan.price is not None else dearest(plan.choice, dict(_asked(prices, plan)))
-    return Estimate(nodes, price, Decimal(0), course(config, limit))
+    return Estimate(nodes, price, config.limits.volumes_usd_per_hour, course(config, limit))
 
 
 def _asked(prices: Prices, plan: PartPlan) -> Iterator[tuple[tuple[str, str, Market], Decimal]]:

@@ -6,11 +6,12 @@ waits for ResumeTimeout, and a StartTime set before the job is PENDING is overwr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from asbx.decide.backoff import again, hold
+from asbx.decide.backoff import again, hold, no_later_than
+from asbx.decide.markets import told
 from asbx.errors import ExitCode, SlurmError
 from asbx.flow.doors import Doors
 from asbx.flow.outcome import Failure
@@ -94,10 +95,31 @@ def _fates(doors: Doors, request: Request, failures: Sequence[Lost]) -> list[Fat
         return []
     before = doors.ledger.setbacks(of_job)
     leaders = _leaders(doors, request, of_job)
-    now = doors.clock.now()
-    return [
+    now, waits = doors.clock.now(), _spot_waits(doors, request, of_job)
+    fates = [
         _fate(doors, request, job, lost, before.get(job), leaders.get(job, job), now) for job, lost in of_job.items()
     ]
+    return [_waiting(fate, of_job[fate.job].failure, waits, now) for fate in fates]
+
+
+def _spot_waits(doors: Doors, request: Request, of_job: Mapping[int, Lost]) -> Mapping[int, datetime]:
+    """Return since when jobs wait for spot; those that begin to have done so since Slurm asked for their nodes."""
+    jobs = [job for job, lost in of_job.items() if lost.failure.spot_wait is not None]
+    if not jobs:
+        return {}
+    doors.ledger.begin_spot_waits(jobs, request.received_at)
+    return doors.ledger.spot_waits(jobs)
+
+
+def _waiting(fate: Fate, failure: Failure, waits: Mapping[int, datetime], now: datetime) -> Fate:
+    """Return a fate that comes no later than the end of the wait for spot, and says until when that is."""
+    if fate.job not in waits or failure.spot_wait is None or fate.next.held:
+        return fate
+    since = waits[fate.job]
+    coming, text = no_later_than(fate.next, since + failure.spot_wait, now), told(since, failure.spot_wait)
+    assert coming.delay is not None, "what is not held comes again"
+    setback = replace(fate.setback, next_at=now + coming.delay, reason=f"{fate.setback.reason}; it {text}")
+    return replace(fate, next=replace(coming, text=f"{coming.text}; {text}"), setback=setback)
 
 
 def _leaders(doors: Doors, request: Request, jobs: Iterable[int]) -> dict[int, int]:

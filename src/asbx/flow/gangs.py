@@ -58,13 +58,15 @@ def prepare(
     kept = [old for old in before if old.gang_id.startswith(LOOSE) and served.isdisjoint(old.nodes)]
     done = served | {node for old in kept for node in old.nodes}
     wanted: list[tuple[Gang, Others | None, Sequence[Intent]]] = [(_loose(old), None, [old]) for old in kept]
+    planner.keep([gang for gang, _, _ in wanted])
     places = _Places(doors)
     for gang in gangs:
         parts = [Part(part.group, tuple(n for n in part.nodes if n not in done)) for part in gang.parts]
         left = replace(gang, parts=tuple(part for part in parts if part.nodes))
         if left.parts:
-            others = places.of([*gang.others, *sorted(set(gang.nodes) & served)]) if gang.whole else None
-            wanted.append((left, others, before))
+            up = (*gang.others, *sorted(set(gang.nodes) & served))
+            others = places.of(up) if gang.whole else None
+            wanted += [(one, others, before) for one in planner.divided(replace(left, others=up))]
     runs: list[GangRun] = []
     refused: list[Barred] = []
     begun = {old.gang_id for old in before if not old.gang_id.startswith(LOOSE)}
@@ -120,8 +122,8 @@ class _Places:
 
 
 def _run(doors: Doors, request: Request, gang: Gang, plans: Sequence[PartPlan], before: Sequence[Intent]) -> GangRun:
-    """Make one run. The largest part leads, because it is the hardest to find room for."""
-    plans = sorted(plans, key=lambda plan: -len(plan.part.nodes))
+    """Make one run. The largest part leads, because it is the hardest to find room for; critical nodes follow."""
+    plans = sorted(plans, key=lambda plan: (plan.critical, -len(plan.part.nodes)))
     want = plans[0].want
     slices = [one for plan in plans for one in _slices(doors, request, gang, plan, before)]
     several = len(slices) > 1  # then no single call can be the generous one
@@ -147,7 +149,7 @@ def _slices(doors: Doors, request: Request, gang: Gang, plan: PartPlan, before: 
     for start in range(0, len(nodes), size):
         some = nodes[start : start + size]
         extra = min(plan.want.extra, FLEET_MAX_NODES - len(some))
-        yield Slice(Leg(0, plan.choice.rungs, len(some), extra, str(name)), some, intent, plan, tags)
+        yield Slice(Leg(0, plan.choice.rungs, len(some), extra, str(name), plan.critical), some, intent, plan, tags)
 
 
 def _intent(doors: Doors, request: Request, gang: Gang, plan: PartPlan) -> Intent:

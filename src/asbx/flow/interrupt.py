@@ -22,6 +22,7 @@ from asbx.decide.shortage_key import capacity_key
 from asbx.errors import AsbxError
 from asbx.flow.doors import Doors
 from asbx.flow.evacuate import Evacuation
+from asbx.flow.markets import remember
 from asbx.flow.rows import names
 from asbx.model.event import Event, EventKind
 from asbx.model.market import Instance, InstanceState, Market
@@ -173,6 +174,7 @@ class Interruptions:
             now = self.doors.clock.now()
             key = capacity_key(row.market, row.instance_type, row.zone, placed=False)
             self.doors.ledger.change_shortage(key, lambda old: reclaimed(old, key, now))
+            remember(self.doors, row, now)
 
     def _say(self, notice: Notice, case: Case, received: datetime, drained: datetime | None) -> None:
         kind, words = _SAID[notice.kind]

@@ -14,7 +14,7 @@ from asbx.decide.limits import Ceiling, Owner
 from asbx.decide.limits_launch import Capped, Frame, Piece, cap
 from asbx.errors import LimitError
 from asbx.flow.doors import Doors
-from asbx.flow.plan import PartPlan, job_hints
+from asbx.flow.plan import PartPlan, dearest, job_hints
 from asbx.flow.plans import JobPlans
 from asbx.model.event import Event, EventKind
 from asbx.model.gang import Gang
@@ -89,11 +89,15 @@ class Limiter:
         if not ceilings:
             return Limited(list(parts))
         try:
-            capped = self._capped(gang, parts, ceilings)
+            capped, prices = self._capped(gang, parts, ceilings)
         except LimitError as error:
             self._refused(gang, ceilings, error)
             raise
-        left = [replace(part, choice=choice) for part, choice in zip(parts, capped.choices, strict=True)]
+        # What follows reckons with the dearest of what is left.
+        left = [
+            part if choice == part.choice else replace(part, choice=choice, price=dearest(choice, prices))
+            for part, choice in zip(parts, capped.choices, strict=True)
+        ]
         if left:
             notes, said = list(left[0].choice.notes), list(left[0].filled)
             first = replace(left[0].choice, notes=(*notes, *capped.notes))
@@ -101,7 +105,7 @@ class Limiter:
             left[0] = replace(left[0], choice=first, filled=(*said, told))
         return Limited(left, tuple(one for one in ceilings if one.measure in about.AT_ONCE))
 
-    def _capped(self, gang: Gang, parts: Sequence[PartPlan], ceilings: Sequence[Ceiling]) -> Capped:
+    def _capped(self, gang: Gang, parts: Sequence[PartPlan], ceilings: Sequence[Ceiling]) -> tuple[Capped, Prices]:
         kinds = {
             (pool.instance_type, pool.zone, rung.market)
             for part in parts
@@ -118,7 +122,8 @@ class Limiter:
             has_job=bool(gang.jobs),
         )
         pieces = [Piece(part.choice, len(part.part.nodes) if gang.whole else 1) for part in parts]
-        return cap(pieces, current(self._doors, kinds), frame, ceilings, self._settings.unknown)
+        prices = current(self._doors, kinds)
+        return cap(pieces, prices, frame, ceilings, self._settings.unknown), prices
 
     def _others(self, gang: Gang, parts: Sequence[PartPlan]) -> tuple[int, Decimal | None]:
         """Return how many nodes of the job are up, and what those cost an hour, None where that is not known."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from asbx.decide.backoff import is_hopeless
 from asbx.decide.ladder import GiveUp
@@ -27,6 +27,7 @@ class Failure:
     """Why nodes are not served: a code, a sentence, and the exit status if nothing else worked either.
 
     hopeless: trying the same again cannot work, so their jobs are held. not_before: nor can it before this moment.
+    spot_wait: they wait for spot, for so long from the first time on.
     """
 
     code: str
@@ -34,6 +35,15 @@ class Failure:
     exit_code: ExitCode = ExitCode.NO_CAPACITY
     hopeless: bool = False
     not_before: datetime | None = None
+    spot_wait: timedelta | None = None
+
+    def for_want_of_spot(self, wait: timedelta | None) -> Failure:
+        """Return it as one that ends with the wait for spot, where it is spot that was not to be had.
+
+        What is hopeless or forbidden on spot need not be so on demand: such a job is not held, and waits no longer.
+        """
+        is_of_spot = self.exit_code in (ExitCode.NO_CAPACITY, ExitCode.CONFIG, ExitCode.AWS_ACCESS)
+        return self if wait is None or not is_of_spot else replace(self, spot_wait=wait, hopeless=False)
 
     @staticmethod
     def of_error(error: AsbxError) -> Failure:

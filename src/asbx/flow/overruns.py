@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from asbx.config.limits import FREE_TEXT_MAX, LIMIT_LOOK_BACK
+from asbx.config.limits import LIMIT_LOOK_BACK
 from asbx.decide import limits as about
 from asbx.decide.cost import bill
 from asbx.decide.limits import AT_ONCE, Owner
@@ -20,6 +20,7 @@ from asbx.decide.limits_running import WHILE_RUNNING, Due, Running, Steps, steps
 from asbx.errors import SlurmError
 from asbx.flow.doors import Doors
 from asbx.flow.room import Room
+from asbx.flow.telling import put_in_front
 from asbx.model.event import Event, EventKind
 from asbx.model.job import JobFacts, Tenant
 from asbx.model.limit import JobLimit, LimitMark, Measure, Step
@@ -42,15 +43,17 @@ class Overruns:
 
     def run(self) -> None:
         """Look at every job on our nodes and do what is due. Raises AsbxError when a side does not answer."""
-        ledger, settings = self.doors.ledger, self.doors.config.limits
-        own, marks = ledger.job_limits(), ledger.limit_marks()
-        if not (settings.rules or own or marks):
+        ledger, now = self.doors.ledger, self.doors.clock.now()
+        marks, live = ledger.limit_marks(), ledger.instances(live_only=True)
+        if not (
+            self.doors.config.limits.rules or marks or ledger.job_limits({job for row in live for job in row.jobs})
+        ):
             return
-        now = self.doors.clock.now()
-        jobs, idle = self._running(own, now)
+        jobs, idle = self._running(live, now)
         found = steps(jobs, self.reached(), marks, now, idle)
         self._do(found, now)
-        self._hold([mark for mark in marks if mark.step is Step.STOPPED and mark.measure not in AT_ONCE], jobs)
+        here = {job.job_id for job in jobs}
+        self._follow([mark for mark in marks if mark.job_id and mark.job_id not in here])
 
     # -- what is
 
@@ -67,7 +70,7 @@ class Overruns:
         hourly = any(one.measure is Measure.HOURLY_AT_ONCE for one in ceilings)
         return room.reached(ceilings, use, room.current(set(), use) if hourly else {})
 
-    def _running(self, own: Sequence[JobLimit], now: datetime) -> tuple[list[Running], list[Load]]:
+    def _running(self, live: Sequence[InstanceRow], now: datetime) -> tuple[list[Running], list[Load]]:
         """Return the jobs on our nodes, and the instances that have none."""
         bound = {one.node: one.instance_id for one in self.doors.ledger.live_bindings()}
         if not bound:
@@ -75,17 +78,17 @@ class Overruns:
         tenants = self.doors.scheduler.tenants(sorted(bound))
         ids = [one.job_id for one in tenants]
         facts = {fact.job_id: fact for fact in self.doors.scheduler.jobs(ids)} if ids else {}
-        live = self.doors.ledger.instances(live_only=True)
         rows = {row.instance_id: row for row in live}
         on = {node: rows[instance] for node, instance in bound.items() if instance in rows}
-        spent = self._spent(live, {one.job_id for one in tenants}, now)
         guests: dict[str, int] = defaultdict(int)
         for tenant in tenants:
             for node in tenant.nodes:
                 guests[node] += 1
         mine: dict[int, list[JobLimit]] = defaultdict(list)
-        for row in own:
+        for row in self.doors.ledger.job_limits(ids):
             mine[row.job_id].append(row)
+        is_about_money = self._is_about_money([row for rows_of in mine.values() for row in rows_of])
+        spent = self._spent(live, set(ids), now) if is_about_money else {}
         shared = frozenset(node for node, count in guests.items() if count > 1)
         idle = [
             Load(Owner(row.user, row.account, row.group.partition, bool(row.jobs)), 1, self._price(row))
@@ -99,6 +102,12 @@ class Overruns:
             if tenant.state != "CONFIGURING" and tenant.job_id in facts
         ]
         return jobs, idle
+
+    def _is_about_money(self, own: Sequence[JobLimit]) -> bool:
+        rules = self.doors.config.limits.rules
+        return any(rule.max_total_cost is not None or rule.cost_alert is not None for rule in rules) or any(
+            row.measure in (Measure.TOTAL, Measure.ALERT) for row in own
+        )
 
     def _spent(self, live: Sequence[InstanceRow], jobs: set[int], now: datetime) -> dict[int, Decimal]:
         """Return what these jobs have cost so far, their earlier runs included."""
@@ -164,7 +173,7 @@ class Overruns:
         """Tell the job first, then act, then keep that it was done: what a crash parts is done once more."""
         job = due.job.job_id
         words = self._words(due)
-        self._tell(job, words, str(due.ceiling))
+        put_in_front(self.doors, job, words, f"asbx:limit {due.ceiling}")
         if due.step is Step.WARNED:
             self.doors.scheduler.notify(job, words)
             self.doors.scheduler.retire(due.job.nodes, f"asbx:limit job {job}: {due.ceiling}")
@@ -198,35 +207,31 @@ class Overruns:
         }
         return f"asbx:limit {due.why}; {ends[due.step]}"
 
-    def _tell(self, job: int, words: str, limit: str) -> None:
-        """Put a sentence in front of what stands in the job's comment; of the same limit only the newest stays."""
-        try:
-            before = self.doors.scheduler.comment(job)
-            rest = [one for one in before.split(" | ") if one and not one.startswith(f"asbx:limit {limit}")]
-            self.doors.scheduler.tell_job(job, " | ".join([words, *rest])[:FREE_TEXT_MAX])
-        except SlurmError as error:  # it may have ended meanwhile
-            self.doors.say(Event(EventKind.REQUEST_ODD, f"{error.what}: {error.why}", job_id=job, level="debug"))
+    def _follow(self, marks: Sequence[LimitMark]) -> None:
+        """Hold jobs that were requeued for a limit of their own, once they are PENDING: they would reach it again.
 
-    def _hold(self, marks: Sequence[LimitMark], jobs: Sequence[Running]) -> None:
-        """Hold jobs that were requeued for a limit of their own, once they are PENDING: they would reach it again."""
-        here = {job.job_id for job in jobs}
-        wanted = [mark for mark in marks if mark.job_id not in here]
-        if not wanted:
+        What was done about jobs that have left the queue is forgotten.
+        """
+        if not marks:
             return
-        states = {fact.job_id: fact.state for fact in self.doors.scheduler.jobs([mark.job_id for mark in wanted])}
-        for mark in wanted:
-            if states.get(mark.job_id) == "PENDING":
-                self.doors.scheduler.hold(mark.job_id)
-                words = f"held by {mark.rule}: change what it asks, then scontrol release {mark.job_id}"
-                text = f"job {mark.job_id} {words}"
-                data: dict[str, object] = {"limit": mark.measure.value, "step": Step.HELD.value}
-                data["rule"] = next(
-                    (r.name for r in self.doors.config.limits.rules if repr(r.name) in mark.rule), "job"
-                )
-                self.doors.say(Event(EventKind.LIMIT_STOPPED, text, job_id=mark.job_id, data=data, level="warning"))
-            elif states.get(mark.job_id) is not None:
-                continue
-            self.doors.ledger.drop_limit_marks([mark.key])
+        states = {fact.job_id: fact.state for fact in self.doors.scheduler.jobs([mark.job_id for mark in marks])}
+        for mark in marks:
+            if states.get(mark.job_id) is None:
+                self.doors.ledger.drop_limit_marks([mark.key])
+            elif states[mark.job_id] == "PENDING" and mark.step is Step.STOPPED and mark.measure not in AT_ONCE:
+                self._hold(mark)
+
+    def _hold(self, mark: LimitMark) -> None:
+        try:
+            self.doors.scheduler.hold(mark.job_id)
+        except SlurmError as error:  # of one job; the next pass tries again
+            self.doors.say(Event(EventKind.PASS_FAILED, str(error), job_id=mark.job_id, level="warning"))
+            return
+        text = f"job {mark.job_id} held by {mark.rule}: change what it asks, then scontrol release {mark.job_id}"
+        rule = next((one.name for one in self.doors.config.limits.rules if repr(one.name) in mark.rule), "job")
+        data: dict[str, object] = {"limit": mark.measure.value, "step": Step.HELD.value, "rule": rule}
+        self.doors.say(Event(EventKind.LIMIT_STOPPED, text, job_id=mark.job_id, data=data, level="warning"))
+        self.doors.ledger.drop_limit_marks([mark.key])
 
 
 _PAST = {"warn": "told", "requeue": "requeued", "cancel": "cancelled"}

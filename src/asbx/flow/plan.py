@@ -9,12 +9,16 @@ from decimal import Decimal
 from asbx.config.schema import NodeGroup
 from asbx.decide.filling import Filled, filling
 from asbx.decide.hints import JobHints, hints
+from asbx.decide.markets import SPOT_FIRST, critical, divided, is_on_demand, on_demand_only, waiting, without_wait
 from asbx.decide.narrow import pools_of
 from asbx.decide.policy import Judgement, Who, judge, refused
 from asbx.decide.preflight import Known, in_zone
 from asbx.decide.rungs import Choice, choose
+from asbx.decide.spot_price import ABOVE_ON_DEMAND
 from asbx.decide.wish import Wish, agree, wish
+from asbx.errors import PlanError
 from asbx.flow.doors import Doors
+from asbx.flow.markets import Markets
 from asbx.flow.plans import Found, JobPlans
 from asbx.model.catalogue import TypeFacts
 from asbx.model.gang import Gang, Part
@@ -36,7 +40,8 @@ class Others:
 class PartPlan:
     """What is to be launched for the nodes of one node group. filled: each value, and who said so.
 
-    price: of the dearest instance it may be, USD an hour; None where one of them is not known.
+    price: of the dearest instance it may be, USD an hour; None where one of them is not known. critical: its nodes are
+    on demand while others of the gang may be on spot.
     """
 
     part: Part
@@ -47,6 +52,7 @@ class PartPlan:
     judged: Judgement
     filled: tuple[Filled, ...]
     price: Decimal | None = None
+    critical: bool = False
 
 
 class Planner:
@@ -57,6 +63,7 @@ class Planner:
         self._asks = {job.job_id: job for job in request.jobs}
         self._known: dict[tuple[GroupName, Template], Known] = {}
         self._shortages: dict[str, Shortage] | None = None
+        self._markets = Markets(doors, request)
 
     def parts(self, gang: Gang, parts: Sequence[Part], others: Others | None = None) -> list[PartPlan]:
         """Plan the parts of a gang. others: where its nodes are that are up already.
@@ -70,7 +77,70 @@ class Planner:
         wants = [wish(self._doors.config, one.group, size, found.plan, hinted) for one in judged]
         if gang.whole and all(want.together for want in wants):
             wants = list(agree(wants))
-        return [self._part(*one, found, others) for one in zip(parts, judged, wants, strict=True)]
+        return [
+            plan
+            for part, one, want in zip(parts, judged, wants, strict=True)
+            for plan in self._pieces(gang, part, one, self._waiting(gang, one, want), found, others)
+        ]
+
+    def keep(self, gangs: Sequence[Gang]) -> None:
+        """Count single nodes that an earlier run of the request has begun to launch."""
+        self._markets.plan(gangs)
+
+    def divided(self, gang: Gang) -> list[Gang]:
+        """Return single nodes as the launches they are bought in: some on demand, the others as the group says."""
+        if gang.whole or len(gang.parts) != 1 or is_on_demand(gang.gang_id):
+            return [gang]
+        found, (part,) = self._plans.of(gang.jobs), gang.parts
+        try:
+            judged = self._judged(gang, part, 1, found)
+        except PlanError:
+            return [gang]  # said when it is planned
+        rules = judged.group.market
+        want = wish(self._doors.config, judged.group, 1, found.plan, self._hints(gang))
+        if want.markets != SPOT_FIRST or not (rules.on_demand_base or rules.on_demand_percent):
+            return [gang]
+        made = divided(gang, rules, self._markets.singles(part.group))
+        self._markets.plan(made)
+        return made
+
+    def _waiting(self, gang: Gang, judged: Judgement, want: Wish) -> Wish:
+        """Return what is wanted now: spot alone while its jobs wait for it, on-demand alone where it must be that."""
+        rules = judged.group.market
+        if is_on_demand(gang.gang_id):
+            return on_demand_only(want, "node group: market.on_demand_base, market.on_demand_percent")
+        since = self._markets.since(gang.jobs) if rules.fallback_after else ()
+        return waiting(want, rules, since, self._doors.clock.now())
+
+    def _pieces(
+        self, gang: Gang, part: Part, judged: Judgement, want: Wish, found: Found, others: Others | None
+    ) -> list[PartPlan]:
+        """Plan the nodes of one node group: in one piece, or the critical ones apart from the others."""
+        rules, piece = judged.group.market, self._spot_first if want.spot_wait else self._part
+        may_split = gang.whole and want.together and Market.SPOT in want.markets
+        first = critical(rules, [*gang.nodes, *gang.others]) if may_split and self._sells_both(want) else ()
+        hot = tuple(node for node in part.nodes if node in first)
+        if not hot:
+            return [piece(part, judged, want, found, others)]
+        rest = tuple(node for node in part.nodes if node not in first)
+        sure = replace(want, markets=(Market.ON_DEMAND,), spot_wait=None)
+        plan = self._part(Part(part.group, hot), judged, sure, found, others)
+        rungs = tuple(replace(rung, key=f"critical {rung.key}") for rung in plan.choice.rungs)
+        plan = replace(plan, choice=replace(plan.choice, rungs=rungs), critical=bool(rest))
+        return [piece(Part(part.group, rest), judged, want, found, others), plan] if rest else [plan]
+
+    @staticmethod
+    def _sells_both(want: Wish) -> bool:
+        """Whether nodes may be on spot first and on demand else, now or after a wait for spot."""
+        return want.markets == SPOT_FIRST or want.spot_wait is not None
+
+    def _spot_first(self, part: Part, judged: Judgement, want: Wish, found: Found, others: Others | None) -> PartPlan:
+        """Plan for spot alone; where that can come to nothing, or is dearer than on-demand, there is no wait for it."""
+        plan = self._part(part, judged, want, found, others)
+        worth = any(not one.is_hopeless and one.code != ABOVE_ON_DEMAND for one in plan.choice.dropped)
+        if any(rung.market is Market.SPOT for rung in plan.choice.rungs) or worth:
+            return plan
+        return self._part(part, judged, without_wait(want), found, others)
 
     def _group(self, part: Part) -> NodeGroup:
         group = self._doors.config.group(part.group)
@@ -143,6 +213,7 @@ class Planner:
             unruly=self._unruly(groups) if any(one.efa for one in types.values()) else (),
             trouble={row.key: row.failures for row in self._remembered().values()},
             block_early=self._doors.config.reservations.drain_before_end,
+            unrest=self._markets.unrest if group.purchasing_option != "on-demand" else {},
         )
         pools = [in_zone(pool, known) for pool in pools_of(group, None, known, [])]
         return replace(known, prices=dict(self._prices(pools)))
@@ -171,7 +242,7 @@ class Planner:
                     yield (pool.instance_type, pool.zone, market), price
 
     def _with_scores(self, known: Known, group: NodeGroup, want: Wish, count: int) -> Known:
-        """Ask for spot placement scores where a gang must choose a zone; AWS scores fewer than three types low."""
+        """Take the known spot placement scores where a gang must choose a zone: a launch does not wait for them."""
         kinds = list(dict.fromkeys(override.instance_type for override in group.launch_template_overrides))
         if not (self._doors.config.aws.spot_placement_scores and want.together and Market.SPOT in want.markets):
             return known

@@ -1,6 +1,7 @@
 """Keep prices fresh: ask AWS now and then, write what changed into the ledger, tell the door that launches look at.
 
-A launch never waits for it and never asks: it takes what is known. After a restart that is what the ledger has.
+A launch takes what is known, after a restart what the ledger has; the door asks only for what a limit or a budget needs
+and this has not learned for long.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from asbx.model.market import Market, Verdict
 from asbx.model.price import PriceChange, PriceSource, is_volume
 from asbx.ports import CloudError
 
-_SPOT, _LISTED, _TABLE = "spot", "on-demand", "price-file"
+_SPOT, _LISTED, _RENTS, _TABLE = "spot", "on-demand", "volumes", "price-file"
 
 
 @dataclass(frozen=True)
@@ -103,9 +104,9 @@ class PriceRefresh:
             since = min(known) - SPOT_HISTORY_OVERLAP
             self._learn(_SPOT, wants.spot, sources, lambda: sources.told.spot(wants.spot, wants.zones, since))
         if self._is_due(_LISTED, wants.listed, at_once or settings.on_demand_refresh, now):
-            self._learn(
-                _LISTED, wants.listed, sources, lambda: (*sources.told.on_demand(wants.listed), *sources.told.volumes())
-            )
+            self._learn(_LISTED, wants.listed, sources, lambda: sources.told.on_demand(wants.listed))
+            if _LISTED not in self.troubles:
+                self._learn(_RENTS, frozenset(), sources, sources.told.volumes)
             self._take_table(sources, wants)
         self._forget(sources, now)
 

@@ -18,6 +18,7 @@ from asbx.errors import AsbxError, SlurmError
 from asbx.flow import bind
 from asbx.flow.adopt import adopt
 from asbx.flow.doors import Doors
+from asbx.flow.markets import remember
 from asbx.flow.rows import names
 from asbx.model.event import Event, EventKind
 from asbx.model.hostlist import fold, unique_sorted
@@ -134,6 +135,7 @@ class Repair:
         for row in taken:
             key = capacity_key(row.market, row.instance_type, row.zone, placed=False)
             self.doors.ledger.change_shortage(key, lambda old, key=key: reclaimed(old, key, look.taken_at))  # type: ignore[misc]
+            remember(self.doors, row, look.taken_at)
 
     # -- Slurm
 

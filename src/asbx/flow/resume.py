@@ -20,6 +20,7 @@ from asbx.flow.failing import Lost, fail_many
 from asbx.flow.gangs import Money, give_back_unused, prepare
 from asbx.flow.giving import give_back
 from asbx.flow.limiting import Limiter
+from asbx.flow.markets import Markets, waits_for_spot
 from asbx.flow.memory import Memory
 from asbx.flow.outcome import Failure, Outcome
 from asbx.flow.plan import Planner
@@ -77,8 +78,10 @@ class Resume:
         self._tell([*losses, lost])
 
     def tidy(self) -> None:
-        """Do what nobody waits for: prices, and the tags that please the eye, one call for each instance."""
+        """Do what nobody waits for: prices, words to jobs, and tags that please the eye, a call for each of them."""
         set_prices(self._doors, self._request)
+        if self._budget is not None:
+            self._budget.tell()
         bind.courtesy(self._doors, naming.courtesy(self._kept, self._jobs_of))
 
     def _serve(self) -> None:
@@ -101,9 +104,8 @@ class Resume:
         asks = self._stop(plans)
         limiter = Limiter(self._doors, self._request, facts, plans)
         limiter.keep()
-        sorted_out = intake(
-            self._doors.config, asks, facts, self._unknown, together=together, plans=limiter.kinds(plans.kinds())
-        )
+        kinds = Markets(self._doors, self._request).kinds(limiter.kinds(plans.kinds()))
+        sorted_out = intake(self._doors.config, asks, facts, self._unknown, together=together, plans=kinds)
         self._jobs_of = sorted_out.jobs_of
         self._refuse(sorted_out)
         served = self._already_served(bindings)
@@ -299,6 +301,8 @@ class Resume:
         forgotten = self._doors.ledger.setbacks(jobs) if jobs else {}
         if forgotten:
             self._doors.ledger.clear_setbacks(sorted(forgotten))
+        if jobs and waits_for_spot(self._doors.config):
+            self._doors.ledger.end_spot_waits(jobs)
         self._tell(losses)
         if self._request.by_hand:
             self._power_up([node for node, _ in served.pairs])

@@ -161,6 +161,11 @@ class GangRun:
             self.unwritten.pop(0)
 
     @property
+    def spot_wait(self) -> timedelta | None:
+        """Return how long its jobs wait for spot before on-demand is allowed; None where nothing waits for that."""
+        return next((one.part.want.spot_wait for one in self.slices if one.part.want.spot_wait), None)
+
+    @property
     def no_room(self) -> Shut | None:
         """Return the limit that kept it from asking for more."""
         return next((shut for shut in self.shut.values() if shut.code == LIMIT_REACHED), None)
@@ -180,8 +185,9 @@ class GangRun:
         for attempt in reversed(self.attempts):
             if attempt.answer is not None and attempt.answer.refusals:
                 refusal = attempt.answer.refusals[0]
-                return Failure.of_ladder(GiveUp(refusal.code, refusal.message, refusal.verdict))
-        return Failure("short", "not all instances came up")
+                end = Failure.of_ladder(GiveUp(refusal.code, refusal.message, refusal.verdict))
+                return end.for_want_of_spot(self.spot_wait)
+        return Failure("short", "not all instances came up").for_want_of_spot(self.spot_wait)
 
 
 class Climber:
@@ -217,7 +223,8 @@ class Climber:
             run.done = True
             return
         self._give_back_surplus(run, frozenset())
-        run.failure = replace(_failure(run, end), not_before=self._memory.opens_at(run.name, run.aim))
+        failure = replace(_failure(run, end), not_before=self._memory.opens_at(run.name, run.aim))
+        run.failure = failure.for_want_of_spot(run.spot_wait)
         for intent in {one.intent.intent_id: one.intent for one in run.slices}.values():
             strays(self._doors.about(**run.names), intent, run.attempts, end.reason)
         self.remove_groups(run)

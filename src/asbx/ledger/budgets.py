@@ -7,14 +7,14 @@ was had before, and what it allows is written before anybody else is asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import and_, select, update
 
 from asbx.ledger import tables as t
-from asbx.ledger.engine import READ, WRITE, batches, lock_key, put
+from asbx.ledger.engine import READ, WRITE, batches, lock_key, put, put_all
 from asbx.model.budget import Book, Entry, EntryState, Hold, HoldState, Taken
 
 if TYPE_CHECKING:
@@ -27,6 +27,27 @@ if TYPE_CHECKING:
     from asbx.ports.budget import Judge
 
 
+@dataclass
+class _Taking:
+    """Holds being taken, one launch after the other. books: as they stand; there: what is held already."""
+
+    books: dict[tuple[str, str], Book]
+    there: Collection[tuple[str, str]]
+    judge: Judge
+    taken: list[Hold] = field(default_factory=list)
+    changed: set[tuple[str, str]] = field(default_factory=set)
+
+    def take(self, holds: Sequence[Hold]) -> Taken:
+        missing = [one for one in holds if (one.key, one.budget) not in self.there]
+        short = next(filter(None, (self.judge(one, self.books) for one in missing)), None)
+        for one in missing if short is None else ():
+            page = (one.budget, one.period)
+            self.books[page] = replace(self.books[page], held=self.books[page].held + one.usd)
+            self.changed.add(page)
+            self.taken.append(one)
+        return Taken(short, tuple(self.books[one.budget, one.period] for one in holds))
+
+
 class BudgetBooks:
     """The door `Budgets` over a ledger's database. May be shared between threads."""
 
@@ -35,26 +56,25 @@ class BudgetBooks:
 
     # -- holds
 
-    def take(self, holds: Sequence[Hold], previous: Mapping[str, str], judge: Judge) -> Taken:
-        """Take the holds of one launch, all or none."""
+    def take(self, launches: Sequence[Sequence[Hold]], previous: Mapping[str, str], judge: Judge) -> tuple[Taken, ...]:
+        """Take the holds of launches, of each all or none."""
+        every = [one for holds in launches for one in holds]
+        pages = {(one.budget, one.period) for one in every}
+        pages |= {(one.budget, previous[one.budget]) for one in every if previous.get(one.budget)}
         with self._database.transaction(WRITE) as connection:
-            _lock(connection, [one.budget for one in holds])
-            there = {one.budget: one for one in _holds_of(connection, [one.key for one in holds][:1])}
-            missing = [one for one in holds if one.budget not in there or there[one.budget].state is HoldState.RELEASED]
-            books: dict[tuple[str, str], Book] = {}
-            for one in holds:
-                for period in filter(None, (one.period, previous.get(one.budget, ""))):
-                    books[one.budget, period] = _book(connection, one.budget, period)
-            for one in missing:
-                short = judge(one, books)
-                if short is not None:
-                    return Taken(short, tuple(books[each.budget, each.period] for each in holds))
-            for one in missing:
-                old = books[one.budget, one.period]
-                books[one.budget, one.period] = replace(old, held=old.held + one.usd)
-                put(connection, t.budget_books, asdict(books[one.budget, one.period]))
-                put(connection, t.budget_holds, _hold_row(one))
-            return Taken(None, tuple(books[one.budget, one.period] for one in holds))
+            _lock(connection, [one.budget for one in every])
+            there = {
+                (one.key, one.budget)
+                for batch in batches(sorted({one.key for one in every}))
+                for one in _holds_of(connection, batch)
+                if one.state is not HoldState.RELEASED
+            }
+            books = {page: _book(connection, *page) for page in sorted(pages)}
+            taking = _Taking(books, there, judge)
+            told = tuple(taking.take(holds) for holds in launches)
+            put_all(connection, t.budget_books, [asdict(books[page]) for page in sorted(taking.changed)])
+            put_all(connection, t.budget_holds, [_hold_row(one) for one in taking.taken])
+        return told
 
     def release(self, keys: Iterable[str], at: datetime, why: str) -> tuple[Hold, ...]:
         """Give back what is held under these keys."""
@@ -130,12 +150,17 @@ class BudgetBooks:
         with self._database.transaction(READ) as connection:
             return _entry(connection, key)
 
-    def transactions(self, account: str) -> frozenset[str]:
-        """Return the transactions of an account that are of some launch of ours."""
+    def taken(self, account: str, transactions: Iterable[str]) -> frozenset[str]:
+        """Return which of these transactions of an account are of some launch of ours."""
         c = t.budget_entries.c
+        mine = select(c.transaction).where(c.account == account)
+        wanted = sorted(set(transactions) - {""})
         with self._database.transaction(READ) as connection:
-            found = connection.execute(select(c.transaction).where(c.account == account, c.transaction != ""))
-            return frozenset(found.scalars())
+            return frozenset(
+                name
+                for batch in batches(wanted)
+                for name in connection.execute(mine.where(c.transaction.in_(batch))).scalars()
+            )
 
     def change_entry(self, key: str, change: Callable[[Entry | None], Entry | None]) -> Entry | None:
         """Read one, let `change` say what becomes of it, write and return that."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 
 from asbx.decide.meter.spans import Kind
 from asbx.decide.meter.sums import FIELDS, Dimension, Slice, Sum
@@ -55,7 +55,8 @@ class Charges(Database):
 
     def _unsettled(self, wanted: ColumnElement[bool], most: int | None) -> tuple[InstanceRow, ...]:
         there = t.instances.outerjoin(t.settlements, _s.instance_id == _i.instance_id)
-        is_open = or_(_s.instance_id.is_(None), _i.ended_at.is_(None), _s.ended_at != _i.ended_at)
+        is_priced_since = and_(_s.has_price.is_(False), _i.price.is_not(None))
+        is_open = or_(_s.instance_id.is_(None), _i.ended_at.is_(None), _s.ended_at != _i.ended_at, is_priced_since)
         query = select(t.instances).select_from(there).where(wanted, is_open)
         query = query.order_by(_i.launched_at, _i.instance_id).limit(most)
         with self.transaction(READ) as connection:

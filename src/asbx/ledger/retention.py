@@ -58,10 +58,12 @@ class Retention(Database):
         return len(old)
 
     def _rest(self, before: datetime) -> None:
-        """Forget what was removed from EC2, setbacks of jobs nobody has tried since, their plans and their limits."""
+        """Forget what was removed from EC2, setbacks and waits of jobs, their plans and limits, old interruptions."""
         with self.transaction(WRITE) as connection:
             connection.execute(delete(t.resources).where(t.resources.c.removed_at < before))
             connection.execute(delete(t.setbacks).where(t.setbacks.c.at < before))
             connection.execute(delete(t.job_plans).where(t.job_plans.c.decided_at < before))
             connection.execute(delete(t.job_limits).where(t.job_limits.c.at < before))
             connection.execute(delete(t.limit_marks).where(t.limit_marks.c.at < before))
+            connection.execute(delete(t.interruptions).where(t.interruptions.c.at < before))
+            connection.execute(delete(t.spot_waits).where(t.spot_waits.c.since < before))

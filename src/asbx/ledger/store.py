@@ -11,6 +11,7 @@ from asbx.errors import LedgerError
 from asbx.ledger import calls, history, pairs
 from asbx.ledger import rows as form
 from asbx.ledger import tables as t
+from asbx.ledger.arrivals import Arrivals
 from asbx.ledger.boots import BootMemory
 from asbx.ledger.charges import Charges
 from asbx.ledger.control import Controls
@@ -23,6 +24,7 @@ from asbx.ledger.memory import Memory
 from asbx.ledger.prices import PriceHistory
 from asbx.ledger.retention import Retention
 from asbx.ledger.schema import prepare
+from asbx.ledger.spot import SpotMemory
 from asbx.ledger.usage import Usage
 from asbx.model.event import EVERYTHING, Wanted
 
@@ -63,7 +65,18 @@ def open_ledger(url: str, *, migrate: bool = True) -> SqlLedger:
 
 
 class SqlLedger(
-    Memory, BootMemory, JobPlans, Controls, Retention, JobLaunches, LimitBooks, PriceHistory, Charges, Usage
+    Memory,
+    BootMemory,
+    JobPlans,
+    Controls,
+    Retention,
+    JobLaunches,
+    LimitBooks,
+    PriceHistory,
+    Charges,
+    Usage,
+    SpotMemory,
+    Arrivals,
 ):
     """The door `Ledger` over SQLAlchemy Core. May be shared between threads."""
 

@@ -147,6 +147,23 @@ setbacks = Table(
     Column("next_at", Moment),
 )
 
+# Spot instances that EC2 took back, and since when jobs wait for spot before on-demand is allowed.
+interruptions = Table(
+    "interruptions",
+    metadata,
+    Column("instance_id", String, primary_key=True),
+    Column("instance_type", String, nullable=False),
+    Column("zone", String, nullable=False),
+    Column("at", Moment, nullable=False, index=True),
+)
+
+spot_waits = Table(
+    "spot_waits",
+    metadata,
+    Column("job_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("since", Moment, nullable=False),
+)
+
 # Limits that jobs set themselves, and what was done about limits that were reached.
 job_limits = Table(
     "job_limits",
@@ -394,7 +411,7 @@ budget_entries = Table(
     Column("job_id", _BIG, nullable=False, index=True),
     Column("job", String, nullable=False),
     Column("request_id", String, nullable=False),
-    Column("account", String, nullable=False, index=True),
+    Column("account", String, nullable=False),
     Column("state", String, nullable=False, index=True),
     Column("asked_at", Moment, nullable=False),
     Column("transaction", String, nullable=False),
@@ -404,4 +421,5 @@ budget_entries = Table(
     Column("looks", Integer, nullable=False),
     Column("next_at", Moment),
     Column("said", Text, nullable=False),
+    Index("ix_budget_entries_taken", "account", "transaction"),
 )

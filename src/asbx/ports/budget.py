@@ -20,11 +20,12 @@ class Budgets(Protocol):
     A book's `held` is at any moment the sum of its holds that are HELD: both change in one transaction.
     """
 
-    def take(self, holds: Sequence[Hold], previous: Mapping[str, str], judge: Judge) -> Taken:
-        """Take the holds of one launch, all or none: one transaction, during which nobody else takes of these budgets.
+    def take(self, launches: Sequence[Sequence[Hold]], previous: Mapping[str, str], judge: Judge) -> tuple[Taken, ...]:
+        """Take the holds of launches, of each all or none: one transaction; nobody else takes of these budgets then.
 
-        All have one key; previous: budget -> the period before, for `judge`. What is held or settled under the key
-        already stays as it is; what was released is taken again. `judge` must not use the ledger.
+        The holds of a launch have one key; each is judged after those before it. previous: budget -> the period before,
+        for `judge`. What is held or settled under a key already stays as it is; what was released is taken again.
+        `judge` must not use the ledger.
         """
 
     def release(self, keys: Iterable[str], at: datetime, why: str) -> tuple[Hold, ...]:
@@ -54,8 +55,8 @@ class Budgets(Protocol):
     def entry(self, key: str) -> Entry | None:
         """Return where a launch stands there, None for one it was never asked about."""
 
-    def transactions(self, account: str) -> frozenset[str]:
-        """Return the transactions of an account that are known to be of some launch of ours."""
+    def taken(self, account: str, transactions: Iterable[str]) -> frozenset[str]:
+        """Return which of these transactions of an account are known to be of some launch of ours."""
 
     def change_entry(self, key: str, change: Callable[[Entry | None], Entry | None]) -> Entry | None:
         """Read one, let `change` say what becomes of it (None: as it is), write and return that: one transaction."""

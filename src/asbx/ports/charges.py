@@ -20,7 +20,10 @@ class ChargeBook(Protocol):
         """Keep the charges of instances, in the place of those kept of them before; all of it or nothing."""
 
     def unsettled(self, ended_before: datetime, most: int) -> tuple[InstanceRow, ...]:
-        """Return instances that were over then and are not settled as they ended; the oldest so many."""
+        """Return instances that were over then and are not settled as they ended, or without the price they have now.
+
+        The oldest so many.
+        """
 
     def unsettled_all(self, launched_before: datetime) -> tuple[InstanceRow, ...]:
         """Return every instance that is not settled, those that live too, launched before a moment."""

@@ -105,7 +105,13 @@ class Catalogue(Protocol):
         """Return which security groups lack a rule that lets all their own traffic in and out, as EFA needs."""
 
     def spot_scores(self, instance_types: Sequence[str], count: int) -> dict[str, int]:
-        """Return zone -> EC2's spot placement score, 1 to 10; {} where it is not permitted."""
+        """Return zone -> EC2's spot placement score, 1 to 10, as last told: nobody is asked now, and {} may be all.
+
+        What is not known, or is old, is asked for by `ask_spot_scores`.
+        """
+
+    def ask_spot_scores(self) -> None:
+        """Ask for the scores somebody wanted and that are due, one configuration in SPOT_SCORE_EVERY at the most."""
 
     def forget(self) -> None:
         """Ask anew next time: something EC2 said does not fit what it does."""

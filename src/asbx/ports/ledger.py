@@ -25,6 +25,7 @@ from asbx.model.record import (
     Shortage,
 )
 from asbx.ports.limits import LimitRecord
+from asbx.ports.spot import SpotRecord
 
 
 class JobPlanRecord(Protocol):
@@ -43,7 +44,7 @@ class JobPlanRecord(Protocol):
         """Return how the last so many jobs of this user and name were decided, newest first, one for each job."""
 
 
-class Ledger(JobPlanRecord, LimitRecord, Protocol):
+class Ledger(JobPlanRecord, LimitRecord, SpotRecord, Protocol):
     """The memory. Short transactions; every method raises LedgerError when the database cannot serve.
 
     All times are aware UTC. Writing the same row twice is not an error: flows repeat themselves after a crash.

@@ -21,20 +21,23 @@ class MemoryBudgets:
     _entries: dict[str, Entry] = field(default_factory=dict)
     _turn: RLock = field(default_factory=RLock)
 
-    def take(self, holds: Sequence[Hold], previous: Mapping[str, str], judge: Judge) -> Taken:
-        """Take the holds of one launch, all or none."""
+    def take(self, launches: Sequence[Sequence[Hold]], previous: Mapping[str, str], judge: Judge) -> tuple[Taken, ...]:
+        """Take the holds of launches, of each all or none."""
         del previous  # every book is at hand
         with self._turn:
-            missing = [one for one in holds if self._is_free((one.key, one.budget))]
-            for one in missing:
-                short = judge(one, dict(self._books))
-                if short is not None:
-                    return Taken(short, self._of(holds))
-            for one in missing:
-                self._holds[one.key, one.budget] = one
-                old = self._book(one.budget, one.period)
-                self._books[one.budget, one.period] = replace(old, held=old.held + one.usd)
-            return Taken(None, self._of(holds))
+            return tuple(self._take(holds, judge) for holds in launches)
+
+    def _take(self, holds: Sequence[Hold], judge: Judge) -> Taken:
+        missing = [one for one in holds if self._is_free((one.key, one.budget))]
+        for one in missing:
+            short = judge(one, dict(self._books))
+            if short is not None:
+                return Taken(short, self._of(holds))
+        for one in missing:
+            self._holds[one.key, one.budget] = one
+            old = self._book(one.budget, one.period)
+            self._books[one.budget, one.period] = replace(old, held=old.held + one.usd)
+        return Taken(None, self._of(holds))
 
     def _is_free(self, key: tuple[str, str]) -> bool:
         return key not in self._holds or self._holds[key].state is HoldState.RELEASED
@@ -111,11 +114,11 @@ class MemoryBudgets:
         """Return where a launch stands there."""
         return self._entries.get(key)
 
-    def transactions(self, account: str) -> frozenset[str]:
-        """Return the transactions of an account that are of some launch of ours."""
+    def taken(self, account: str, transactions: Iterable[str]) -> frozenset[str]:
+        """Return which of these transactions of an account are of some launch of ours."""
         with self._turn:
-            mine = (one for one in self._entries.values() if one.account == account)
-            return frozenset(one.transaction for one in mine if one.transaction)
+            mine = {one.transaction for one in self._entries.values() if one.account == account and one.transaction}
+        return frozenset(mine.intersection(transactions))
 
     def change_entry(self, key: str, change: Callable[[Entry | None], Entry | None]) -> Entry | None:
         """Read one, let `change` say what becomes of it, write and return that."""

@@ -39,7 +39,7 @@ class MemoryChargeBook:
 
     def _is_settled(self, row: InstanceRow) -> bool:
         kept = self._settled.get(row.instance_id)
-        return kept is not None and kept.ended_at == row.ended_at
+        return kept is not None and kept.ended_at == row.ended_at and (kept.has_price or row.price is None)
 
     def reopen(self, instance_ids: Collection[str]) -> None:
         """Forget that instances were settled, and their charges."""

@@ -375,13 +375,14 @@ class SimCloud:
             if self._chance.random() < kills:
                 self.end(machine, "Server.InternalError")
 
-    def move_prices(self, types: Sequence[str]) -> None:
-        """Let every spot price take a step."""
+    def move_prices(self, types: Sequence[str], seed: int) -> None:
+        """Let every spot price take a step: one of its own, so that a pool costs the same whatever else is bought."""
         at = self.hub.now_us / SECOND
         for zone in self._ec2.zones:
             for kind in types:
                 key = PoolKey(kind, zone, Lifecycle.SPOT)
                 price = self.pools.prices.price(key, at)
                 if price is not None:
-                    step = 1 + self._ec2.spot_price_step * (2 * self._chance.random() - 1)
+                    chance = random.Random(f"{seed}/{kind}/{zone}/{self.hub.now_us}").random()
+                    step = 1 + self._ec2.spot_price_step * (2 * chance - 1)
                     self.pools.prices.set(key, (price * Decimal(f"{step:.4f}")).quantize(Decimal("0.0001")), at)

@@ -14,13 +14,14 @@ from asbx.config.schema import Config
 from asbx.model.fence import Fence
 from asbx.model.job import RequestKind
 from asbx.sim.hub import SECOND, Hub
-from asbx.sim.jobs import Job, Queue
+from asbx.sim.jobs import Job, Queue, Spell
 from asbx.sim.nodes import Node, Power, Table
 from asbx.sim.scenario import Cluster
 
 Program = Callable[[RequestKind, Sequence[str], Sequence[Job]], None]
 _TIMED_OUT = "ResumeTimeout reached"
 _SILENT = "Not responding"
+_READS_WHY_S = 60.0  # a job is told why it is held within the same pass
 
 
 class Controller:
@@ -40,6 +41,7 @@ class Controller:
         self.requeues = 0
         self.ended: list[Job] = []
         self.power_calls = 0
+        self.spells: list[Spell] = []
         self._queues: dict[str, Queue] = {}
         self._to_resume: dict[str, Job | None] = {}
         self._to_suspend: dict[str, None] = {}
@@ -117,7 +119,7 @@ class Controller:
             self._run(job)
 
     def _run(self, job: Job) -> None:
-        job.state, job.ran = "RUNNING", True
+        job.state, job.ran, job.run_us = "RUNNING", True, self.hub.now_us
         if job.first_start_us is None:
             job.first_start_us = self.hub.now_us
         turn = job.turn
@@ -136,6 +138,8 @@ class Controller:
     def _leave(self, job: Job) -> None:
         """Take a job off its nodes."""
         job.turn += 1
+        if job.state == "RUNNING":
+            self.spells.append(Spell(job, job.on, job.run_us, self.hub.now_us))
         for name in job.on:
             node = self.table.nodes[name]
             node.jobs.discard(job.job_id)
@@ -206,10 +210,18 @@ class Controller:
             self._enqueue(job)
 
     def hold(self, job: Job) -> None:
-        """Hold a job until its user releases it."""
+        """Hold a job until its user releases it, or cancels it once told why."""
         self._queues[job.group].remove(job)
         job.is_held = True
-        self.hub.after(self._cluster.users_release_after, lambda: self._release(job))
+        if self._cluster.users == "cancel":
+            self.hub.after(_READS_WHY_S, lambda: self._withdraw(job))
+        else:
+            self.hub.after(self._cluster.users_release_after, lambda: self._release(job))
+
+    def _withdraw(self, job: Job) -> None:
+        if job.is_held and not job.is_over:
+            self._leave(job)
+            self._end(job, "CANCELLED")
 
     def _release(self, job: Job) -> None:
         if job.is_held:
@@ -349,6 +361,8 @@ class Controller:
         node = self.table.nodes.get(name)
         if node is not None and node.address == address and node.power is Power.UP:
             turn = node.turn
+            for job in [self.jobs[one] for one in sorted(node.jobs)]:
+                job.turn += job.state == "RUNNING"  # its processes are gone: it does not end by itself any more
             self.hub.after(self._cluster.slurmd_timeout, lambda: self._is_silent(node, address, turn))
 
     def _is_silent(self, node: Node, address: str, turn: int) -> None:

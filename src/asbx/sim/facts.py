@@ -79,6 +79,9 @@ class SimCatalogue:
         del instance_types, count
         return {}
 
+    def ask_spot_scores(self) -> None:
+        """There are none."""
+
     def forget(self) -> None:
         """Nothing is remembered."""
 

@@ -20,6 +20,7 @@ class Job:
     """One job. runtime_us: how long it runs once it has all its nodes. Moments are microseconds since the start.
 
     state: PENDING, CONFIGURING, RUNNING, COMPLETING, or how it ended. waits: its nodes that are not up yet.
+    limit_us: its time limit, which ends nothing here. run_us: when it began to run last.
     turn: changes with every start and end of it. ran: whether it has ever begun to run.
     """
 
@@ -45,6 +46,8 @@ class Job:
     is_held: bool = False
     ran: bool = False
     told: str = ""
+    limit_us: int | None = None
+    run_us: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -52,19 +55,24 @@ class Job:
         return self.end_us is not None
 
     def facts(self) -> JobFacts:
-        """Return what the queue says of it. Its owner has asked for twice the time it takes."""
-        limit = timedelta(microseconds=2 * self.runtime_us)
+        """Return what the queue says of it. Without a limit of its own, its owner has asked for twice what it takes."""
+        limit = timedelta(microseconds=2 * self.runtime_us if self.limit_us is None else self.limit_us)
         priority = 0 if self.is_held else self.priority
         return JobFacts(
-            self.job_id,
-            self.user,
-            self.account,
-            f"job-{self.job_id}",
-            self.state,
-            priority,
+            *(self.job_id, self.user, self.account, f"job-{self.job_id}", self.state, priority),
             extra=self.extra,
             time_limit=limit,
         )
+
+
+@dataclass(frozen=True)
+class Spell:
+    """A time in which a job ran on its nodes: to its end, or until it was taken off them."""
+
+    job: Job
+    nodes: tuple[str, ...]
+    begin_us: int
+    end_us: int
 
 
 class Queue:

@@ -32,6 +32,7 @@ from asbx.sim.moments import aware as _aware
 from asbx.sim.moments import refuse as _refuse
 from asbx.sim.price_book import MemoryPriceBook
 from asbx.sim.run_book import MemoryRunBook
+from asbx.sim.spot_memory import MemorySpot
 
 
 def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
@@ -39,7 +40,7 @@ def _launch_order(row: InstanceRow) -> tuple[datetime, str]:
 
 
 @dataclass
-class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook, MemoryChargeBook, MemoryRunBook):
+class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook, MemoryChargeBook, MemoryRunBook, MemorySpot):
     """The doors to the record. events_kept: how many events are remembered, the last ones; None: all."""
 
     events_kept: int | None = None
@@ -429,6 +430,7 @@ class MemoryLedger(MemoryJobPlans, MemoryLimits, MemoryPriceBook, MemoryChargeBo
         """Forget up to `most` events, and as many finished requests; what belongs to a living instance stays."""
         self._forget_plans(before)
         self._forget_limits(before)
+        self._forget_spot(before)
         self._setbacks = {job: one for job, one in self._setbacks.items() if one.at >= before}
         oldest = [at for at, _ in itertools.islice(self._events, most) if at < before]
         kept = (row for number, row in enumerate(self._events) if number >= most or row[0] >= before)

@@ -18,7 +18,10 @@ _ENDING = 30 * SECOND
 
 @dataclass(eq=False)
 class Machine:
-    """One instance. price: USD an hour, that of its launch. Moments are microseconds since the start."""
+    """One instance. price: USD an hour, that of its launch. Moments are microseconds since the start.
+
+    registered_us: when the node it became reported first.
+    """
 
     clock: Hub
     instance_id: str
@@ -35,6 +38,7 @@ class Machine:
     ended_us: int | None = None
     end_reason: str = ""
     tells_when: bool = True
+    registered_us: int | None = None
     _seen: Instance | None = None
     _until_us: int = 0
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from asbx.sim.jobs import Job
 from asbx.sim.report import Report, report
 from asbx.sim.scenario import Scenario
 from asbx.sim.world import World
@@ -24,11 +25,11 @@ def simulate(scenario: Scenario, progress: Callable[[World], None] = lambda _: N
 
 
 @contextmanager
-def world_of(scenario: Scenario) -> Iterator[World]:
-    """Return a world that is about to begin."""
+def world_of(scenario: Scenario, jobs: Sequence[Job] = ()) -> Iterator[World]:
+    """Return a world that is about to begin. jobs: what is done in it, in the place of the scenario's own."""
     place = _MEMORY if _MEMORY.is_dir() else None
     with tempfile.TemporaryDirectory(prefix="asbx-sim-", dir=place) as folder:
-        world = World(scenario, Path(folder))
+        world = World(scenario, Path(folder), jobs)
         world.prepare()
         # A week is millions of objects that live on: full passes over them would cost a third of the time.
         gc.collect()

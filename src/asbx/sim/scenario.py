@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -77,6 +78,8 @@ class Cluster(Part):
     """How long a job is COMPLETING before a requeue makes it PENDING."""
     scontrol: Span = (0.01, 0.05)
     """How long a call of scontrol takes."""
+    users: Literal["release", "cancel"] = "release"
+    """What users do with a job that was held: have it released, or cancel it."""
     users_release_after: Seconds = 14_400.0
     """How long a user takes to release a job that was held."""
 
@@ -94,6 +97,19 @@ class Stock(Part):
     """How many instances it holds."""
     in_group: int | None = Field(default=None, ge=0)
     """How many of them one cluster placement group holds; not stated: no bound."""
+
+
+class Price(Part):
+    """What a capacity pool costs at the beginning, instead of the pretend figure."""
+
+    type: str
+    """Instance type."""
+    zone: str = "*"
+    """Availability zone; `*` for every zone."""
+    market: Literal["spot", "on-demand"]
+    """Which market."""
+    usd: Decimal = Field(ge=0)
+    """USD an hour."""
 
 
 class Ec2(Part):
@@ -117,6 +133,8 @@ class Ec2(Part):
     """Instances that may be launched at once before EC2 throttles; 0: no bound. The default is AWS's."""
     launch_rate: float = Field(default=2.0, ge=0)
     """Instances a second by which the bucket fills up again."""
+    prices: tuple[Price, ...] = ()
+    """Prices that are known; a later entry wins. All others are pretend figures of the right size."""
     spot_price_every: Seconds = 3600.0
     """How often spot prices move; 0: never."""
     spot_price_step: Share = 0.05
@@ -309,7 +327,7 @@ class Scenario(Part):
         try:
             return Config.model_validate(_merged(raw, self.config))
         except ValidationError as error:
-            raise _refused("config", error) from None
+            raise refused("config", error) from None
 
     def _group(self, group: Group) -> dict[str, Any]:
         return {
@@ -348,10 +366,11 @@ def load_scenario(path: Path) -> Scenario:
     try:
         return Scenario.model_validate(raw)
     except ValidationError as error:
-        raise _refused(str(path), error) from None
+        raise refused(str(path), error) from None
 
 
-def _refused(where: str, error: ValidationError) -> ConfigError:
+def refused(where: str, error: ValidationError) -> ConfigError:
+    """Return what is said of a file that breaks the rules of its keys, every fault of it."""
     faults = [f"{where}: {key_text(each['loc'])} {_words(each)}".replace(":  ", ": ") for each in error.errors()]
     what = faults[0] if len(faults) == 1 else f"{where} has {len(faults)} faults"
     return ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from asbx.sim.ledger import MemoryLedger
 from asbx.sim.life import Life, mortal
 from asbx.sim.machine import Machine
 from asbx.sim.prices import Lifecycle, PoolKey
-from asbx.sim.scenario import Crash, Scenario, Stock
+from asbx.sim.scenario import Crash, Price, Scenario, Stock
 from asbx.sim.scontrol import SimScheduler
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -55,7 +55,7 @@ class Books(MemoryLedger):
 class World:
     """Everything of one run. deaths: where programs have died."""
 
-    def __init__(self, scenario: Scenario, folder: Path) -> None:
+    def __init__(self, scenario: Scenario, folder: Path, jobs: Sequence[Job] = ()) -> None:
         self.scenario = scenario
         self.config = scenario.site(folder)
         self._chance = {
@@ -73,7 +73,7 @@ class World:
         self.hooks = Hooks(self.hub, self.config.paths.requests, self._knock, self._hook_died)
         self.auditor = Auditor(self.config, self.cloud, self.controller, self.ledger, self._patience())
         self.ledger.auditor = self.auditor
-        self.jobs: list[Job] = []
+        self.jobs: list[Job] = list(jobs)
         self._served: dict[str, tuple[str, str]] = {}  # machine -> node and address it has registered with
         self._life: Life | None = None
         self._daemon: SimDaemon | None = None
@@ -103,9 +103,11 @@ class World:
             self.controller.add_group(name, partition.node_range(group), cpus)
         for stock in self.scenario.ec2.stock:
             self._stock(stock)
+        for price in self.scenario.ec2.prices:
+            self._price(price)
         for number in range(self.scenario.incidents.strangers):
             self.cloud.add_stranger(number, self.config.cluster.name)
-        self.jobs = work(self.scenario, self._chance["work"])
+        self.jobs = self.jobs or work(self.scenario, self._chance["work"])
         for job in self.jobs:
             self.hub.at(job.submit_us, lambda job=job: self.controller.submit(job))  # type: ignore[misc]
         self._plan_incidents()
@@ -122,6 +124,10 @@ class World:
                 for market in markets:
                     self.cloud.pools.set_capacity(PoolKey(kind, zone, market), stock.capacity)
                     self.cloud.pools.set_in_group(PoolKey(kind, zone, market), stock.in_group)
+
+    def _price(self, price: Price) -> None:
+        for zone in self.scenario.ec2.zones if price.zone == "*" else [price.zone]:
+            self.cloud.pools.prices.set(PoolKey(price.type, zone, Lifecycle(price.market)), price.usd, 0)
 
     def _plan_incidents(self) -> None:
         bad, after = self.scenario.incidents, self.hub.after
@@ -148,7 +154,7 @@ class World:
         self.controller.is_away = away
 
     def _move_prices(self) -> None:
-        self.cloud.move_prices(self.types())
+        self.cloud.move_prices(self.types(), self.scenario.seed)
         self.hub.after(self.scenario.ec2.spot_price_every, self._move_prices)
 
     # -- our program
@@ -226,6 +232,7 @@ class World:
             return
         name = name_of(machine.view(self.hub.now_us))
         if name and self.controller.register(name, machine.address):
+            machine.registered_us = machine.registered_us or self.hub.now_us
             self._served[machine.instance_id] = (name, machine.address)
             self.auditor.served[machine.instance_id] = name
         elif patience > 0:
@@ -247,10 +254,23 @@ class World:
         while self.hub.now_us < ends:
             self.hub.run(min(self.hub.now_us + step, ends))
             progress(self)
+        self.settle(progress)
+
+    def play_out(self, most_s: float, progress: Callable[[World], None] = lambda _: None) -> None:
+        """Let all work come and go, with what goes wrong, for so long at most; then everything come to rest."""
+        comes, ends = round(self.scenario.lasts * SECOND), round(most_s * SECOND)
+        while self.hub.now_us < ends and (self.controller.queued or self.hub.now_us < comes):
+            self.hub.run(min(self.hub.now_us + 3600 * SECOND, ends))
+            progress(self)
+        self.settle(progress)
+
+    def settle(self, progress: Callable[[World], None] = lambda _: None) -> None:
+        """Let nothing go wrong any more, and what is left come to rest."""
+        step, ends = 300 * SECOND, self.hub.now_us
         self._calm()
         ends += round(self.scenario.settles * SECOND)
         while self.hub.now_us < ends and not self._is_quiet():
-            self.hub.run(min(self.hub.now_us + step // 12, ends))
+            self.hub.run(min(self.hub.now_us + step, ends))
             progress(self)
 
     def _calm(self) -> None:

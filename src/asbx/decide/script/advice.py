@@ -14,7 +14,7 @@ from asbx.decide.script.coupling import Coupling, Finding, coupling
 from asbx.decide.script.fit import Fit, best, fits, of_gpu
 from asbx.decide.script.geometry import Geometry, geometry
 from asbx.decide.script.sbatch import Stating, Submission
-from asbx.decide.script.shell import lines_of
+from asbx.decide.script.shell import late_options, lines_of
 from asbx.model.catalogue import TypeFacts
 
 Purchase = Literal["spot", "on-demand", "mixed"]
@@ -104,7 +104,7 @@ def advise(submission: Submission, site: Site, index: int = 0) -> Advice:
         efa,
         placement,
         tuple(reasons),
-        (*submission.problems, *asked.problems, *_notes(asked, chosen, site)),
+        (*submission.problems, *asked.problems, *late_options(submission.body), *_notes(asked, chosen, site)),
         _cost(chosen, asked, site, purchase),
     )
 
@@ -118,13 +118,14 @@ def _about_types(chosen: Sequence[Fit], found: Sequence[Fit]) -> Iterable[Reason
     if not chosen:
         return
     first = chosen[0]
-    unit = "cores" if first.need.on_cores else "hardware threads"
-    words = [f"{first.need.cpus} {unit} a node"]
+    unit = "core(s)" if first.need.on_cores else "hardware thread(s)"
+    words = [f"{first.need.cpus} {unit}"]
     if first.need.memory_mib:
         words.append(f"{first.need.memory_mib / 1024:.3g} GiB")
     if first.need.gpus:
         words.append(f"{first.need.gpus} GPU(s)")
-    text = f"{', '.join(one.name for one in chosen)}: {' and '.join(words)} are needed, {first.unused:.0%} stays unused"
+    need = f"a node needs {' and '.join(words)}"
+    text = f"{', '.join(one.name for one in chosen)}: {need}; of {first.name} {first.unused:.0%} stays unused"
     yield Reason("types", text)
     if len(found) > len(chosen):
         yield Reason("types", f"{len(found) - len(chosen)} other type(s) would hold it and waste more")

@@ -76,6 +76,20 @@ def lines_of(body: str) -> Iterable[str]:
     return _commands_of(_joined(body), [])
 
 
+def late_options(body: str) -> Iterator[str]:
+    """Tell of lines that look like options and are none: sbatch(1) stops reading at the first command."""
+    lines, documents = body.split("\n"), list[Document]()
+    first = next((n for n, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
+    for _ in _commands_of(_joined(body), documents):
+        pass
+    inside = {line for one in documents for line in one.text.split("\n")}
+    late = [line.strip() for line in lines[first:] if line.startswith("#SBATCH -")]
+    late = [line for line in late if line not in inside]
+    if late:
+        more = f" (and {len(late) - 1} more)" if len(late) > 1 else ""
+        yield f"{late[0]!r}{more} stands after the first command, line {first + 1}: sbatch does not read it"
+
+
 def base(word: str) -> str:
     """Return a program's or file's name without its folder."""
     return word.rsplit("/", 1)[-1]

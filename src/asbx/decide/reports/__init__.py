@@ -1,0 +1,1 @@
+"""What is told of costs beside their sums: FOCUS rows, charts, savings."""

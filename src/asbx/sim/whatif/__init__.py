@@ -1,0 +1,1 @@
+"""What would this work have cost, and waited, had the site been set up otherwise: one trace, several policies."""
