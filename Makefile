@@ -18,7 +18,7 @@ demo:  ## watch an MPI job burst: real Slurm, emulated EC2, on this machine (ins
 test: setup check  ## run all tests, those on a real Slurm too (installs what is missing)
 	$(bin)/pytest -n 2 -m 'not slurm'
 	# More than there are cores: they mostly wait, for boots and for time-outs of Slurm.
-	$(bin)/pytest -n 5 --dist loadfile --no-loadscope-reorder -m slurm
+	$(bin)/pytest -n 4 --dist loadfile --no-loadscope-reorder -m slurm
 
 check: setup  ## format, lint, types, import rules
 	$(bin)/ruff check

@@ -29,12 +29,13 @@ def test_a_burst_of_500_costs_few_calls(tmp_path: Path) -> None:
 
 @pytest.mark.slurm
 def test_gangs_cost_few_calls(tmp_path: Path) -> None:
-    """A ladder of 12 rungs that fails makes 12 launch calls; ten gangs of ten at 55 make eight at most, five whole."""
+    """A ladder of up to 12 rungs that fails makes no more launch calls; ten gangs of ten at 55 make eight at most, five whole."""
     command = [sys.executable, "-m", "benchmarks.gang", "--runs", "1", "--only", "b,e", "--output", str(tmp_path)]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     figures = json.loads((tmp_path / "gang.json").read_text())
-    assert figures["b"]["rungs"]["max"] == 12
+    # Spot pools above the cheapest on-demand price are left out, so how many there are hangs on the prices.
+    assert 6 <= figures["b"]["rungs"]["max"] <= 12
     assert figures["b"]["calls"]["CreateFleet"] <= 12
     assert figures["e"]["calls"]["CreateFleet"] <= 8
     assert (figures["e"]["whole"]["min"], figures["e"]["launched"]["max"]) == (5, 50)

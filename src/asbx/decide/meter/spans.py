@@ -119,7 +119,7 @@ def _span(life: Life, runs: Sequence[_Clip], ready: datetime | None, begin: date
     kind = Kind.IDLE
     if row.bound_at is None and (is_over or not jobs):
         kind = Kind.GIVEN_BACK
-    elif is_over and life.is_tracked and not runs and life.registered_at is None:
+    elif jobs and is_over and life.is_tracked and not runs and life.registered_at is None:
         kind = Kind.NEVER_REGISTERED
     elif not life.is_tracked and not runs and row.bound_at is not None and jobs:
         kind = Kind.ASSUMED
