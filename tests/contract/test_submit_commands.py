@@ -92,7 +92,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Site]
 
     def made(**policy: Any) -> Site:
         one = Site(tmp_path, **policy)
-        for name in [name for name in os.environ if name.startswith(("SBATCH_", "SLURM_"))]:
+        for name in [name for name in os.environ if name.startswith(("SBATCH_", "SLURM_", "ASBA_"))]:
             monkeypatch.delenv(name)
         monkeypatch.setenv("PATH", f"{one.bin}:/usr/bin:/bin")
         monkeypatch.setenv("ASBX_CONFIG", str(one.config))
@@ -205,6 +205,17 @@ def test_a_given_plan_is_attached_as_it_is(make: Callable[..., Site], capsys: py
     assert main(["submit", f"--plan={plan}", str(site.script)]) == ExitCode.PLAN
     assert "should_burst=false" in capsys.readouterr().err
     assert site.words is None
+
+
+def test_the_advisors_variables_are_a_plan(make: Callable[..., Site], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are attached where no plan is named; without the one that says whether to burst they are none."""
+    site = make()
+    monkeypatch.setenv("ASBA_PURCHASING_OPTION", "on-demand")
+    monkeypatch.setenv("ASBA_SHOULD_BURST", "true")
+    assert main(["submit", str(site.script)]) == 0
+    (name,) = site.left()
+    plan = parse_plan((site.plans / name).read_text(encoding="utf-8"))
+    assert (plan.dialect, plan.markets) == ("environment", (Market.ON_DEMAND,))
 
 
 def test_without_a_way_to_the_plans_folder_there_are_hints(

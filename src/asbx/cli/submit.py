@@ -27,6 +27,7 @@ from asbx.decide.attach import Attachment, Desk, Job, Way, attach, with_comment
 from asbx.decide.script.command_line import Line, split
 from asbx.decide.script.sbatch import Submission, read
 from asbx.errors import ConfigError, PlanError, UsageError
+from asbx.model.plan_environment import text_of
 from asbx.slurm import sbatch
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -55,7 +56,7 @@ def submit(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; submit nothing.")] = False,
     plan: Annotated[
-        Path | None, typer.Option("--plan", help="Attach this execution plan instead of the analyzer's.")
+        Path | None, typer.Option("--plan", help="Attach this execution plan, else that of ASBA_ variables.")
     ] = None,
     config: Annotated[
         Path | None,
@@ -77,7 +78,7 @@ def submit(
     if not line.sbatch and sys.stdin.isatty():
         raise UsageError("no-script", "no script is named", "", "asbx submit job.sbatch")
     body = None if line.script or line.is_wrapped else _stdin()
-    case = _weighed(line, settings, body, read_plan(plan))
+    case = _weighed(line, settings, body, read_plan(plan) or text_of(os.environ))
     # What sbatch prints is all that scripts find on stdout.
     if not as_json:
         typer.echo(submit_page.text(case, dry_run=dry_run), nl=False, err=not dry_run)
