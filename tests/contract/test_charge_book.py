@@ -114,9 +114,6 @@ def test_settling_again_replaces(book: Book) -> None:
     assert book.charge_sums(EVER, (Dimension.DAY, Dimension.JOB)) == (
         Sum(Kind.ASSUMED, ("2026-03-01", "7"), 3600, 36 * 10**8, 0),
     )
-    book.reopen(["i-1", "i-9"])
-    assert names(book.unsettled(NOON + 9 * HOUR, 9)) == ["i-1"]
-    assert book.charge_sums(EVER, ()) == ()
 
 
 def test_sums_are_those_of_the_charges(book: Book) -> None:

@@ -41,6 +41,16 @@ _STYLE: Any = {
 }
 
 
+def missing() -> UsageError:
+    """Return what is said where charts cannot be drawn."""
+    return UsageError(
+        "charts-missing",
+        "charts need matplotlib, which is not installed here",
+        "a head node does not need it otherwise",
+        "pip install 'aws-slurm-burst[charts]'; tables and --json need nothing",
+    )
+
+
 def available() -> bool:
     """Whether charts can be drawn here."""
     try:
@@ -76,12 +86,7 @@ def _drawn(chart: Chart) -> Iterator[Figure]:
         from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise UsageError(
-            "charts-missing",
-            "charts need matplotlib, which is not installed here",
-            str(error),
-            "pip install 'aws-slurm-burst[charts]'; tables, --format csv and --json need nothing",
-        ) from error
+        raise missing() from error
     with rc_context(_STYLE), warnings.catch_warnings():
         # A name in a script the font lacks is drawn as boxes; SVG has the text itself.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)

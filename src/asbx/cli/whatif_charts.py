@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from asbx.errors import ConfigError, UsageError
+from asbx.cli.drawing import missing
+from asbx.errors import ConfigError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,12 +47,7 @@ def ready(folder: Path) -> None:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise UsageError(
-            "charts-missing",
-            "charts need matplotlib, which is not installed",
-            "a head node does not need it otherwise",
-            "pip install 'aws-slurm-burst[charts]'",
-        ) from None
+        raise missing() from None
     mpl.use("Agg")
     try:
         folder.mkdir(parents=True, exist_ok=True)

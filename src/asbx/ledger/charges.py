@@ -14,7 +14,7 @@ from asbx.ledger.database import Database
 from asbx.ledger.engine import READ, WRITE, batches, put
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import date, datetime
     from typing import Any
 
@@ -61,13 +61,6 @@ class Charges(Database):
         query = query.order_by(_i.launched_at, _i.instance_id).limit(most)
         with self.transaction(READ) as connection:
             return tuple(form.instance_of(row) for row in connection.execute(query).mappings())
-
-    def reopen(self, instance_ids: Collection[str]) -> None:
-        """Let instances be settled anew; see the door."""
-        with self.transaction(WRITE) as connection:
-            for batch in batches(instance_ids):
-                connection.execute(delete(t.settlements).where(_s.instance_id.in_(batch)))
-                connection.execute(delete(t.charges).where(_c.instance_id.in_(batch)))
 
     def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these are settled; see the door."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
@@ -27,9 +27,6 @@ class ChargeBook(Protocol):
 
     def unsettled_all(self, launched_before: datetime) -> tuple[InstanceRow, ...]:
         """Return every instance that is not settled, those that live too, launched before a moment."""
-
-    def reopen(self, instance_ids: Collection[str]) -> None:
-        """Forget that instances were settled, and their charges: they are settled anew."""
 
     def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these instances are settled, with whatever end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -40,11 +40,6 @@ class MemoryChargeBook:
     def _is_settled(self, row: InstanceRow) -> bool:
         kept = self._settled.get(row.instance_id)
         return kept is not None and kept.ended_at == row.ended_at and (kept.has_price or row.price is None)
-
-    def reopen(self, instance_ids: Collection[str]) -> None:
-        """Forget that instances were settled, and their charges."""
-        for name in instance_ids:
-            self._settled.pop(name, None)
 
     def settled(self, instance_ids: Iterable[str]) -> frozenset[str]:
         """Return which of these are settled."""

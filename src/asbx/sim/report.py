@@ -12,6 +12,7 @@ from asbx.decide.cost import bill
 from asbx.sim.audit import PROMISES, Bills, Leftovers
 from asbx.sim.hub import SECOND
 from asbx.sim.jobs import Job
+from asbx.sim.machine import RECLAIMED
 from asbx.sim.world import World
 
 _SHOWN = 10
@@ -51,9 +52,7 @@ def _figures(world: World, left: Leftovers, bills: Bills) -> dict[str, Any]:
         "cost": _cost(world, bills),
         "instances": {
             "launched": sum(not one.startswith("i-stranger") for one in world.cloud.machines),
-            "reclaimed": sum(
-                one.end_reason == "Server.SpotInstanceTermination" for one in world.cloud.machines.values()
-            ),
+            "reclaimed": sum(one.end_reason == RECLAIMED for one in world.cloud.machines.values()),
             "died": sum(one.end_reason == "Server.InternalError" for one in world.cloud.machines.values()),
         },
         "calls": {"ec2": dict(sorted(world.cloud.calls.items())), "slurm": dict(sorted(world.scheduler.calls.items()))},

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-from asbx.decide.meter.spans import BEARERS, Bearer, Kind, Life, spans
+from asbx.decide.meter.spans import Borne, Kind, Life, spans
 from asbx.decide.meter.tariff import Rules, Tariff, tariff
 from asbx.model.market import Market
 
@@ -14,7 +14,7 @@ _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Charge:
+class Charge(Borne):
     """A part of an instance's cost: one UTC day, one kind, one bearer. job_id: None unless a job bears it.
 
     compute, volumes: billionths of a USD. seconds: billed ones; one that jobs share counts for each.
@@ -34,16 +34,6 @@ class Charge:
     seconds: int
     compute: int
     volumes: int
-
-    @property
-    def nanos(self) -> int:
-        """Return the whole amount in billionths of a USD."""
-        return self.compute + self.volumes
-
-    @property
-    def bearer(self) -> Bearer:
-        """Return who bears it."""
-        return BEARERS[self.kind]
 
 
 @dataclass(frozen=True)

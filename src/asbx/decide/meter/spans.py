@@ -53,6 +53,24 @@ BEARERS = {
 }
 
 
+class Borne:
+    """What amounts by kind have in common: their sum, and who bears it."""
+
+    kind: Kind
+    compute: int
+    volumes: int
+
+    @property
+    def nanos(self) -> int:
+        """Return the whole amount in billionths of a USD."""
+        return self.compute + self.volumes
+
+    @property
+    def bearer(self) -> Bearer:
+        """Return who bears it."""
+        return BEARERS[self.kind]
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What a node has to give; 0 where it has none of it, or that is not known."""

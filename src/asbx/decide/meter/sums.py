@@ -9,7 +9,7 @@ from datetime import date, datetime
 from enum import StrEnum
 
 from asbx.decide.meter.charges import Charge, Metered
-from asbx.decide.meter.spans import BEARERS, Bearer, Kind
+from asbx.decide.meter.spans import Borne, Kind
 
 
 class Dimension(StrEnum):
@@ -42,7 +42,7 @@ FIELDS = {
 
 
 @dataclass(frozen=True, order=True)
-class Sum:
+class Sum(Borne):
     """What was spent on one kind under one key. key: a value for each dimension asked for, as text, "" for none.
 
     compute, volumes: billionths of a USD. seconds: billed ones.
@@ -53,16 +53,6 @@ class Sum:
     seconds: int
     compute: int
     volumes: int
-
-    @property
-    def nanos(self) -> int:
-        """Return the whole amount in billionths of a USD."""
-        return self.compute + self.volumes
-
-    @property
-    def bearer(self) -> Bearer:
-        """Return who bears it."""
-        return BEARERS[self.kind]
 
 
 @dataclass(frozen=True)
