@@ -40,7 +40,7 @@ class World:
         return self.condition(node)
 
     def lose(self, node: str, wanted: Condition) -> None:
-        """Let Slurm hold a node for silent until it is what is wanted: an answer to a ping takes that back meanwhile."""
+        """Let Slurm hold a node for silent until it is what is wanted; an answered ping takes that back."""
 
         def again() -> Condition:
             seen = self.condition(node)
