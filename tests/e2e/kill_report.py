@@ -55,7 +55,9 @@ def judge(
     while True:
         jobs = look()
         left = [job for job, (state, _) in jobs.items() if state in _OPEN]
-        if not left and not lab.alive() and not (stuck := _stuck(lab)) and not _running(lab):
+        is_still = not left and not lab.alive() and not _running(lab)
+        # The sweep removes groups after the last of their instances is gone.
+        if is_still and not (stuck := _stuck(lab)) and not lab.ask("GET", "groups"):
             break
         if time.monotonic() - began > patience:
             stuck = _stuck(lab)

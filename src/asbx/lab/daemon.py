@@ -15,7 +15,8 @@ from asbx.lab.record import Record, save
 from asbx.lab.trouble import LabBroken
 from asbx.lab.wrappers import host_environment, product_environment
 
-_PATIENCE_S = 20.0
+# A worker that a hook started is let end its work first, for up to the lab's resume_timeout.
+_PATIENCE_S = 100.0
 NAME = "daemon"
 
 
